@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Check, tune, verify and put back the network settings of this node
+#[derive(Debug, Parser)]
+#[command(name = "nettune", version, max_term_width = 100, subcommand_required = true)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 failed and undone, 2 usage, 3 nothing applied, 4 drift,\n\
+    5 blocked (--strict, required), 6 not all put back, 7 applied in part, 11 locked,\n\
+    77 needs root, 78 bad profile or configuration"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print one JSON object instead of a table
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Form of the result
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, conflicts_with = "json")]
+    pub format: Format,
+    /// Colour the table
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Show every change and need of each tweak
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Root of the live host, as a container sees it
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub host: PathBuf,
+    /// Where the journal is kept [default: /var/lib/nettune below --host]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where what dies with the boot is kept [default: /run/nettune below --host]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Wait so long for another nettune to finish
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What this node is
+    Facts,
+    /// What this node can take: one row a tweak
+    Check(Choice),
+    /// Every change that apply would make
+    Plan(PlanArgs),
+    /// Make it so
+    Apply(ApplyArgs),
+    /// Does the node still hold what was applied
+    Verify,
+    /// What is applied, by which profile, since when
+    Status,
+    /// Put it back
+    Rollback(RollbackArgs),
+    /// List profiles or tweaks
+    List {
+        #[arg(value_enum)]
+        what: Listed,
+    },
+    /// A profile resolved, with the origin of every value
+    Show {
+        profile: String,
+        #[command(flatten)]
+        sets: Sets,
+    },
+    /// What a tweak does, costs and needs, and how it stands on this node
+    Explain { tweak: String },
+    /// Completions for a shell, on standard output
+    Completions { shell: clap_complete::Shell },
+    /// The manual page, on standard output
+    Man,
+    /// JSON Schema of what --json prints
+    Schema,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Listed {
+    Profiles,
+    Tweaks,
+}
+
+/// Which profile, and which part of it.
+#[derive(Debug, Args, Default)]
+pub struct Choice {
+    /// A profile by name or path [default: that of /etc/nettune/nettune.toml, else cilium-max]
+    #[arg(short, long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// Only these tweaks; all others stay as they are
+    #[arg(long, value_name = "TWEAK", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// All but these tweaks
+    #[arg(long, value_name = "TWEAK", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Only these links; all others, and what belongs to no link, stay as they are
+    #[arg(long, value_name = "LINK", value_delimiter = ',')]
+    pub link: Vec<String>,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// Impacts that are accepted besides what the node's state allows
+    #[arg(long, value_name = "IMPACT", value_delimiter = ',')]
+    pub accept: Vec<String>,
+    /// Blockers are an error (exit 5); with apply, any failure undoes the whole run
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args, Default)]
+pub struct Sets {
+    /// Override a value of the profile
+    #[arg(long = "set", value_name = "TWEAK.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub choice: Choice,
+    /// Print the plan as a shell script with the ordinary tools
+    #[arg(long = "as", value_name = "FORM", value_enum)]
+    pub form: Option<Form>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    Script,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    pub choice: Choice,
+    /// A failure of one tweak undoes the whole run (exit 1)
+    #[arg(long)]
+    pub atomic: bool,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Tweaks to roll back; all when none is named
+    pub tweaks: Vec<String>,
+    /// Only these links
+    #[arg(long, value_name = "LINK", value_delimiter = ',')]
+    pub link: Vec<String>,
+    /// Show what would be put back and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave what resets a link for the next boot
+    #[arg(long)]
+    pub gentle: bool,
+    /// Put the old value back even where somebody else has changed it since
+    #[arg(long)]
+    pub force: bool,
+}

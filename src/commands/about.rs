@@ -1,0 +1,82 @@
+//! Verbs about nettune itself: what there is and what it means.
+
+use anyhow::Result;
+
+use super::{Session, known_tweak};
+use crate::cli::{Choice, Listed};
+use crate::engine::Exit;
+use crate::engine::evaluate::Selection;
+use crate::engine::plan::Scope;
+use crate::engine::verbs::{Ask, preview};
+use crate::profile::{Profile, names};
+use crate::report::View;
+use crate::tweaks::{self, TWEAKS};
+
+pub fn list(session: &Session, what: Listed) -> Result<Exit> {
+    let rows: Vec<Vec<String>> = match what {
+        Listed::Profiles => {
+            let finder = session.finder();
+            let mut rows = Vec::new();
+            for (name, origin) in names(&finder) {
+                // A profile that cannot be read is still one that is there.
+                let summary = match Profile::load(&finder, &name, &[]) {
+                    Ok(profile) => profile.summary().to_string(),
+                    Err(e) => format!("{e:#}"),
+                };
+                rows.push(vec![name, summary, origin]);
+            }
+            rows
+        }
+        Listed::Tweaks => TWEAKS
+            .iter()
+            .map(|t| {
+                let side = format!("{:?}", t.side).to_lowercase();
+                let state = if t.lever.is_some() { "" } else { "later" };
+                vec![t.name.to_string(), side, t.summary.to_string(), state.to_string()]
+            })
+            .collect(),
+    };
+    let (key, columns): (&str, &[&str]) = match what {
+        Listed::Profiles => ("profiles", &["name", "summary", "origin"]),
+        Listed::Tweaks => ("tweaks", &["name", "side", "summary", "state"]),
+    };
+    session.report().list(key, columns, &rows)?;
+    Ok(Exit::Fine)
+}
+
+pub fn show(session: &Session, name: &str, sets: &[String]) -> Result<Exit> {
+    let profile = Profile::load(&session.finder(), name, sets)?;
+    // Also what only a built lever would notice.
+    profile.tweaks()?;
+    session.report().profile(&profile)?;
+    Ok(Exit::Fine)
+}
+
+pub fn explain(session: &Session, name: &str) -> Result<Exit> {
+    known_tweak(name)?;
+    let Some(entry) = tweaks::find(name) else { return Ok(Exit::Usage) };
+    let profile = session.profile(&Choice::default())?;
+    let all = profile.tweaks()?;
+    let host = session.host()?;
+    let facts = session.facts(&host)?;
+    let store = session.reader(&facts)?;
+    let links = profile.links();
+    let ask = Ask {
+        selection: Selection { tweaks: &all, links: &links, cni: profile.cni() },
+        scope: Scope { tweaks: Some([name.to_string()].into()), links: None },
+        accept: crate::model::Impact::ALL.into_iter().collect(),
+        strict: false,
+        atomic: false,
+        meta: session.meta("explain", Some(profile.name.clone())),
+    };
+    let answer = preview(&host, &store, &facts, &ask)?;
+    let view = View {
+        verb: "explain",
+        profile: Some(&profile),
+        facts: &facts,
+        store: &store,
+        answer: &answer,
+    };
+    session.report().explain(entry, &view)?;
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,89 @@
+//! Verbs that change the node: as root, under the lock.
+
+use anyhow::Result;
+
+use super::{Session, accepted, known_tweak, links, look, need_root, scope};
+use crate::cli::{ApplyArgs, RollbackArgs};
+use crate::engine::evaluate::Selection;
+use crate::engine::plan::Scope;
+use crate::engine::verbs::{
+    Ask, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
+};
+use crate::engine::{Exit, Refusal};
+use crate::model::Side;
+use crate::report::View;
+use crate::tweaks;
+
+pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
+    if args.choice.profile.is_none() && session.node_profile().is_none() {
+        let text = "apply needs a profile: -p PROFILE (nettune list profiles), or profile = \"NAME\" in \
+                    /etc/nettune/nettune.toml";
+        return Err(Refusal::with(Exit::Usage, text));
+    }
+    if args.dry_run {
+        return look::show_plan(session, &args.choice, "apply", false);
+    }
+    let profile = session.profile(&args.choice)?;
+    let tweaks = profile.tweaks()?;
+    need_root()?;
+    let mut host = session.host()?;
+    let facts = session.facts(&host)?;
+    let links = profile.links();
+    let ask = Ask {
+        selection: Selection { tweaks: &tweaks, links: &links, cni: profile.cni() },
+        scope: scope(&args.choice, &facts)?,
+        accept: accepted(&args.choice, &profile, &facts)?,
+        strict: args.choice.strict,
+        atomic: args.atomic,
+        meta: session.meta("apply", Some(profile.name.clone())),
+    };
+    let mut store = session.writer(&facts)?;
+    let answer = engine_apply(&mut host, &mut store, &facts, &ask)?;
+    let view = View {
+        verb: "apply",
+        profile: Some(&profile),
+        facts: &facts,
+        store: &store,
+        answer: &answer,
+    };
+    session.report().answer(&view)?;
+    Ok(answer.exit)
+}
+
+pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
+    for name in &args.tweaks {
+        known_tweak(name)?;
+    }
+    if !args.dry_run {
+        need_root()?;
+    }
+    let mut host = session.host()?;
+    let facts = session.facts(&host)?;
+    let side = |name: &str| tweaks::find(name).map_or(Side::Node, |t| t.side);
+    let ask = Rollback {
+        scope: Scope {
+            tweaks: (!args.tweaks.is_empty()).then(|| args.tweaks.iter().cloned().collect()),
+            links: links(&args.link, &facts)?,
+        },
+        gentle: args.gentle,
+        force: args.force,
+        meta: session.meta("rollback", None),
+        side: &side,
+    };
+    let (store, answer) = if args.dry_run {
+        let store = session.reader(&facts)?;
+        if store.unreadable {
+            return Err(Refusal::with(Exit::NeedsRoot, "what is applied can be read by root only"));
+        }
+        let answer = rollback_preview(&host, &store, &facts, &ask)?;
+        (store, answer)
+    } else {
+        let mut store = session.writer(&facts)?;
+        let answer = engine_rollback(&mut host, &mut store, &facts, &ask)?;
+        (store, answer)
+    };
+    let view =
+        View { verb: "rollback", profile: None, facts: &facts, store: &store, answer: &answer };
+    session.report().answer(&view)?;
+    Ok(answer.exit)
+}

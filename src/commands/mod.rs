@@ -1,0 +1,199 @@
+//! The verbs: thin, each gathers what it needs, asks the engine and hands the answer to the report.
+
+mod about;
+mod change;
+mod generate;
+mod look;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{Choice, Cli, Command, Format};
+use crate::engine::plan::Scope;
+use crate::engine::run::Meta;
+use crate::engine::store::Store;
+use crate::engine::{Exit, Observe, Refusal};
+use crate::linux::Linux;
+use crate::model::{Facts, Impact};
+use crate::profile::{Finder, Profile};
+use crate::report::Report;
+use crate::tweaks;
+
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { Exit::Usage as u8 } else { 0 };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(&cli) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(e) => {
+            // A reader that went away (nettune check | head) is no failure of ours.
+            if broken_pipe(&e) {
+                return ExitCode::SUCCESS;
+            }
+            let exit = e.downcast_ref::<Refusal>().map_or(Exit::Failed, |r| r.exit);
+            Report::new(&cli).error(&e, exit);
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| {
+        e.downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn run(cli: &Cli) -> Result<Exit> {
+    let session = Session { cli };
+    match &cli.command {
+        Command::Facts => look::facts(&session),
+        Command::Check(choice) => look::check(&session, choice),
+        Command::Plan(args) => look::plan(&session, &args.choice, args.form.is_some()),
+        Command::Apply(args) => change::apply(&session, args),
+        Command::Verify => look::verify(&session),
+        Command::Status => look::status(&session),
+        Command::Rollback(args) => change::rollback(&session, args),
+        Command::List { what } => about::list(&session, *what),
+        Command::Show { profile, sets } => about::show(&session, profile, &sets.set),
+        Command::Explain { tweak } => about::explain(&session, tweak),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man => generate::man(),
+        Command::Schema => generate::schema(),
+    }
+}
+
+/// What every verb has at hand.
+pub struct Session<'a> {
+    pub cli: &'a Cli,
+}
+
+impl Session<'_> {
+    pub fn report(&self) -> Report {
+        Report::new(self.cli)
+    }
+
+    pub fn json(&self) -> bool {
+        self.cli.global.json || self.cli.global.format == Format::Json
+    }
+
+    pub fn host(&self) -> Result<Linux> {
+        Linux::open(&self.cli.global.host)
+    }
+
+    pub fn facts(&self, host: &Linux) -> Result<Facts> {
+        host.facts()
+    }
+
+    pub fn finder(&self) -> Finder {
+        Finder::new(&self.cli.global.host)
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        let default = || self.cli.global.host.join("var/lib/nettune");
+        self.cli.global.state_dir.clone().unwrap_or_else(default)
+    }
+
+    pub fn reader(&self, facts: &Facts) -> Result<Store> {
+        Store::read(&self.state_dir(), facts)
+    }
+
+    pub fn writer(&self, facts: &Facts) -> Result<Store> {
+        Store::write(&self.state_dir(), Duration::from_secs(self.cli.global.wait), facts)
+    }
+
+    /// The profile that is asked for, else the node's own, else cilium-max.
+    pub fn profile(&self, choice: &Choice) -> Result<Profile> {
+        let finder = self.finder();
+        let name = match &choice.profile {
+            Some(name) => name.clone(),
+            None => self.node_profile().unwrap_or_else(|| "cilium-max".to_string()),
+        };
+        Profile::load(&finder, &name, &choice.sets.set)
+    }
+
+    /// `profile = "NAME"` in /etc/nettune/nettune.toml.
+    pub fn node_profile(&self) -> Option<String> {
+        let path = self.cli.global.host.join("etc/nettune/nettune.toml");
+        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        table.get("profile").and_then(|v| v.as_str()).map(str::to_string)
+    }
+
+    pub fn meta(&self, verb: &'static str, profile: Option<String>) -> Meta {
+        let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        Meta { verb, profile, version: VERSION, time: now }
+    }
+}
+
+/// Changing verbs need root before they look at anything.
+pub fn need_root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Refusal::with(Exit::NeedsRoot, "this changes the node: run it as root (sudo nettune ...)"))
+}
+
+pub fn scope(choice: &Choice, facts: &Facts) -> Result<Scope> {
+    for name in choice.only.iter().chain(&choice.skip) {
+        known_tweak(name)?;
+    }
+    let all = || tweaks::TWEAKS.iter().map(|t| t.name.to_string());
+    let chosen: BTreeSet<String> = if choice.only.is_empty() {
+        all().filter(|t| !choice.skip.contains(t)).collect()
+    } else {
+        choice.only.iter().filter(|t| !choice.skip.contains(t)).cloned().collect()
+    };
+    let tweaks = (!choice.only.is_empty() || !choice.skip.is_empty()).then_some(chosen);
+    Ok(Scope { tweaks, links: links(&choice.link, facts)? })
+}
+
+pub fn links(names: &[String], facts: &Facts) -> Result<Option<BTreeSet<String>>> {
+    for name in names {
+        crate::model::resource::valid_link(name).map_err(|e| Refusal::with(Exit::Usage, e))?;
+        if facts.link(name).is_none() {
+            return Err(Refusal::with(Exit::Usage, format!("there is no link {name}")));
+        }
+    }
+    Ok((!names.is_empty()).then(|| names.iter().cloned().collect()))
+}
+
+pub fn known_tweak(name: &str) -> Result<()> {
+    if tweaks::find(name).is_some() {
+        return Ok(());
+    }
+    let known: Vec<&str> = tweaks::TWEAKS.iter().map(|t| t.name).collect();
+    let text = format!("there is no tweak {name:?}; there are {}", known.join(" "));
+    Err(Refusal::with(Exit::Usage, text))
+}
+
+/// What is accepted on this node: traffic that runs is not disturbed unasked.
+pub fn accepted(choice: &Choice, profile: &Profile, facts: &Facts) -> Result<BTreeSet<Impact>> {
+    let mut accept = BTreeSet::from([Impact::None, Impact::NewFlows, Impact::Node]);
+    if !facts.live() {
+        accept.insert(Impact::LinkReset);
+    }
+    accept.extend(profile.accept());
+    for name in &choice.accept {
+        let impact = Impact::parse(name).ok_or_else(|| {
+            let known: Vec<&str> = Impact::ALL.iter().map(|i| i.name()).collect();
+            Refusal::with(
+                Exit::Usage,
+                format!("{name:?} is no impact; there are {}", known.join(" ")),
+            )
+        })?;
+        accept.insert(impact);
+    }
+    Ok(accept)
+}

@@ -1,0 +1,231 @@
+//! From a profile and facts to one row a tweak: whether it can be had here, and what it wants.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::model::facts::Facts;
+use crate::model::need::HelmValue;
+use crate::model::{Change, Context, Desired, Impact, Need, Outcome, Probe, Proof, Side, Tweak};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// nettune made it so.
+    Applied,
+    /// It was so already.
+    Ok,
+    /// Would change.
+    Ready,
+    /// Needs --accept.
+    Held,
+    /// An operator can mend it.
+    Blocked,
+    /// This hardware or kernel cannot.
+    Unsupported,
+    /// Could not tell.
+    Unknown,
+    /// Cilium owns it here.
+    Cilium,
+    /// The profile does not want it.
+    Off,
+    Drifted,
+    Failed,
+    /// Not in this version.
+    Later,
+}
+
+/// `owner` of a tweak's table: who decides on a node where it might be Cilium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Owner {
+    #[default]
+    Auto,
+    Nettune,
+}
+
+/// The profile's `cni`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cni {
+    #[default]
+    Auto,
+    Cilium,
+    Other,
+    None,
+}
+
+/// A tweak as the profile has it.
+pub struct Selected {
+    pub name: &'static str,
+    pub side: Side,
+    pub enable: bool,
+    pub required: bool,
+    pub owner: Owner,
+    /// None: its lever is not in this version.
+    pub tweak: Option<Box<dyn Tweak>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    pub code: String,
+    pub text: String,
+    pub fix: Option<String>,
+}
+
+impl Reason {
+    pub fn new(code: &str, text: impl Into<String>) -> Self {
+        Reason { code: code.to_string(), text: text.into(), fix: None }
+    }
+
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// One tweak on this node.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub name: String,
+    pub side: Side,
+    pub status: Status,
+    pub required: bool,
+    pub impact: Impact,
+    pub reasons: Vec<Reason>,
+    pub needs: Vec<Need>,
+    pub advice: Vec<HelmValue>,
+    pub proofs: Vec<Proof>,
+    pub desired: Vec<Desired>,
+    pub changes: Vec<(Change, Outcome)>,
+}
+
+impl Row {
+    pub fn new(name: &str, side: Side, status: Status) -> Self {
+        Row {
+            name: name.to_string(),
+            side,
+            status,
+            required: false,
+            impact: Impact::None,
+            reasons: Vec::new(),
+            needs: Vec::new(),
+            advice: Vec::new(),
+            proofs: Vec::new(),
+            desired: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Its claims are what the profile says: wanted, or not wanted any more. A row that cannot be
+    /// judged leaves what it holds as it is.
+    pub fn settled(&self) -> bool {
+        matches!(self.status, Status::Ready | Status::Off)
+    }
+
+    pub fn block(&mut self, status: Status, reason: Reason) {
+        self.status = status;
+        self.reasons.push(reason);
+        self.desired.clear();
+    }
+}
+
+pub struct Selection<'a> {
+    pub tweaks: &'a [Selected],
+    pub links: &'a [String],
+    pub cni: Cni,
+}
+
+/// `Ready` here means: can be had; the plan tells whether anything would change.
+pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<String>>) -> Vec<Row> {
+    let cx = Context { facts, links: selection.links };
+    let chosen = |t: &&Selected| only.is_none_or(|o| o.contains(t.name));
+    selection.tweaks.iter().filter(chosen).map(|t| row(t, selection.cni, &cx)).collect()
+}
+
+fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
+    let mut row = Row::new(selected.name, selected.side, Status::Ready);
+    row.required = selected.required;
+    let Some(tweak) = &selected.tweak else {
+        row.block(Status::Later, Reason::new("later", "not in this version of nettune"));
+        return row;
+    };
+    if !selected.enable {
+        row.block(Status::Off, Reason::new("off", "the profile does not want it"));
+        return row;
+    }
+    row.advice = tweak.advice(cx);
+    if let Some((status, reason)) = not_ours(selected, cni, cx.facts) {
+        row.block(status, reason);
+        return row;
+    }
+    row.needs = tweak.needs(cx);
+    judge(&mut row);
+    if row.status != Status::Ready {
+        return row;
+    }
+    match tweak.desired(cx) {
+        Ok(desired) => row.desired = desired,
+        Err(e) => row.block(Status::Failed, Reason::new("desired", format!("{e:#}"))),
+    }
+    row.impact = row.desired.iter().map(|d| d.impact).max().unwrap_or(Impact::None);
+    row.proofs = tweak.proofs(cx);
+    row
+}
+
+/// On a node where Cilium runs, or may run once the kubelet has started, its levers are Cilium's.
+fn not_ours(selected: &Selected, cni: Cni, facts: &Facts) -> Option<(Status, Reason)> {
+    if selected.side == Side::Node || selected.owner == Owner::Nettune {
+        return None;
+    }
+    let cilium = facts.agents.cilium.is_some() || cni == Cni::Cilium;
+    if cilium {
+        let text = "Cilium decides this here; nettune leaves it alone";
+        let fix = format!(
+            "set it in Cilium's Helm values, or owner = \"nettune\" in [{}]",
+            selected.name
+        );
+        return Some((Status::Cilium, Reason::new("cilium-owns", text).fix(fix)));
+    }
+    let other = matches!(cni, Cni::Other | Cni::None) || facts.agents.cni.is_some();
+    if facts.kubernetes() && !other {
+        let text = "a kubelet is installed, and which CNI it will start is not known yet";
+        let fix = "set cni = \"cilium\" or \"other\" in the profile";
+        return Some((Status::Unknown, Reason::new("cni-unknown", text).fix(fix)));
+    }
+    None
+}
+
+/// Unsupported outweighs blocked outweighs unknown: the reader is told the least that can be helped.
+fn judge(row: &mut Row) {
+    let mut status = Status::Ready;
+    let weight = |s: Status| match s {
+        Status::Unsupported => 3,
+        Status::Blocked => 2,
+        Status::Unknown => 1,
+        _ => 0,
+    };
+    for need in &row.needs {
+        let (found, reason) = match &need.probe {
+            Probe::Met => continue,
+            Probe::Unmet { why, fix: Some(fix), .. } => {
+                (Status::Blocked, Reason::new(need.name, why.clone()).fix(fix.clone()))
+            }
+            Probe::Unmet { why, fix: None, since } => {
+                let text = match since {
+                    Some(release) => format!("{why} (kernel {release} has it)"),
+                    None => why.clone(),
+                };
+                (Status::Unsupported, Reason::new(need.name, text))
+            }
+            Probe::Unknown { error, fix } => {
+                let mut reason = Reason::new(need.name, error.clone());
+                reason.fix = fix.clone();
+                (Status::Unknown, reason)
+            }
+        };
+        if weight(found) > weight(status) {
+            status = found;
+        }
+        row.reasons.push(reason);
+    }
+    row.status = status;
+}

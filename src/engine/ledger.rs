@@ -1,0 +1,249 @@
+//! Replaying the journal: which resources are ours, what they were, what we wrote.
+
+use std::collections::BTreeMap;
+
+use super::journal::{Begin, Done, End, OwnedRecord, Record, Snapshot};
+use super::{Exit, Refusal};
+use crate::model::facts::{Facts, LinkId};
+use crate::model::{Change, Claims, Outcome, Resource, State};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    pub baseline: State,
+    /// Values we wrote, the present one last.
+    pub wrote: Vec<State>,
+    pub claims: Claims,
+    /// Collateral that its cause keeps from its baseline.
+    pub cause: Option<Resource>,
+    pub boot: String,
+    pub netns: u64,
+    pub profile: Option<String>,
+    pub time: String,
+}
+
+impl Owned {
+    pub fn present(&self) -> &State {
+        self.wrote.last().unwrap_or(&self.baseline)
+    }
+
+    /// Neither the baseline nor a value we wrote.
+    pub fn drifted(&self, observed: &State) -> bool {
+        *observed != self.baseline && !self.wrote.contains(observed)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    pub owned: BTreeMap<Resource, Owned>,
+    /// Owned resources of links that are gone, with the name they had: released by the next run.
+    pub vanished: BTreeMap<Resource, Owned>,
+    /// The journal names things that are no more, or by another name: compact before the next run,
+    /// or a replay would take our value for a baseline.
+    pub stale: bool,
+    pub links: Vec<LinkId>,
+    /// Stages that were begun and not ended: their run died.
+    pub open: Vec<Begin>,
+}
+
+impl Ledger {
+    pub fn replay(records: &[Record]) -> Self {
+        let mut ledger = Ledger::default();
+        for record in records {
+            match record {
+                Record::Begin(begin) => ledger.begin(begin),
+                Record::End(end) => ledger.end(end),
+                Record::Owned(snapshot) => ledger.restore(snapshot),
+            }
+        }
+        ledger
+    }
+
+    fn begin(&mut self, begin: &Begin) {
+        for link in &begin.links {
+            self.links.retain(|known| known.name != link.name);
+            self.links.push(link.clone());
+        }
+        self.open.push(begin.clone());
+    }
+
+    fn end(&mut self, end: &End) {
+        let Some(at) = self.open.iter().position(|b| b.run == end.run) else { return };
+        let begin = self.open.remove(at);
+        for done in &end.outcomes {
+            if let Some(change) = begin.changes.iter().find(|c| c.resource == done.resource) {
+                self.settle(&begin, change, done);
+            } else if done.outcome == Outcome::Released || done.outcome == Outcome::Written {
+                // Collateral that went back with its cause, or a link that is gone.
+                self.owned.remove(&done.resource);
+            }
+        }
+        for left in &end.left {
+            let new = self.fresh(&begin, left.before.clone());
+            let owned = self.owned.entry(left.resource.clone()).or_insert(new);
+            owned.wrote.push(left.after.clone());
+            owned.cause = Some(left.cause.clone());
+        }
+    }
+
+    fn settle(&mut self, begin: &Begin, change: &Change, done: &Done) {
+        let now = match done.outcome {
+            Outcome::Written => change.after.clone(),
+            Outcome::Failed => match &done.state {
+                Some(state) => state.clone(),
+                None => return,
+            },
+            Outcome::Released => {
+                self.owned.remove(&change.resource);
+                return;
+            }
+            _ => return,
+        };
+        let new = self.fresh(begin, change.before.clone());
+        let owned = self.owned.entry(change.resource.clone()).or_insert(new);
+        if now == owned.baseline || (change.back() && done.outcome == Outcome::Written) {
+            self.owned.remove(&change.resource);
+            return;
+        }
+        if done.outcome == Outcome::Written {
+            owned.claims = change.claims.clone();
+        } else if owned.claims.is_empty() {
+            // It is neither as it was nor as asked: whoever asked holds it until it is put back.
+            owned.claims = change.claims.clone();
+        }
+        owned.wrote.retain(|state| *state != now);
+        owned.wrote.push(now);
+        owned.boot = begin.boot.clone();
+        owned.netns = begin.netns;
+        owned.profile = begin.profile.clone().or(owned.profile.take());
+        owned.time = begin.time.clone();
+        owned.cause = None;
+    }
+
+    fn fresh(&self, begin: &Begin, baseline: State) -> Owned {
+        Owned {
+            baseline,
+            wrote: Vec::new(),
+            claims: Claims::new(),
+            cause: None,
+            boot: begin.boot.clone(),
+            netns: begin.netns,
+            profile: begin.profile.clone(),
+            time: begin.time.clone(),
+        }
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) {
+        self.open.clear();
+        self.links = snapshot.links.clone();
+        let owned = snapshot.owned.iter().map(|r| {
+            let owned = Owned {
+                baseline: r.before.clone(),
+                wrote: r.wrote.clone(),
+                claims: r.claims.clone(),
+                cause: r.cause.clone(),
+                boot: r.boot.clone(),
+                netns: r.netns,
+                profile: r.profile.clone(),
+                time: r.time.clone(),
+            };
+            (r.resource.clone(), owned)
+        });
+        self.owned = owned.collect();
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let records = self.owned.iter().map(|(resource, o)| OwnedRecord {
+            resource: resource.clone(),
+            before: o.baseline.clone(),
+            wrote: o.wrote.clone(),
+            claims: o.claims.clone(),
+            cause: o.cause.clone(),
+            boot: o.boot.clone(),
+            netns: o.netns,
+            profile: o.profile.clone(),
+            time: o.time.clone(),
+        });
+        let owned: Vec<OwnedRecord> = records.collect();
+        let used = |l: &&LinkId| owned.iter().any(|r| r.resource.link() == Some(&l.name));
+        Snapshot { links: self.links.iter().filter(used).cloned().collect(), owned }
+    }
+
+    /// Fits the ledger to the node as it is: what died with another boot is dropped, links that
+    /// were renamed are followed, links that are gone are set apart.
+    pub fn settle_on(&mut self, facts: &Facts) -> anyhow::Result<()> {
+        let boot = &facts.node.boot_id;
+        let here = |o: &Owned| o.boot == *boot && o.netns == facts.node.netns;
+        let recorded = self.owned.len();
+        self.owned.retain(|resource, o| !resource.runtime() || o.boot == *boot);
+        self.stale |= self.owned.len() != recorded;
+        let foreign = |b: &Begin| b.boot == *boot && b.netns != facts.node.netns;
+        if self.owned.iter().any(|(r, o)| r.runtime() && !here(o)) || self.open.iter().any(foreign)
+        {
+            return Err(Refusal::with(
+                Exit::Config,
+                "the journal was written in another network namespace: run nettune there, or give \
+                 this namespace its own --state-dir",
+            ));
+        }
+        let owned = std::mem::take(&mut self.owned);
+        for (resource, owned) in owned {
+            match self.follow(&resource, facts) {
+                Followed::Here(now) => {
+                    self.stale |= now != resource;
+                    self.owned.insert(now, owned);
+                }
+                Followed::Gone => {
+                    self.stale = true;
+                    self.vanished.insert(resource, owned);
+                }
+            }
+        }
+        let mut open = std::mem::take(&mut self.open);
+        // After a reboot an unfinished stage can have left only what outlives a boot.
+        for begin in open.iter_mut().filter(|b| b.boot != *boot) {
+            begin.changes.retain(|c| !c.resource.runtime());
+            begin.collateral.clear();
+        }
+        for begin in &mut open {
+            for change in &mut begin.changes {
+                if let Followed::Here(now) = self.follow(&change.resource, facts) {
+                    change.resource = now;
+                }
+            }
+        }
+        self.open = open;
+        for id in &mut self.links {
+            if let Some(link) = facts.links.iter().find(|l| id.is(l)) {
+                id.name = link.name.clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes an unfinished stage in memory; the caller compacts the journal.
+    pub fn close(&mut self, end: &End) {
+        self.stale = true;
+        self.end(end);
+    }
+
+    fn follow(&self, resource: &Resource, facts: &Facts) -> Followed {
+        let Some(name) = resource.link() else { return Followed::Here(resource.clone()) };
+        let Some(id) = self.links.iter().find(|l| l.name == name) else {
+            return Followed::Here(resource.clone());
+        };
+        match facts.links.iter().find(|l| id.is(l)) {
+            Some(link) => Followed::Here(resource.renamed(&link.name)),
+            None => Followed::Gone,
+        }
+    }
+
+    /// The tweaks that hold something.
+    pub fn tweaks(&self) -> std::collections::BTreeSet<String> {
+        self.owned.values().flat_map(|o| o.claims.keys().cloned()).collect()
+    }
+}
+
+enum Followed {
+    Here(Resource),
+    Gone,
+}

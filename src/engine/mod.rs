@@ -1,0 +1,106 @@
+//! Desired state against observed state: what differs is the plan, the plan is journaled before the
+//! first write, and the journal is what undo needs. Knows no Linux: a `Host` is whatever can be read
+//! and written by resource.
+
+pub mod evaluate;
+pub mod journal;
+pub mod ledger;
+pub mod order;
+pub mod plan;
+pub mod recover;
+pub mod run;
+pub mod store;
+pub mod verbs;
+
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::model::{Facts, Proof, Resource, State};
+
+pub trait Observe {
+    fn facts(&self) -> Result<Facts>;
+
+    /// One answer a resource, in order. A resource whose link, file or feature is not there is
+    /// `Absent`; an error means that it could not be told.
+    fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>>;
+
+    fn read(&self, resource: &Resource) -> Result<State> {
+        match self.read_many(std::slice::from_ref(resource)).pop() {
+            Some(state) => state,
+            None => anyhow::bail!("read {resource}: no answer"),
+        }
+    }
+}
+
+/// What became of a write that was no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrote {
+    Yes,
+    /// The kernel keeps this one to itself (a managed IRQ), and why: not a failure of the tweak.
+    KernelKeeps(String),
+}
+
+pub trait Host: Observe {
+    fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote>;
+
+    fn prove(&mut self, proof: &Proof) -> Result<()>;
+}
+
+/// The exit codes, the same for every verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Fine = 0,
+    /// Failed, and what this run did was undone.
+    Failed = 1,
+    Usage = 2,
+    /// Nothing is applied or pending.
+    Nothing = 3,
+    /// Drift, or the node differs from what was applied.
+    Drift = 4,
+    /// `--strict` or a required tweak found blockers.
+    Blocked = 5,
+    /// Something could not be put back.
+    NotPutBack = 6,
+    /// Applied in part.
+    Part = 7,
+    /// Another nettune holds the lock.
+    Busy = 11,
+    NeedsRoot = 77,
+    /// Bad profile or configuration.
+    Config = 78,
+}
+
+impl Exit {
+    /// The one that is reported when several hold.
+    pub fn worst(self, other: Exit) -> Exit {
+        const ORDER: [Exit; 6] =
+            [Exit::NotPutBack, Exit::Failed, Exit::Part, Exit::Drift, Exit::Blocked, Exit::Nothing];
+        ORDER.into_iter().find(|e| *e == self || *e == other).unwrap_or(if self == Exit::Fine {
+            other
+        } else {
+            self
+        })
+    }
+}
+
+/// An error that has an exit code of its own.
+#[derive(Debug)]
+pub struct Refusal {
+    pub exit: Exit,
+    pub text: String,
+}
+
+impl Refusal {
+    pub fn with(exit: Exit, text: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Refusal { exit, text: text.into() })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}

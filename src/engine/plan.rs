@@ -1,0 +1,348 @@
+//! The difference between what the profile wants, what the journal says is ours, and what is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use super::evaluate::{Reason, Row, Status};
+use super::ledger::{Ledger, Owned};
+use super::{Exit, Observe, Refusal, order};
+use crate::model::facts::Facts;
+use crate::model::restore::no_longer_fits;
+use crate::model::{Change, Claims, Impact, Outcome, Resource, State, Want};
+
+/// What a run may look at; everything else stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    pub tweaks: Option<BTreeSet<String>>,
+    pub links: Option<BTreeSet<String>>,
+}
+
+impl Scope {
+    pub fn covers(&self, tweak: &str, resource: &Resource) -> bool {
+        self.tweaks.as_ref().is_none_or(|t| t.contains(tweak))
+            && self.links.as_ref().is_none_or(|l| resource.link().is_some_and(|n| l.contains(n)))
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// In the order of writing.
+    pub changes: Vec<Change>,
+    /// Given up without a write, and why.
+    pub released: Vec<(Resource, String)>,
+    /// Somebody else changed it since, or it cannot be read: left alone.
+    pub drifted: Vec<(Resource, String)>,
+    /// Left for the next boot.
+    pub held_back: Vec<Change>,
+}
+
+pub struct Options<'a> {
+    pub scope: &'a Scope,
+    pub accept: &'a BTreeSet<Impact>,
+    /// Overwrite what somebody else changed since.
+    pub force: bool,
+}
+
+type States = BTreeMap<Resource, Result<State, String>>;
+
+/// Fills in each row's changes and status, and returns all changes in order.
+pub fn plan(
+    rows: &mut [Row],
+    ledger: &Ledger,
+    host: &impl Observe,
+    facts: &Facts,
+    options: &Options,
+) -> Result<Plan> {
+    let states = observe(rows, ledger, host, options);
+    // A tweak that turns out blocked or held no longer counts for what it shares with others.
+    loop {
+        let draft = draft(rows, ledger, &states, facts, options)?;
+        let before = rows.iter().filter(|r| r.settled()).count();
+        for (tweak, status, reason) in draft.blocked {
+            if let Some(row) = rows.iter_mut().find(|r| r.name == tweak && r.settled()) {
+                row.block(status, reason);
+            }
+        }
+        if rows.iter().filter(|r| r.settled()).count() != before {
+            continue;
+        }
+        if hold(rows, &draft.plan.changes, options.accept) {
+            continue;
+        }
+        let mut plan = draft.plan;
+        let accepted = |c: &Change| options.accept.contains(&c.impact) || c.claim_only();
+        plan.held_back = plan.changes.iter().filter(|c| !accepted(c)).cloned().collect();
+        plan.changes.retain(accepted);
+        order::sort(&mut plan.changes, facts);
+        conclude(rows, ledger, &plan, draft.absent);
+        return Ok(plan);
+    }
+}
+
+fn observe(rows: &[Row], ledger: &Ledger, host: &impl Observe, options: &Options) -> States {
+    let wanted = rows.iter().flat_map(|r| {
+        r.desired.iter().filter(|d| options.scope.covers(&r.name, &d.resource)).map(|d| &d.resource)
+    });
+    let resources: BTreeSet<&Resource> = wanted.chain(ledger.owned.keys()).collect();
+    let resources: Vec<Resource> = resources.into_iter().cloned().collect();
+    let states = host.read_many(&resources).into_iter().map(|s| s.map_err(|e| format!("{e:#}")));
+    resources.iter().cloned().zip(states).collect()
+}
+
+#[derive(Default)]
+struct Draft {
+    plan: Plan,
+    blocked: Vec<(String, Status, Reason)>,
+    /// Wanted, but this node has no such thing.
+    absent: Vec<(String, Resource)>,
+}
+
+fn draft(
+    rows: &[Row],
+    ledger: &Ledger,
+    states: &States,
+    facts: &Facts,
+    options: &Options,
+) -> Result<Draft> {
+    let mut draft = Draft::default();
+    let settled: BTreeMap<&str, &Row> =
+        rows.iter().filter(|r| r.settled()).map(|r| (r.name.as_str(), r)).collect();
+    for (resource, state) in states {
+        let owned = ledger.owned.get(resource);
+        let old = owned.map(|o| o.claims.clone()).unwrap_or_default();
+        let mut claims = old.clone();
+        claims
+            .retain(|t, _| !settled.contains_key(t.as_str()) || !options.scope.covers(t, resource));
+        let mut impact = Impact::None;
+        let mut tweaks: Vec<String> = Vec::new();
+        for row in settled.values().filter(|r| options.scope.covers(&r.name, resource)) {
+            for desired in row.desired.iter().filter(|d| d.resource == *resource) {
+                impact = impact.max(desired.impact);
+                let want = match claims.get(&row.name) {
+                    Some(mine) => merge(&row.name, mine, &row.name, &desired.want, resource)?,
+                    None => desired.want.clone(),
+                };
+                claims.insert(row.name.clone(), want);
+                tweaks.push(row.name.clone());
+            }
+        }
+        let dropped: Vec<String> =
+            old.keys().filter(|t| !claims.contains_key(*t)).cloned().collect();
+        tweaks.extend(dropped.iter().cloned());
+        tweaks.dedup();
+        if tweaks.is_empty() {
+            continue;
+        }
+        let state = match state {
+            Ok(state) => state,
+            Err(e) => {
+                draft.unreadable(resource, e, &tweaks, owned.is_some());
+                continue;
+            }
+        };
+        if claims.is_empty() {
+            if let Some(owned) = owned {
+                impact = impact_of(resource);
+                draft.back(resource, state, owned, impact, tweaks, facts, options);
+            }
+            continue;
+        }
+        if *state == State::Absent && !resource.creatable() {
+            draft.absent.extend(tweaks.into_iter().map(|t| (t, resource.clone())));
+            continue;
+        }
+        if let Some(why) = owned.filter(|o| o.drifted(state)).and_then(|o| drift(o, state, options))
+        {
+            draft.plan.drifted.push((resource.clone(), why));
+            continue;
+        }
+        let want = claims_merged(&claims, resource)?;
+        let basis = owned.map_or(state, |o| &o.baseline);
+        match want.resolve(basis) {
+            Err(why) => {
+                let reason = foreign(resource, state, &why);
+                draft
+                    .blocked
+                    .extend(tweaks.into_iter().map(|t| (t, Status::Blocked, reason.clone())));
+            }
+            Ok(target) if target == *state && (owned.is_none() || claims == old) => {}
+            Ok(after) => draft.plan.changes.push(Change {
+                resource: resource.clone(),
+                before: state.clone(),
+                after,
+                impact: if dropped.is_empty() { impact } else { impact.max(impact_of(resource)) },
+                claims,
+                tweaks,
+            }),
+        }
+    }
+    Ok(draft)
+}
+
+impl Draft {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, named at one call")]
+    fn back(
+        &mut self,
+        resource: &Resource,
+        state: &State,
+        owned: &Owned,
+        impact: Impact,
+        tweaks: Vec<String>,
+        facts: &Facts,
+        options: &Options,
+    ) {
+        // A queue may be gone until its channels are back: the run tries it last, then lets go.
+        let missing = *state == State::Absent && !resource.creatable();
+        if owned.drifted(state)
+            && !missing
+            && let Some(why) = drift(owned, state, options)
+        {
+            self.plan.drifted.push((resource.clone(), why));
+            return;
+        }
+        if *state != owned.baseline
+            && let Some(why) = no_longer_fits(resource, &owned.baseline, facts)
+        {
+            self.plan.released.push((resource.clone(), why));
+            return;
+        }
+        self.plan.changes.push(Change {
+            resource: resource.clone(),
+            before: state.clone(),
+            after: owned.baseline.clone(),
+            impact: if *state == owned.baseline { Impact::None } else { impact },
+            claims: Claims::new(),
+            tweaks,
+        });
+    }
+
+    fn unreadable(&mut self, resource: &Resource, error: &str, tweaks: &[String], owned: bool) {
+        if owned {
+            self.plan.drifted.push((resource.clone(), error.to_string()));
+        }
+        let reason = Reason::new("unreadable", error);
+        self.blocked.extend(tweaks.iter().map(|t| (t.clone(), Status::Unknown, reason.clone())));
+    }
+}
+
+fn drift(owned: &Owned, state: &State, options: &Options) -> Option<String> {
+    (!options.force).then(|| {
+        format!("is {state}; nettune wrote {}, before it was {}", owned.present(), owned.baseline)
+    })
+}
+
+fn foreign(resource: &Resource, state: &State, why: &str) -> Reason {
+    match state {
+        State::Foreign { .. } => Reason::new("foreign", format!("{resource} holds {state}"))
+            .fix("take it away with the tool that made it, then run nettune again"),
+        _ => Reason::new("cannot", format!("{resource}: {why}"))
+            .fix("correct the profile: nettune show tells where the value comes from"),
+    }
+}
+
+fn merge(a: &str, want_a: &Want, b: &str, want_b: &Want, resource: &Resource) -> Result<Want> {
+    want_a.merge(want_b).ok_or_else(|| {
+        let text = format!(
+            "tweaks {a} and {b} want {resource} to be two things: {want_a} and {want_b}; \
+             change one of the two in the profile"
+        );
+        Refusal::with(Exit::Config, text)
+    })
+}
+
+fn claims_merged(claims: &Claims, resource: &Resource) -> Result<Want> {
+    let mut all = claims.iter();
+    let Some((first, want)) = all.next() else { return Ok(Want::Exactly(State::Absent)) };
+    let mut want = want.clone();
+    for (tweak, other) in all {
+        want = merge(first, &want, tweak, other, resource)?;
+    }
+    Ok(want)
+}
+
+/// What giving a resource back does: its tweak may not be in this profile, so by kind.
+fn impact_of(resource: &Resource) -> Impact {
+    match resource {
+        Resource::Mtu { .. } | Resource::Qdisc { .. } | Resource::Ethtool { .. } => {
+            Impact::LinkReset
+        }
+        Resource::LinkSizes { .. } | Resource::Sysctl { .. } => Impact::NewFlows,
+        Resource::Tuned => Impact::Node,
+        _ => Impact::None,
+    }
+}
+
+/// Holds each tweak that wants a change nobody has accepted; true when one was newly held.
+fn hold(rows: &mut [Row], changes: &[Change], accept: &BTreeSet<Impact>) -> bool {
+    let mut held = false;
+    for row in rows.iter_mut().filter(|r| r.status == Status::Ready) {
+        let mine: Vec<&Change> = changes.iter().filter(|c| c.tweaks.contains(&row.name)).collect();
+        let refused: BTreeSet<Impact> = mine
+            .iter()
+            .filter(|c| !c.claim_only() && !accept.contains(&c.impact))
+            .map(|c| c.impact)
+            .collect();
+        if refused.is_empty() {
+            continue;
+        }
+        row.impact = mine.iter().map(|c| c.impact).max().unwrap_or(Impact::None);
+        row.changes = mine.into_iter().map(|c| (c.clone(), Outcome::Held)).collect();
+        let names: Vec<&str> = refused.iter().map(|i| i.name()).collect();
+        let reason = Reason::new("held", format!("its impact is {}", names.join(" and ")))
+            .fix(format!("--accept {}", names.join(",")));
+        row.block(Status::Held, reason);
+        held = true;
+    }
+    held
+}
+
+/// The rows' final statuses.
+fn conclude(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<(String, Resource)>) {
+    let holds = |tweak: &str| ledger.owned.values().any(|o| o.claims.contains_key(tweak));
+    for row in rows.iter_mut() {
+        if row.settled() {
+            let of = |list: &[Change], outcome| -> Vec<(Change, Outcome)> {
+                let mine = list.iter().filter(|c| c.tweaks.contains(&row.name));
+                mine.map(|c| (c.clone(), outcome)).collect()
+            };
+            row.changes = of(&plan.changes, Outcome::Planned);
+            row.changes.extend(of(&plan.held_back, Outcome::Held));
+            row.impact = row.changes.iter().map(|(c, _)| c.impact).max().unwrap_or(Impact::None);
+        }
+        let missing: Vec<String> =
+            absent.iter().filter(|(t, _)| *t == row.name).map(|(_, r)| r.to_string()).collect();
+        if row.status == Status::Ready {
+            if !missing.is_empty() && missing.len() == row.desired.len() {
+                row.block(
+                    Status::Unsupported,
+                    Reason::new("absent", list(&missing, "is not here")),
+                );
+                continue;
+            }
+            if row.changes.iter().all(|(c, _)| c.claim_only()) {
+                row.status = if holds(&row.name) { Status::Applied } else { Status::Ok };
+            }
+        }
+        if !missing.is_empty() {
+            row.reasons.push(Reason::new("absent", list(&missing, "is not here and was left out")));
+        }
+        for (resource, why) in &plan.drifted {
+            if ledger.owned.get(resource).is_some_and(|o| o.claims.contains_key(&row.name)) {
+                row.status = Status::Drifted;
+                let reason = Reason::new("drift", format!("{resource} {why}"))
+                    .fix("find who wrote it; rollback --force puts the old value back");
+                row.reasons.push(reason);
+            }
+        }
+    }
+}
+
+/// "a, b and 3 more is not here": names enough to know what is meant.
+fn list(names: &[String], verb: &str) -> String {
+    match names {
+        [] => String::new(),
+        [a] => format!("{a} {verb}"),
+        [a, rest @ ..] => format!("{a} and {} more {verb}", rest.len()),
+    }
+}

@@ -1,0 +1,454 @@
+//! One journaled stage: `begin`, the writes, `end`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+
+use super::journal::{Begin, Collateral, Done, End, Left, Record};
+use super::ledger::Ledger;
+use super::store::Store;
+use super::{Host, Observe, Wrote};
+use crate::model::collateral::disturbs;
+use crate::model::facts::Facts;
+use crate::model::script::undo_script;
+use crate::model::{Change, Outcome, Proof, Resource, State};
+
+/// Who runs, for the journal.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    pub verb: &'static str,
+    pub profile: Option<String>,
+    pub version: &'static str,
+    pub time: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub tweak: String,
+    pub text: String,
+    /// It was not the kernel that refused: the value had moved since the plan.
+    pub moved: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Ran {
+    pub done: Vec<Done>,
+    pub failures: Vec<Failure>,
+    /// What could not be put back as it was.
+    pub stuck: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+pub struct Stage<'a, H: Host> {
+    pub host: &'a mut H,
+    pub store: &'a mut Store,
+    pub facts: &'a Facts,
+    pub meta: &'a Meta,
+    /// Names this stage in the journal.
+    pub run: String,
+    /// What must hold once a tweak's changes are made.
+    pub proofs: BTreeMap<String, Vec<Proof>>,
+}
+
+impl<H: Host> Stage<'_, H> {
+    /// Makes `changes`, in their order. A failed write undoes its tweak and the rest goes on.
+    pub fn execute(mut self, changes: Vec<Change>) -> Result<Ran> {
+        if changes.is_empty() {
+            return Ok(Ran::default());
+        }
+        let collateral = self.collateral(&changes);
+        self.begin(&changes, &collateral)?;
+        let mut work = Work { changes, collateral, outcomes: BTreeMap::new(), ran: Ran::default() };
+        self.write_all(&mut work);
+        self.end(work)
+    }
+
+    /// What the changes disturb, as it must be afterwards.
+    fn collateral(&self, changes: &[Change]) -> Vec<Collateral> {
+        let mut pairs: Vec<(Resource, Resource)> = Vec::new();
+        for change in changes.iter().filter(|c| !c.claim_only()) {
+            let mut disturbed = disturbs(&change.resource, self.facts);
+            // What an earlier run could not put back goes back with its cause.
+            let left = self
+                .store
+                .ledger
+                .owned
+                .iter()
+                .filter(|(_, o)| o.cause.as_ref() == Some(&change.resource));
+            disturbed.extend(left.map(|(r, _)| r.clone()));
+            disturbed.sort();
+            disturbed.dedup();
+            let ours = disturbed.into_iter().filter(|r| *r != change.resource);
+            pairs.extend(ours.map(|r| (r, change.resource.clone())));
+        }
+        let resources: Vec<Resource> = pairs.iter().map(|(r, _)| r.clone()).collect();
+        let states = self.host.read_many(&resources);
+        let mut collateral = Vec::new();
+        for ((resource, cause), state) in pairs.into_iter().zip(states) {
+            let owned =
+                self.store.ledger.owned.get(&resource).filter(|o| o.cause.as_ref() == Some(&cause));
+            let planned = changes
+                .iter()
+                .take_while(|c| c.resource != cause)
+                .find(|c| c.resource == resource)
+                .map(|c| c.after.clone());
+            let before = match (owned, planned, state) {
+                // Still as we had to leave it, or gone: its cause goes, so it can go back.
+                (Some(o), _, Ok(now)) if now == *o.present() || now == State::Absent => {
+                    o.baseline.clone()
+                }
+                (_, Some(after), _) => after,
+                (_, _, Ok(now @ State::Is(_))) => now,
+                _ => continue,
+            };
+            collateral.push(Collateral { resource, before, cause });
+        }
+        collateral
+    }
+
+    fn begin(&mut self, changes: &[Change], collateral: &[Collateral]) -> Result<()> {
+        let named: BTreeSet<&str> = changes
+            .iter()
+            .map(|c| &c.resource)
+            .chain(collateral.iter().map(|c| &c.resource))
+            .filter_map(Resource::link)
+            .collect();
+        let begin = Begin {
+            run: self.run.clone(),
+            verb: self.meta.verb.to_string(),
+            profile: self.meta.profile.clone(),
+            version: self.meta.version.to_string(),
+            time: self.meta.time.clone(),
+            boot: self.facts.node.boot_id.clone(),
+            netns: self.facts.node.netns,
+            changes: changes.to_vec(),
+            collateral: collateral.to_vec(),
+            links: named.iter().filter_map(|n| self.facts.identity(n)).collect(),
+        };
+        // The script first: from the moment the record exists, a reader may need it.
+        self.store.write_undo(&undo_script(&baselines(&self.store.ledger, changes)))?;
+        self.store.journal.append(Record::Begin(begin.clone()))?;
+        self.store.ledger.open.push(begin);
+        Ok(())
+    }
+
+    fn write_all(&mut self, work: &mut Work) {
+        let mut missing: Vec<usize> = Vec::new();
+        for at in 0..work.changes.len() {
+            if work.skipped(at) {
+                continue;
+            }
+            match self.write_one(work, at) {
+                Ok(true) => {}
+                Ok(false) => missing.push(at),
+                Err(failure) => self.fail(work, at, failure),
+            }
+            self.prove_finished(work, at);
+        }
+        // Queues that were missing may be back with their channels; what is still gone is let go.
+        for at in missing {
+            match self.write_one(work, at) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let resource = &work.changes[at].resource;
+                    work.ran.notes.push(format!("{resource} is gone: released"));
+                    work.set(at, Outcome::Released, None, Some("it is gone".into()));
+                }
+                Err(failure) => self.fail(work, at, failure),
+            }
+        }
+    }
+
+    /// True when written; false when the resource is missing and the change gives it back.
+    fn write_one(&mut self, work: &mut Work, at: usize) -> Result<bool, Failed> {
+        let change = work.changes[at].clone();
+        let now = self.host.read(&change.resource).map_err(Failed::refused)?;
+        if now == State::Absent && change.before != now && change.after != now {
+            if change.back() {
+                return Ok(false);
+            }
+            return Err(Failed::moved("it is gone since the plan was made"));
+        }
+        if now == State::Absent
+            && change.back()
+            && change.after != now
+            && !change.resource.creatable()
+        {
+            return Ok(false);
+        }
+        if now != change.before && now != change.after {
+            return Err(Failed::moved(&format!(
+                "it was {} when the plan was made and is {now} now: left alone",
+                change.before
+            )));
+        }
+        if now != change.after {
+            if let Wrote::KernelKeeps(why) = self.set(&change.resource, &change.after)? {
+                work.set(at, Outcome::Released, None, Some(why));
+                return Ok(true);
+            }
+            self.restore_collateral(work, &change.resource);
+        }
+        work.set(at, Outcome::Written, None, None);
+        Ok(true)
+    }
+
+    /// Writes and reads back: a value that the kernel accepts but bends is a failure.
+    fn set(&mut self, resource: &Resource, state: &State) -> Result<Wrote, Failed> {
+        let wrote = self
+            .host
+            .write(resource, state)
+            .with_context(|| format!("set {resource} to {state}"))
+            .map_err(Failed::refused)?;
+        if wrote != Wrote::Yes {
+            return Ok(wrote);
+        }
+        match self.host.read(resource) {
+            Ok(kept) if kept == *state => Ok(wrote),
+            Ok(kept) => {
+                Err(Failed::bent(format!("{resource}: asked for {state}, kernel kept {kept}")))
+            }
+            Err(e) => Err(Failed::refused(e)),
+        }
+    }
+
+    fn restore_collateral(&mut self, work: &mut Work, cause: &Resource) {
+        let disturbed: Vec<Collateral> =
+            work.collateral.iter().filter(|c| c.cause == *cause).cloned().collect();
+        for disturbed in &disturbed {
+            let now = match self.host.read(&disturbed.resource) {
+                Ok(now) if now == disturbed.before => continue,
+                Ok(State::Absent) => State::Absent,
+                Ok(_) => match self.set(&disturbed.resource, &disturbed.before) {
+                    Ok(_) => continue,
+                    Err(_) => self.host.read(&disturbed.resource).unwrap_or(State::Absent),
+                },
+                Err(_) => State::Absent,
+            };
+            work.left_alone(disturbed, now);
+        }
+    }
+
+    fn fail(&mut self, work: &mut Work, at: usize, failed: Failed) {
+        let change = work.changes[at].clone();
+        let now = self.host.read(&change.resource).ok();
+        // A bent or half-made value is ours to put back, and a refused one may be half made.
+        let half_made = now.as_ref().is_some_and(|n| *n != change.before) && !failed.moved;
+        let put_back =
+            if half_made { self.set(&change.resource, &change.before).map(drop) } else { Ok(()) };
+        if half_made {
+            self.restore_collateral(work, &change.resource);
+        }
+        match put_back {
+            Ok(()) if failed.moved => {
+                work.set(at, Outcome::Drifted, None, Some(failed.text.clone()))
+            }
+            Ok(()) => work.set(at, Outcome::Failed, None, Some(failed.text.clone())),
+            Err(e) => {
+                work.ran.stuck.push(format!("{}: {}", change.resource, e.text));
+                work.set(at, Outcome::Failed, now, Some(failed.text.clone()));
+            }
+        }
+        if change.back() {
+            // Giving back has no unit: what can go back goes back, the rest is named.
+            if failed.moved {
+                work.ran.notes.push(format!("{}: {}", change.resource, failed.text));
+            } else {
+                work.ran.stuck.push(failed.text.clone());
+            }
+        }
+        for tweak in &change.tweaks {
+            let failure =
+                Failure { tweak: tweak.clone(), text: failed.text.clone(), moved: failed.moved };
+            work.ran.failures.push(failure);
+        }
+        if !change.back() {
+            self.undo_failed(work);
+        }
+    }
+
+    /// Puts back, in reverse, what was written for tweaks that have failed and for nobody else.
+    fn undo_failed(&mut self, work: &mut Work) {
+        for at in (0..work.changes.len()).rev() {
+            let change = work.changes[at].clone();
+            if change.back() || !work.failed_all(&change) {
+                continue;
+            }
+            match work.outcomes.get(&at).map(|d| d.outcome) {
+                Some(Outcome::Written) => {
+                    let result = if change.claim_only() {
+                        Ok(())
+                    } else {
+                        self.set(&change.resource, &change.before).map(drop)
+                    };
+                    self.restore_collateral(work, &change.resource);
+                    match result {
+                        Ok(()) => work.set(at, Outcome::Undone, None, None),
+                        Err(e) => {
+                            let now = self.host.read(&change.resource).ok();
+                            work.ran.stuck.push(e.text.clone());
+                            work.set(at, Outcome::Failed, now, Some(e.text));
+                        }
+                    }
+                }
+                None => work.set(at, Outcome::Undone, None, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs the proofs of tweaks whose last change this was.
+    fn prove_finished(&mut self, work: &mut Work, at: usize) {
+        let tweaks = work.changes[at].tweaks.clone();
+        for tweak in tweaks {
+            let more =
+                work.changes[at + 1..].iter().any(|c| c.tweaks.contains(&tweak) && !c.back());
+            let back = work.changes[at].back();
+            if more || back || work.ran.failures.iter().any(|f| f.tweak == tweak) {
+                continue;
+            }
+            let proofs = self.proofs.get(&tweak).cloned().unwrap_or_default();
+            for proof in &proofs {
+                if let Err(e) = self.host.prove(proof) {
+                    let text = format!("{e:#}");
+                    work.ran.failures.push(Failure { tweak: tweak.clone(), text, moved: false });
+                    self.undo_failed(work);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn end(self, work: Work) -> Result<Ran> {
+        let Work { changes, outcomes, mut ran, collateral } = work;
+        ran.done = outcomes.into_values().collect();
+        let mut end = End { run: self.run.clone(), outcomes: ran.done.clone(), left: Vec::new() };
+        // Collateral of an earlier run that has gone back with its cause is ours no more.
+        for disturbed in &collateral {
+            let owned = self.store.ledger.owned.get(&disturbed.resource);
+            let ours = owned
+                .is_some_and(|o| o.cause.as_ref() == Some(&disturbed.cause) && o.claims.is_empty());
+            if ours && changes.iter().all(|c| c.resource != disturbed.resource) {
+                end.outcomes.push(Done {
+                    resource: disturbed.resource.clone(),
+                    outcome: Outcome::Written,
+                    state: None,
+                    why: None,
+                });
+            }
+        }
+        end.left = left(&*self.host, &collateral, &changes, &ran.done);
+        self.store
+            .journal
+            .append(Record::End(end.clone()))
+            .context("close the journal (run nettune rollback to put the node back)")?;
+        self.store.ledger.close(&end);
+        // Closing by a record of its own leaves nothing to compact away.
+        self.store.ledger.stale = false;
+        self.store.write_undo(&undo_script(&baselines(&self.store.ledger, &[])))?;
+        Ok(ran)
+    }
+}
+
+/// Collateral that is not as it was although its cause was made: while the cause stands, it is ours.
+pub fn left(
+    host: &impl Observe,
+    collateral: &[Collateral],
+    changes: &[Change],
+    done: &[Done],
+) -> Vec<Left> {
+    let made = |c: &&Collateral| {
+        done.iter().any(|d| d.resource == c.cause && d.outcome == Outcome::Written)
+            && changes.iter().all(|ch| ch.resource != c.resource)
+    };
+    let made: Vec<&Collateral> = collateral.iter().filter(made).collect();
+    let resources: Vec<Resource> = made.iter().map(|c| c.resource.clone()).collect();
+    let states = host.read_many(&resources);
+    made.into_iter()
+        .zip(states)
+        .filter_map(|(c, now)| {
+            let after = now.unwrap_or(State::Absent);
+            (after != c.before).then(|| Left {
+                resource: c.resource.clone(),
+                before: c.before.clone(),
+                after,
+                cause: c.cause.clone(),
+            })
+        })
+        .collect()
+}
+
+/// What undo must write, the last change first.
+fn baselines(ledger: &Ledger, changes: &[Change]) -> Vec<(Resource, State, State)> {
+    let mut undo: Vec<(Resource, State, State)> = Vec::new();
+    for change in changes.iter().rev() {
+        let baseline = ledger.owned.get(&change.resource).map_or(&change.before, |o| &o.baseline);
+        undo.push((change.resource.clone(), change.after.clone(), baseline.clone()));
+    }
+    for (resource, owned) in &ledger.owned {
+        if undo.iter().all(|(r, _, _)| r != resource) {
+            undo.push((resource.clone(), owned.present().clone(), owned.baseline.clone()));
+        }
+    }
+    // What reshapes links goes last, so that the rest is still where it was.
+    undo.sort_by_key(|(r, _, _)| r.stage_one());
+    undo
+}
+
+struct Work {
+    changes: Vec<Change>,
+    collateral: Vec<Collateral>,
+    outcomes: BTreeMap<usize, Done>,
+    ran: Ran,
+}
+
+impl Work {
+    fn set(&mut self, at: usize, outcome: Outcome, state: Option<State>, why: Option<String>) {
+        let resource = self.changes[at].resource.clone();
+        self.outcomes.insert(at, Done { resource, outcome, state, why });
+    }
+
+    fn failed_all(&self, change: &Change) -> bool {
+        change.tweaks.iter().all(|t| self.ran.failures.iter().any(|f| f.tweak == *t))
+    }
+
+    /// Not reached, because every tweak that wants it has failed. Giving back always goes on.
+    fn skipped(&mut self, at: usize) -> bool {
+        let change = self.changes[at].clone();
+        let skip = !change.back() && self.failed_all(&change);
+        if skip && !self.outcomes.contains_key(&at) {
+            self.set(at, Outcome::Undone, None, None);
+        }
+        skip
+    }
+
+    fn left_alone(&mut self, disturbed: &Collateral, now: State) {
+        let note = format!(
+            "{} was {} and is {now} while {} stands",
+            disturbed.resource, disturbed.before, disturbed.cause
+        );
+        if !self.ran.notes.contains(&note) {
+            self.ran.notes.push(note);
+        }
+    }
+}
+
+/// Why one change was not made.
+struct Failed {
+    text: String,
+    moved: bool,
+}
+
+impl Failed {
+    fn refused(error: anyhow::Error) -> Self {
+        Failed { text: format!("{error:#}"), moved: false }
+    }
+
+    fn bent(text: String) -> Self {
+        Failed { text, moved: false }
+    }
+
+    fn moved(text: &str) -> Self {
+        Failed { text: text.to_string(), moved: true }
+    }
+}

@@ -1,0 +1,421 @@
+//! The verbs as the engine sees them: check is the plan, apply carries it out, verify asks whether
+//! the plan of what was applied is empty, rollback is the plan for a profile that wants nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use super::evaluate::{Reason, Row, Selection, Status, evaluate};
+use super::journal::{Begin, Done, End, Record};
+use super::ledger::Ledger;
+use super::order;
+use super::plan::{Options, Plan, Scope, plan};
+use super::recover::recover;
+use super::run::{Meta, Ran, Stage};
+use super::store::Store;
+use super::{Exit, Host, Observe};
+use crate::model::facts::Facts;
+use crate::model::{Change, Impact, Outcome, Resource, Side};
+
+pub struct Ask<'a> {
+    pub selection: Selection<'a>,
+    pub scope: Scope,
+    pub accept: BTreeSet<Impact>,
+    pub strict: bool,
+    /// A failure undoes the whole run.
+    pub atomic: bool,
+    pub meta: Meta,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub rows: Vec<Row>,
+    pub notes: Vec<String>,
+    pub exit: Exit,
+}
+
+/// What apply would do: `check`, `plan`, `apply --dry-run`.
+pub fn preview(host: &impl Observe, store: &Store, facts: &Facts, ask: &Ask) -> Result<Answer> {
+    let mut rows = evaluate(&ask.selection, facts, ask.scope.tweaks.as_ref());
+    let plan =
+        plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &ask.accept, false))?;
+    let exit = blockers(&rows, ask.strict);
+    let mut notes = store.journal.warnings.clone();
+    notes.extend(pending(&store.ledger));
+    notes.extend(plan.released.iter().map(|(r, why)| format!("{r} would be released: {why}")));
+    Ok(Answer { rows, notes, exit })
+}
+
+pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask) -> Result<Answer> {
+    let (mut notes, mut stuck) = (store.journal.warnings.clone(), Vec::new());
+    clear(host, store, &mut notes, &mut stuck)?;
+    let before = store.ledger.clone();
+    let only = ask.scope.tweaks.as_ref();
+    let options = options(&ask.scope, &ask.accept, false);
+    let mut rows = evaluate(&ask.selection, facts, only);
+    let mut first = plan(&mut rows, &store.ledger, host, facts, &options)?;
+    let exit = blockers(&rows, ask.strict);
+    if exit != Exit::Fine {
+        notes.push("nothing was changed: a tweak that must be had cannot be had here".to_string());
+        return Ok(Answer { rows, notes, exit });
+    }
+    let released = release(store, facts, &ask.meta, &first)?;
+    notes.extend(released.iter().cloned());
+    let two =
+        first.changes.split_off(first.changes.partition_point(|c| order::phase(c).first_stage()));
+    let one = std::mem::take(&mut first.changes);
+    let mut all = Ran::default();
+    let mut made = Vec::new();
+    collect(&mut all, stage(host, store, facts, &ask.meta, "1", &rows).execute(one.clone())?);
+    made.extend(one.iter().cloned());
+    let required: Vec<&str> =
+        ask.selection.tweaks.iter().filter(|t| t.required).map(|t| t.name).collect();
+    let must = |all: &Ran| {
+        !all.failures.is_empty()
+            && (ask.atomic
+                || ask.strict
+                || all.failures.iter().any(|f| required.contains(&f.tweak.as_str())))
+    };
+    let mut whole_undone = must(&all);
+    if !whole_undone {
+        let again;
+        let (facts, two) = if one.is_empty() {
+            (facts, two)
+        } else {
+            // Links, queues and vectors may be others now: what depends on them is planned anew.
+            again = host.facts()?;
+            let mut fresh = evaluate(&ask.selection, &again, only);
+            for row in &mut fresh {
+                if let Some(f) = all.failures.iter().find(|f| f.tweak == row.name) {
+                    row.block(Status::Failed, Reason::new("failed", f.text.clone()));
+                }
+            }
+            let second = plan(&mut fresh, &store.ledger, host, &again, &options)?;
+            let is_new = |c: &Change| {
+                !order::phase(c).first_stage() && made.iter().all(|m| m.resource != c.resource)
+            };
+            rows = fresh;
+            (&again, second.changes.into_iter().filter(is_new).collect())
+        };
+        collect(&mut all, stage(host, store, facts, &ask.meta, "2", &rows).execute(two.clone())?);
+        made.extend(two);
+        whole_undone = must(&all);
+    }
+    if whole_undone {
+        let undo = reversed(&made, &all.done, &before);
+        let meta = Meta { verb: "undo", ..ask.meta.clone() };
+        let run = format!("{} undo", ask.meta.time);
+        let stage = Stage { host, store, facts, meta: &meta, run, proofs: BTreeMap::new() };
+        let ran = stage.execute(undo)?;
+        all.stuck.extend(ran.stuck);
+        for done in &mut all.done {
+            if done.outcome == Outcome::Written {
+                done.outcome = Outcome::Undone;
+            }
+        }
+        notes.push("everything this run did was undone".to_string());
+    }
+    conclude(&mut rows, &made, &all);
+    notes.extend(all.notes);
+    stuck.extend(all.stuck);
+    notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));
+    let mut exit = Exit::Fine;
+    if !stuck.is_empty() || !released.is_empty() {
+        exit = exit.worst(Exit::NotPutBack);
+    }
+    if all.failures.iter().any(|f| !f.moved) {
+        exit = exit.worst(if whole_undone { Exit::Failed } else { Exit::Part });
+    }
+    if all.failures.iter().any(|f| f.moved) || rows.iter().any(|r| r.status == Status::Drifted) {
+        exit = exit.worst(if whole_undone { Exit::Failed } else { Exit::Drift });
+    }
+    Ok(Answer { rows, notes, exit })
+}
+
+fn stage<'a, H: Host>(
+    host: &'a mut H,
+    store: &'a mut Store,
+    facts: &'a Facts,
+    meta: &'a Meta,
+    run: &str,
+    rows: &[Row],
+) -> Stage<'a, H> {
+    let proofs = rows.iter().map(|r| (r.name.clone(), r.proofs.clone())).collect();
+    Stage { host, store, facts, meta, run: format!("{} {run}", meta.time), proofs }
+}
+
+/// The rows of a rollback of the tweaks in scope: a profile that wants nothing.
+fn unwanted(ledger: &Ledger, scope: &Scope, side: impl Fn(&str) -> Side) -> Vec<Row> {
+    let chosen = |t: &String| scope.tweaks.as_ref().is_none_or(|only| only.contains(t));
+    ledger
+        .tweaks()
+        .into_iter()
+        .filter(chosen)
+        .map(|name| Row::new(&name, side(&name), Status::Off))
+        .collect()
+}
+
+pub struct Rollback<'a> {
+    pub scope: Scope,
+    /// Leaves what resets a link for the next boot.
+    pub gentle: bool,
+    pub force: bool,
+    pub meta: Meta,
+    pub side: &'a dyn Fn(&str) -> Side,
+}
+
+impl Rollback<'_> {
+    fn accept(&self) -> BTreeSet<Impact> {
+        let gentle = |i: &Impact| !self.gentle || *i != Impact::LinkReset;
+        Impact::ALL.into_iter().filter(gentle).collect()
+    }
+}
+
+pub fn rollback_preview(
+    host: &impl Observe,
+    store: &Store,
+    facts: &Facts,
+    ask: &Rollback,
+) -> Result<Answer> {
+    let mut rows = unwanted(&store.ledger, &ask.scope, ask.side);
+    let accept = ask.accept();
+    let plan =
+        plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
+    let mut notes = store.journal.warnings.clone();
+    notes.extend(pending(&store.ledger));
+    notes.extend(plan.released.iter().map(|(r, why)| format!("{r} would be released: {why}")));
+    Ok(Answer { rows, notes, exit: Exit::Fine })
+}
+
+pub fn rollback<H: Host>(
+    host: &mut H,
+    store: &mut Store,
+    facts: &Facts,
+    ask: &Rollback,
+) -> Result<Answer> {
+    let (mut notes, mut stuck) = (store.journal.warnings.clone(), Vec::new());
+    clear(host, store, &mut notes, &mut stuck)?;
+    let mut rows = unwanted(&store.ledger, &ask.scope, ask.side);
+    let accept = ask.accept();
+    let plan =
+        plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
+    let released = release(store, facts, &ask.meta, &plan)?;
+    let run = format!("{} back", ask.meta.time);
+    let stage = Stage { host, store, facts, meta: &ask.meta, run, proofs: BTreeMap::new() };
+    let ran = stage.execute(plan.changes.clone())?;
+    conclude(&mut rows, &plan.changes, &ran);
+    notes.extend(released.iter().cloned());
+    notes.extend(ran.notes);
+    stuck.extend(ran.stuck);
+    notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));
+    if !plan.held_back.is_empty() {
+        let text =
+            format!("{} changes that reset a link wait for the next boot", plan.held_back.len());
+        notes.push(text);
+    }
+    let mut exit = Exit::Fine;
+    if !stuck.is_empty() || !released.is_empty() {
+        exit = exit.worst(Exit::NotPutBack);
+    }
+    let moved = ran.failures.iter().any(|f| f.moved);
+    if moved || !plan.drifted.is_empty() {
+        exit = exit.worst(Exit::Drift);
+    }
+    Ok(Answer { rows, notes, exit })
+}
+
+/// Does the node still hold what was applied?
+pub fn verify(host: &impl Observe, store: &Store) -> Answer {
+    let ledger = &store.ledger;
+    let mut notes = store.journal.warnings.clone();
+    notes.extend(pending(ledger));
+    for resource in ledger.vanished.keys() {
+        notes.push(format!("{resource} went with its link; the next run releases it"));
+    }
+    let resources: Vec<Resource> =
+        ledger.owned.iter().filter(|(_, o)| !o.claims.is_empty()).map(|(r, _)| r.clone()).collect();
+    let states = host.read_many(&resources);
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for (resource, state) in resources.iter().zip(states) {
+        let owned = &ledger.owned[resource];
+        for tweak in owned.claims.keys() {
+            let row = rows
+                .entry(tweak.clone())
+                .or_insert_with(|| Row::new(tweak, Side::Node, Status::Applied));
+            let (status, text) = match &state {
+                Ok(state) if state == owned.present() => continue,
+                Ok(state) => {
+                    let change = Change {
+                        resource: resource.clone(),
+                        before: state.clone(),
+                        after: owned.present().clone(),
+                        impact: Impact::None,
+                        claims: owned.claims.clone(),
+                        tweaks: vec![tweak.clone()],
+                    };
+                    row.changes.push((change, Outcome::Drifted));
+                    (
+                        Status::Drifted,
+                        format!("{resource} is {state}, applied was {}", owned.present()),
+                    )
+                }
+                Err(e) => (Status::Unknown, format!("{resource}: {e:#}")),
+            };
+            row.status = status;
+            row.reasons.push(
+                Reason::new("drift", text)
+                    .fix("nettune apply sets a value that is back at its old one; rollback --force puts the old one back"),
+            );
+        }
+    }
+    let rows: Vec<Row> = rows.into_values().collect();
+    let exit = if rows.is_empty() && ledger.open.is_empty() {
+        Exit::Nothing
+    } else if rows.iter().any(|r| r.status != Status::Applied) || !ledger.open.is_empty() {
+        Exit::Drift
+    } else {
+        Exit::Fine
+    };
+    Answer { rows, notes, exit }
+}
+
+fn options<'a>(scope: &'a Scope, accept: &'a BTreeSet<Impact>, force: bool) -> Options<'a> {
+    Options { scope, accept, force }
+}
+
+/// Reading verbs only report a run that died.
+pub fn pending(ledger: &Ledger) -> Vec<String> {
+    let died = |b: &Begin| {
+        format!("{} of {} did not end: the next apply or rollback finishes it", b.verb, b.time)
+    };
+    ledger.open.iter().map(died).collect()
+}
+
+/// Finishes what died, lets go of what is gone.
+fn clear<H: Host>(
+    host: &mut H,
+    store: &mut Store,
+    notes: &mut Vec<String>,
+    stuck: &mut Vec<String>,
+) -> Result<()> {
+    let gone = store.ledger.vanished.len();
+    if gone > 0 {
+        let mut links: Vec<&str> =
+            store.ledger.vanished.keys().filter_map(Resource::link).collect();
+        links.dedup();
+        notes.push(format!("{} is gone: {gone} values released with it", links.join(", ")));
+    }
+    let (more, left) = recover(host, store);
+    notes.extend(more);
+    stuck.extend(left);
+    store.tidy()
+}
+
+/// Journals what is given up without a write; returns a note for each.
+fn release(store: &mut Store, facts: &Facts, meta: &Meta, plan: &Plan) -> Result<Vec<String>> {
+    if plan.released.is_empty() {
+        return Ok(Vec::new());
+    }
+    let run = format!("{} release", meta.time);
+    let begin = Begin {
+        run: run.clone(),
+        verb: meta.verb.to_string(),
+        version: meta.version.to_string(),
+        time: meta.time.clone(),
+        boot: facts.node.boot_id.clone(),
+        netns: facts.node.netns,
+        ..Begin::default()
+    };
+    let done = |(resource, why): &(Resource, String)| Done {
+        resource: resource.clone(),
+        outcome: Outcome::Released,
+        state: None,
+        why: Some(why.clone()),
+    };
+    let end = End { run, outcomes: plan.released.iter().map(done).collect(), left: Vec::new() };
+    store.journal.append(Record::Begin(begin.clone()))?;
+    store.journal.append(Record::End(end.clone()))?;
+    store.ledger.open.push(begin);
+    let stale = store.ledger.stale;
+    store.ledger.close(&end);
+    store.ledger.stale = stale;
+    Ok(plan.released.iter().map(|(r, why)| format!("{r} released as it is: {why}")).collect())
+}
+
+fn blockers(rows: &[Row], strict: bool) -> Exit {
+    let bad = |s: Status| {
+        matches!(
+            s,
+            Status::Blocked | Status::Unsupported | Status::Unknown | Status::Held | Status::Failed
+        )
+    };
+    let found = rows.iter().any(|r| {
+        (strict && bad(r.status)) || (r.required && (bad(r.status) || r.status == Status::Later))
+    });
+    if found { Exit::Blocked } else { Exit::Fine }
+}
+
+fn collect(all: &mut Ran, ran: Ran) {
+    all.done.extend(ran.done);
+    all.failures.extend(ran.failures);
+    all.stuck.extend(ran.stuck);
+    all.notes.extend(ran.notes);
+}
+
+/// The changes that take a run back, in reverse.
+fn reversed(made: &[Change], done: &[Done], before: &Ledger) -> Vec<Change> {
+    let written = |c: &&Change| {
+        done.iter().any(|d| d.resource == c.resource && d.outcome == Outcome::Written)
+    };
+    let back = |c: &Change| Change {
+        resource: c.resource.clone(),
+        before: c.after.clone(),
+        after: c.before.clone(),
+        impact: c.impact,
+        claims: before.owned.get(&c.resource).map(|o| o.claims.clone()).unwrap_or_default(),
+        tweaks: c.tweaks.clone(),
+    };
+    made.iter().rev().filter(written).map(back).collect()
+}
+
+/// Writes what happened into the rows.
+fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
+    for row in rows.iter_mut() {
+        let failures: Vec<_> = ran.failures.iter().filter(|f| f.tweak == row.name).collect();
+        if row.status == Status::Held {
+            continue;
+        }
+        let mine: Vec<(Change, Outcome)> = made
+            .iter()
+            .filter(|c| c.tweaks.contains(&row.name))
+            .map(|c| {
+                let done = ran.done.iter().find(|d| d.resource == c.resource);
+                (c.clone(), done.map_or(Outcome::Planned, |d| d.outcome))
+            })
+            .collect();
+        let held = row.changes.iter().filter(|(_, o)| *o == Outcome::Held).cloned();
+        row.changes = mine.into_iter().chain(held).collect();
+        row.impact = row.changes.iter().map(|(c, _)| c.impact).max().unwrap_or(Impact::None);
+        for failure in &failures {
+            if row.reasons.iter().all(|r| r.text != failure.text) {
+                let code = if failure.moved { "moved" } else { "failed" };
+                row.reasons.push(Reason::new(code, failure.text.clone()));
+            }
+        }
+        let written = row.changes.iter().any(|(c, o)| *o == Outcome::Written && !c.back());
+        row.status = match row.status {
+            Status::Off => Status::Off,
+            _ if failures.iter().any(|f| !f.moved) => Status::Failed,
+            _ if !failures.is_empty() => Status::Drifted,
+            // It was about to be changed when the run as a whole was undone.
+            Status::Ready | Status::Applied | Status::Ok
+                if row.changes.iter().any(|(_, o)| *o == Outcome::Undone) =>
+            {
+                Status::Ready
+            }
+            Status::Ready => Status::Applied,
+            Status::Ok if written => Status::Applied,
+            other => other,
+        };
+    }
+}

@@ -1,0 +1,25 @@
+//! Node network tuning with exact undo.
+//!
+//! `main -> commands -> {profile, tweaks, engine, linux, report} -> model`. A lever lives in
+//! `tweaks/`, one file each, and only says what should be true; `engine/` reads what is, journals
+//! the difference and carries it out; `linux/` has one file a kind of resource and is the only code
+//! that touches the kernel.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test that cannot go on has failed"
+    )
+)]
+
+pub mod cli;
+pub mod commands;
+pub mod engine;
+pub mod linux;
+pub mod model;
+pub mod profile;
+pub mod report;
+pub mod tweaks;

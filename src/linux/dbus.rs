@@ -1,0 +1,261 @@
+//! systemd and TuneD over D-Bus. No question starts a daemon: every call says so (NO_AUTO_START).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use zbus::message::Flags;
+use zbus::zvariant::DynamicType;
+use zbus::{Connection, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant};
+
+use super::link::Links;
+use crate::model::{State, UnitAspect};
+
+const SYSTEMD: (&str, &str) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const TUNED: (&str, &str) = ("com.redhat.tuned", "/Tuned");
+const CONTROL: &str = "com.redhat.tuned.control";
+const ANSWER: Duration = Duration::from_secs(5);
+/// A unit may take as long to stop as its TimeoutStopSec; TuneD's profiles run scripts.
+const JOB: Duration = Duration::from_secs(60);
+
+async fn connect() -> Result<Option<Connection>> {
+    // No socket, no D-Bus: that is an answer, not an error.
+    if !std::path::Path::new("/run/dbus/system_bus_socket").exists() {
+        return Ok(None);
+    }
+    let connection = tokio::time::timeout(ANSWER, Connection::system())
+        .await
+        .context("connect to D-Bus: no answer")?
+        .context("connect to D-Bus")?;
+    Ok(Some(connection))
+}
+
+async fn call<B>(
+    bus: &Connection,
+    to: (&str, &str),
+    interface: &str,
+    member: &str,
+    body: &B,
+) -> Result<Message>
+where
+    B: serde::Serialize + DynamicType,
+{
+    let what = || format!("call {member} of {}", to.0);
+    let message = Message::method_call(to.1, member)
+        .destination(to.0)
+        .interface(interface)
+        .with_flags(Flags::NO_AUTO_START)
+        .build(body)
+        .with_context(what)?;
+    let serial = message.primary_header().serial_num();
+    let mut stream = MessageStream::from(bus.clone());
+    bus.send(&message).await.with_context(what)?;
+    let reply = async {
+        while let Some(reply) = stream.next().await {
+            let reply = reply?;
+            if reply.header().reply_serial() != Some(serial) {
+                continue;
+            }
+            if reply.message_type() == zbus::message::Type::Error {
+                let name = reply.header().error_name().map(|n| n.to_string()).unwrap_or_default();
+                let text: String = reply.body().deserialize().unwrap_or_default();
+                return Err(anyhow::Error::new(Refused { name, text }));
+            }
+            return Ok(reply);
+        }
+        bail!("the bus closed the connection")
+    };
+    tokio::time::timeout(ANSWER, reply)
+        .await
+        .with_context(|| format!("{}: no answer", what()))?
+        .with_context(what)
+}
+
+/// An error reply.
+#[derive(Debug)]
+struct Refused {
+    name: String,
+    text: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.text, self.name)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn refused_with(error: &anyhow::Error, names: &[&str]) -> bool {
+    let refused = error.chain().find_map(|e| e.downcast_ref::<Refused>());
+    refused.is_some_and(|r| names.iter().any(|n| r.name.ends_with(n)))
+}
+
+/// The bus answers that nobody has that name.
+fn nobody(error: &anyhow::Error) -> bool {
+    refused_with(error, &["ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound"])
+}
+
+async fn property(bus: &Connection, path: &str, interface: &str, name: &str) -> Result<String> {
+    let to = (SYSTEMD.0, path);
+    let reply = call(bus, to, "org.freedesktop.DBus.Properties", "Get", &(interface, name)).await?;
+    let value: OwnedVariant = reply.body().deserialize().with_context(|| format!("read {name}"))?;
+    String::try_from(value).with_context(|| format!("read {name}"))
+}
+
+/// Active: active, inactive or failed. Enabled: enabled, disabled, masked, static ...
+/// Absent where there is no systemd or no such unit.
+pub fn read_unit(links: &Links, name: &str, aspect: UnitAspect) -> Result<State> {
+    links.block_on(async {
+        let Some(bus) = connect().await? else { return Ok(State::Absent) };
+        let unit = match call(&bus, SYSTEMD, MANAGER, "LoadUnit", &(name,)).await {
+            Ok(reply) => reply.body().deserialize::<OwnedObjectPath>()?,
+            Err(e) if nobody(&e) => return Ok(State::Absent),
+            Err(e) => return Err(e),
+        };
+        let unit_interface = "org.freedesktop.systemd1.Unit";
+        if property(&bus, &unit, unit_interface, "LoadState").await? == "not-found" {
+            return Ok(State::Absent);
+        }
+        match aspect {
+            UnitAspect::Active => {
+                let state = property(&bus, &unit, unit_interface, "ActiveState").await?;
+                // A unit on its way counts as what it is becoming.
+                Ok(State::is(match state.as_str() {
+                    "activating" | "reloading" => "active",
+                    "deactivating" => "inactive",
+                    other => other,
+                }))
+            }
+            UnitAspect::Enabled => {
+                match call(&bus, SYSTEMD, MANAGER, "GetUnitFileState", &(name,)).await {
+                    Ok(reply) => Ok(State::Is(reply.body().deserialize::<String>()?)),
+                    Err(e) if refused_with(&e, &["FileNotFound", "NoSuchUnit"]) => {
+                        Ok(State::Absent)
+                    }
+                    Err(e) => Err(e),
+                }
+            }
+        }
+    })
+}
+
+pub fn write_unit(links: &Links, name: &str, aspect: UnitAspect, state: &State) -> Result<()> {
+    let wanted = state.text().context("a unit cannot be taken away")?;
+    links.block_on(async {
+        let bus = connect().await?.context("there is no D-Bus to reach systemd by")?;
+        match (aspect, wanted) {
+            (UnitAspect::Active, "active") => job(&bus, "StartUnit", name).await,
+            (UnitAspect::Active, "inactive") => job(&bus, "StopUnit", name).await,
+            // What had failed before cannot be made to have failed; stopped is the nearest.
+            (UnitAspect::Active, other) => bail!("a unit cannot be made {other}"),
+            (UnitAspect::Enabled, wanted) => {
+                let files = vec![name];
+                if wanted != "masked" {
+                    call(&bus, SYSTEMD, MANAGER, "UnmaskUnitFiles", &(&files, false)).await?;
+                }
+                match wanted {
+                    "enabled" => {
+                        call(&bus, SYSTEMD, MANAGER, "EnableUnitFiles", &(&files, false, false))
+                            .await?
+                    }
+                    "disabled" => {
+                        call(&bus, SYSTEMD, MANAGER, "DisableUnitFiles", &(&files, false)).await?
+                    }
+                    "masked" => {
+                        call(&bus, SYSTEMD, MANAGER, "MaskUnitFiles", &(&files, false, true))
+                            .await?
+                    }
+                    other => bail!("a unit file cannot be made {other}"),
+                };
+                call(&bus, SYSTEMD, MANAGER, "Reload", &()).await.map(drop)
+            }
+        }
+    })
+}
+
+/// Starts or stops a unit and waits until systemd says that the job is done.
+async fn job(bus: &Connection, member: &str, name: &str) -> Result<()> {
+    let what = || format!("{member} {name}");
+    // Without this systemd sends no signals; a second subscription is no error worth stopping for.
+    let _ = call(bus, SYSTEMD, MANAGER, "Subscribe", &()).await;
+    let rule = zbus::MatchRule::builder()
+        .msg_type(zbus::message::Type::Signal)
+        .interface(MANAGER)
+        .member("JobRemoved")
+        .build()?;
+    let mut removed = MessageStream::for_match_rule(rule, bus, None).await.with_context(what)?;
+    let reply = call(bus, SYSTEMD, MANAGER, member, &(name, "replace")).await?;
+    let ours: OwnedObjectPath = reply.body().deserialize().with_context(what)?;
+    let done = async {
+        while let Some(signal) = removed.next().await {
+            let signal = signal?;
+            let body = signal.body();
+            let (_, path, _, result): (u32, ObjectPath, String, String) = body.deserialize()?;
+            if path == *ours {
+                return if result == "done" { Ok(()) } else { bail!("the job ended as {result}") };
+            }
+        }
+        bail!("the bus closed the connection")
+    };
+    tokio::time::timeout(JOB, done)
+        .await
+        .with_context(|| format!("{}: not done after {} s", what(), JOB.as_secs()))?
+        .with_context(what)
+}
+
+/// "profile=NAME mode=manual"; absent when TuneD does not run.
+pub fn read_tuned(links: &Links) -> Result<State> {
+    links.block_on(async {
+        let Some(bus) = connect().await? else { return Ok(State::Absent) };
+        let name = match call(&bus, TUNED, CONTROL, "active_profile", &()).await {
+            Ok(reply) => reply.body().deserialize::<String>()?,
+            Err(e) if nobody(&e) => return Ok(State::Absent),
+            Err(e) => return Err(e),
+        };
+        let mode = call(&bus, TUNED, CONTROL, "profile_mode", &()).await?;
+        let (mode, _): (String, String) = mode.body().deserialize()?;
+        // TuneD writes several profiles with spaces between; a state's pairs are split at spaces.
+        let name = name.split_whitespace().collect::<Vec<_>>().join("+");
+        Ok(State::Is(if name.is_empty() {
+            "profile= mode=off".into()
+        } else {
+            format!("profile={name} mode={mode}")
+        }))
+    })
+}
+
+pub fn write_tuned(links: &Links, state: &State) -> Result<()> {
+    links.block_on(async {
+        let bus = connect().await?.context("there is no D-Bus to reach TuneD by")?;
+        let rule = zbus::MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .interface(CONTROL)
+            .member("profile_changed")
+            .build()?;
+        let mut changed = MessageStream::for_match_rule(rule, &bus, None).await?;
+        let profile = state.field("profile").context("TuneD cannot be made absent")?;
+        let reply = match state.field("mode") {
+            Some("off") => {
+                call(&bus, TUNED, CONTROL, "disable", &()).await?;
+                return Ok(());
+            }
+            Some("auto") => call(&bus, TUNED, CONTROL, "auto_profile", &()).await?,
+            _ => {
+                call(&bus, TUNED, CONTROL, "switch_profile", &(profile.replace('+', " "),)).await?
+            }
+        };
+        let (taken, why): (bool, String) = reply.body().deserialize()?;
+        if !taken {
+            bail!("TuneD refused profile {profile}: {why}");
+        }
+        // The call only starts a thread; the signal says that the profile is in force.
+        let done = async {
+            let signal = changed.next().await.context("the bus closed the connection")??;
+            let (_, result, why): (String, bool, String) = signal.body().deserialize()?;
+            if result { Ok(()) } else { bail!("TuneD could not set {profile}: {why}") }
+        };
+        tokio::time::timeout(JOB, done).await.context("TuneD did not answer in time")?
+    })
+}

@@ -1,0 +1,289 @@
+//! Channels, rings, coalescing and features over the ethtool netlink family. Numbers are those of
+//! linux/ethtool_netlink.h.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
+use netlink_sys::protocols::NETLINK_GENERIC;
+
+use super::socket::{Attrs, Conn, Message, attributes, attrs, c_bytes, c_string, errno, nla, nlas};
+use crate::model::facts::{Features, Link};
+use crate::model::{Group, State, state};
+
+const GENL_ID_CTRL: u16 = 16;
+const CTRL_GETFAMILY: u8 = 3;
+const STRSET_GET: u8 = 1;
+const NESTED: u16 = 0x8000;
+const COMPACT_BITSETS: u32 = 1;
+const SET_FEATURES: u32 = 4;
+
+/// (GET command, then name and attribute of each number, then of its maximum).
+struct Numbers {
+    get: u8,
+    values: &'static [(&'static str, u16)],
+    maxima: &'static [(&'static str, u16)],
+    /// Attributes of one byte instead of four.
+    bytes: &'static [u16],
+}
+
+const CHANNELS: Numbers = Numbers {
+    get: 17,
+    values: &[("rx", 6), ("tx", 7), ("other", 8), ("combined", 9)],
+    maxima: &[("rx-max", 2), ("tx-max", 3), ("other-max", 4), ("combined-max", 5)],
+    bytes: &[],
+};
+const RINGS: Numbers = Numbers {
+    get: 15,
+    values: &[("rx", 6), ("rx-mini", 7), ("rx-jumbo", 8), ("tx", 9)],
+    maxima: &[("rx-max", 2), ("rx-mini-max", 3), ("rx-jumbo-max", 4), ("tx-max", 5)],
+    bytes: &[],
+};
+const COALESCE: Numbers = Numbers {
+    get: 19,
+    values: &[
+        ("adaptive-rx", 11),
+        ("adaptive-tx", 12),
+        ("rx-usecs", 2),
+        ("rx-frames", 3),
+        ("tx-usecs", 6),
+        ("tx-frames", 7),
+    ],
+    maxima: &[],
+    bytes: &[11, 12],
+};
+const FEATURES_GET: u8 = 11;
+
+fn numbers(group: Group) -> Option<&'static Numbers> {
+    match group {
+        Group::Channels => Some(&CHANNELS),
+        Group::Rings => Some(&RINGS),
+        Group::Coalesce => Some(&COALESCE),
+        Group::Features => None,
+    }
+}
+
+struct Ethtool {
+    conn: Conn,
+    family: u16,
+}
+
+impl Ethtool {
+    fn open() -> Result<Self> {
+        let conn = Conn::open(NETLINK_GENERIC)?;
+        let body = nla(2, &c_bytes("ethtool"));
+        let message = Message { message_type: GENL_ID_CTRL, head: [CTRL_GETFAMILY, 1, 0, 0], body };
+        let reply = conn.request(NLM_F_ACK, message, "find the ethtool family")?;
+        let family = reply.first().and_then(|m| {
+            attrs(&m.body)
+                .get(&1)
+                .and_then(|v| <[u8; 2]>::try_from(*v).ok())
+                .map(u16::from_ne_bytes)
+        });
+        Ok(Ethtool { conn, family: family.context("the kernel has no ethtool netlink family")? })
+    }
+
+    fn request(&self, flags: u16, command: u8, body: Vec<u8>, what: &str) -> Result<Vec<Message>> {
+        let message = Message { message_type: self.family, head: [command, 1, 0, 0], body };
+        self.conn.request(flags, message, what)
+    }
+
+    /// Names of all features by bit.
+    fn feature_names(&self) -> Result<Vec<String>> {
+        let set = nla(1 | NESTED, &nla(1, &SET_FEATURES.to_ne_bytes()));
+        let body = [nla(1 | NESTED, &[]), nla(2 | NESTED, &set)].concat();
+        let reply = self.request(NLM_F_ACK, STRSET_GET, body, "get the names of features")?;
+        let mut names = BTreeMap::new();
+        let Some(message) = reply.first() else { bail!("get the names of features: no reply") };
+        for (_, sets) in nlas(&message.body).filter(|(kind, _)| kind & !NESTED == 2) {
+            for (_, set) in nlas(sets) {
+                for (_, strings) in nlas(set).filter(|(kind, _)| kind & !NESTED == 3) {
+                    for (_, string) in nlas(strings) {
+                        let string = attrs(string);
+                        if let (Some(index), Some(name)) = (number(&string, 1), string.get(&2)) {
+                            names.insert(index, c_string(name));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(names.into_values().collect())
+    }
+}
+
+/// Native order: ethtool is not a network protocol.
+fn number(attrs: &Attrs, kind: u16) -> Option<u32> {
+    let value = attrs.get(&kind)?;
+    match value.len() {
+        1 => Some(u32::from(value[0])),
+        _ => Some(u32::from_ne_bytes((*value).try_into().ok()?)),
+    }
+}
+
+/// Attributes without the flag that says that they are nested.
+fn plain(body: &[u8]) -> Attrs<'_> {
+    nlas(body).map(|(kind, value)| (kind & !NESTED, value)).collect()
+}
+
+fn header(index: u32, flags: u32) -> Vec<u8> {
+    let mut parts = Vec::new();
+    if index != 0 {
+        parts.extend(nla(1, &index.to_ne_bytes()));
+    }
+    if flags != 0 {
+        parts.extend(nla(3, &flags.to_ne_bytes()));
+    }
+    nla(1 | NESTED, &parts)
+}
+
+fn index_of(body: &Attrs) -> Option<u32> {
+    number(&plain(body.get(&1)?), 1)
+}
+
+fn pairs(body: &Attrs, names: &[(&str, u16)]) -> Vec<String> {
+    let found = names.iter().filter_map(|(name, kind)| number(body, *kind).map(|n| (name, n)));
+    found.map(|(name, n)| format!("{name}={n}")).collect()
+}
+
+/// Under adaptive mode the driver moves the microseconds by itself: they are not part of the state.
+fn drop_adaptive(mut text: Vec<String>, side: &str) -> Vec<String> {
+    if text.contains(&format!("adaptive-{side}=1")) {
+        text.retain(|pair| !pair.starts_with(&format!("{side}-")));
+    }
+    text
+}
+
+fn values(group: &Numbers, body: &Attrs) -> Vec<String> {
+    drop_adaptive(drop_adaptive(pairs(body, group.values), "rx"), "tx")
+}
+
+/// Bits that are on, by name.
+fn bits(set: &[u8], names: &[String]) -> BTreeSet<String> {
+    let set = plain(set);
+    let Some(value) = set.get(&4) else { return BTreeSet::new() };
+    let words = value.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
+    let mut on = BTreeSet::new();
+    for (w, word) in words.enumerate() {
+        for bit in (0..32).filter(|b| word >> b & 1 == 1) {
+            if let Some(name) = names.get(w * 32 + bit) {
+                on.insert(name.clone());
+            }
+        }
+    }
+    on
+}
+
+/// Fills in channels, rings, coalesce and features of all links, with one dump each. A group that
+/// the kernel does not answer for stays unset.
+pub fn fill(links: &mut [Link]) -> Result<()> {
+    let ethtool = match Ethtool::open() {
+        // No such family: a kernel before 5.6, or built without it.
+        Err(e) if errno(&e) == Some(nix::libc::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    let by_index: BTreeMap<u32, usize> =
+        links.iter().enumerate().map(|(at, link)| (link.index, at)).collect();
+    let dump = |command, flags: u32, what| -> Result<Vec<Message>> {
+        ethtool.request(NLM_F_DUMP, command, header(0, flags), what)
+    };
+    for group in [Group::Channels, Group::Rings, Group::Coalesce] {
+        let Some(numbers) = numbers(group) else { continue };
+        for message in dump(numbers.get, 0, "list ethtool settings").unwrap_or_default() {
+            let body = plain(&message.body);
+            let Some(at) = index_of(&body).and_then(|i| by_index.get(&i)) else { continue };
+            let mut text = values(numbers, &body);
+            text.extend(pairs(&body, numbers.maxima));
+            let slot = match group {
+                Group::Channels => &mut links[*at].channels,
+                Group::Rings => &mut links[*at].rings,
+                _ => &mut links[*at].coalesce,
+            };
+            *slot = Some(text.join(" ")).filter(|t| !t.is_empty());
+        }
+    }
+    let names = ethtool.feature_names()?;
+    for message in dump(FEATURES_GET, COMPACT_BITSETS, "list features").unwrap_or_default() {
+        let body = plain(&message.body);
+        let Some(at) = index_of(&body).and_then(|i| by_index.get(&i)) else { continue };
+        let list = |kind| -> Vec<String> {
+            body.get(&kind).map(|set| bits(set, &names)).unwrap_or_default().into_iter().collect()
+        };
+        links[*at].features = Some(Features { wanted: list(3), active: list(4) });
+    }
+    Ok(())
+}
+
+pub fn read(index: u32, group: Group) -> Result<State> {
+    let ethtool = Ethtool::open()?;
+    let absent = |e: &anyhow::Error| {
+        matches!(errno(e), Some(nix::libc::EOPNOTSUPP | nix::libc::ENODEV | nix::libc::ENOENT))
+    };
+    let get = |command, flags| {
+        ethtool.request(NLM_F_ACK, command, header(index, flags), "get ethtool settings")
+    };
+    if let Some(numbers) = numbers(group) {
+        return match get(numbers.get, 0) {
+            Ok(reply) => {
+                let text =
+                    reply.first().map(|m| values(numbers, &plain(&m.body))).unwrap_or_default();
+                Ok(if text.is_empty() { State::Absent } else { State::Is(text.join(" ")) })
+            }
+            Err(e) if absent(&e) => Ok(State::Absent),
+            Err(e) => Err(e),
+        };
+    }
+    let names = ethtool.feature_names()?;
+    match get(FEATURES_GET, COMPACT_BITSETS) {
+        Ok(reply) => {
+            let Some(message) = reply.first() else { return Ok(State::Absent) };
+            let body = plain(&message.body);
+            let set = |kind| body.get(&kind).map(|s| bits(s, &names)).unwrap_or_default();
+            // "hw" are those that can be changed at all; "wanted" is what was asked for, whether or
+            // not something else (tx off, say) keeps it from being active.
+            let (changeable, wanted) = (set(2), set(3));
+            let word = |n: &String| if wanted.contains(n) { "on" } else { "off" };
+            let text: Vec<String> = changeable.iter().map(|n| format!("{n}={}", word(n))).collect();
+            Ok(if text.is_empty() { State::Absent } else { State::Is(text.join(" ")) })
+        }
+        Err(e) if absent(&e) => Ok(State::Absent),
+        Err(e) => Err(e),
+    }
+}
+
+/// Sends only what differs: a driver may refuse a message that names what it does not have.
+pub fn write(index: u32, group: Group, wanted: &State) -> Result<()> {
+    let text = wanted.text().context("ethtool settings cannot be taken away")?;
+    let now = read(index, group)?;
+    let differs = |pair: &(&str, &str)| now.field(pair.0) != Some(pair.1);
+    let changed: Vec<(&str, &str)> = state::fields(text).filter(differs).collect();
+    let ethtool = Ethtool::open()?;
+    let mut body = header(index, 0);
+    let what = format!("set {} to {}", group.name(), wanted);
+    match numbers(group) {
+        Some(numbers) => {
+            for (name, value) in changed {
+                let kind = numbers.values.iter().find(|(n, _)| *n == name).map(|(_, kind)| *kind);
+                let kind = kind.with_context(|| format!("{name} is not a setting"))?;
+                let value: u32 =
+                    value.parse().with_context(|| format!("{value:?} is not a number"))?;
+                let bytes = value.to_ne_bytes();
+                let one = [value as u8];
+                body.extend(nla(kind, if numbers.bytes.contains(&kind) { &one } else { &bytes }));
+            }
+            ethtool.request(NLM_F_ACK, numbers.get + 1, body, &what)?;
+        }
+        None => {
+            let mut list = Vec::new();
+            for (name, value) in changed {
+                let mut bit = nla(2, &c_bytes(name));
+                if value == "on" {
+                    bit.extend(nla(3, &[]));
+                }
+                list.extend(nla(1 | NESTED, &bit));
+            }
+            body.extend(nla(3 | NESTED, &attributes(&[(3 | NESTED, &list)])));
+            ethtool.request(NLM_F_ACK, FEATURES_GET + 1, body, &what)?;
+        }
+    }
+    Ok(())
+}

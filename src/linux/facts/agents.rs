@@ -1,0 +1,200 @@
+//! Who else runs on the node and sets what nettune might set.
+
+use std::io::Read;
+
+use nix::fcntl::OFlag;
+
+use crate::linux::root::{Root, is_absent};
+use crate::model::facts::{Agent, Agents, Cilium, Fact, Link};
+
+const UNIT_FOLDERS: [&str; 4] =
+    ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+
+/// Where systemd keeps the processes of its services: cgroup 2, then the hybrid and old layouts.
+const SLICES: [&str; 3] = [
+    "sys/fs/cgroup/system.slice",
+    "sys/fs/cgroup/unified/system.slice",
+    "sys/fs/cgroup/systemd/system.slice",
+];
+
+pub fn gather(root: &Root, links: &[Link]) -> Agents {
+    let systemd = root.exists("run/systemd/system");
+    let processes = if systemd { Vec::new() } else { processes(root) };
+    let agent = |units: &[&str], comm: &str| Agent {
+        installed: units.iter().any(|unit| installed(root, unit)),
+        pid: units
+            .iter()
+            .find_map(|unit| service_pid(root, unit))
+            .or_else(|| processes.iter().find(|(_, name)| name == comm).map(|(pid, _)| *pid)),
+    };
+    let (cni, pod_cidrs) = cni(root);
+    let kubelets = [
+        "kubelet",
+        "k3s",
+        "k3s-agent",
+        "rke2-server",
+        "rke2-agent",
+        "snap.microk8s.daemon-kubelite",
+    ];
+    let mut kubelet = agent(&kubelets, "kubelet");
+    kubelet.installed |=
+        ["usr/bin/kubelet", "usr/local/bin/kubelet", "opt/bin/kubelet", "var/lib/kubelet"]
+            .iter()
+            .any(|path| root.exists(path));
+    Agents {
+        tuned: agent(&["tuned"], "tuned"),
+        irqbalance: agent(&["irqbalance"], "irqbalance"),
+        irqbalance_socket: crate::linux::irqbalance::socket_path(root).is_some(),
+        network_manager: agent(&["NetworkManager"], "NetworkManager"),
+        networkd: agent(&["systemd-networkd"], "systemd-network"),
+        firewalld: agent(&["firewalld"], "firewalld"),
+        pods: pods(root),
+        cilium: cilium(root, links, cni.as_deref()),
+        cni,
+        pod_cidrs,
+        container: container(root),
+        vm: vm(root),
+        systemd,
+        kubelet,
+    }
+}
+
+fn installed(root: &Root, unit: &str) -> bool {
+    UNIT_FOLDERS.iter().any(|folder| root.exists(&format!("{folder}/{unit}.service")))
+}
+
+fn service_pid(root: &Root, unit: &str) -> Option<u32> {
+    SLICES.iter().find_map(|slice| {
+        let text = root.read(&format!("{slice}/{unit}.service/cgroup.procs")).ok()?;
+        text.lines().next()?.parse().ok()
+    })
+}
+
+/// Only where no systemd keeps track of services: one pass over all processes.
+fn processes(root: &Root) -> Vec<(u32, String)> {
+    let pids = root.list("proc").unwrap_or_default();
+    let pids = pids.iter().filter_map(|name| name.parse::<u32>().ok());
+    pids.filter_map(|pid| root.line(&format!("proc/{pid}/comm")).map(|comm| (pid, comm))).collect()
+}
+
+/// Pods have a cgroup each, wherever the kubelet puts them.
+fn pods(root: &Root) -> Fact<u32> {
+    let bases = ["sys/fs/cgroup", "sys/fs/cgroup/unified", "sys/fs/cgroup/systemd"];
+    let slices = ["kubepods.slice", "kubepods"];
+    let mut count = 0;
+    for base in bases {
+        for slice in slices {
+            let top = format!("{base}/{slice}");
+            let names = match root.list(&top) {
+                Ok(names) => names,
+                Err(e) if is_absent(&e) => continue,
+                Err(e) => return Fact::unknown(format!("read {}: {e}", root.full(&top))),
+            };
+            let is_class = |n: &str| n.contains("burstable") || n.contains("besteffort");
+            let is_pod = |n: &str| n.starts_with("pod") || n.contains("-pod");
+            for name in names {
+                if is_class(&name) && !is_pod(&name) {
+                    let below = root.list(&format!("{top}/{name}")).unwrap_or_default();
+                    count += below.iter().filter(|n| is_pod(n)).count() as u32;
+                } else if is_pod(&name) {
+                    count += 1;
+                }
+            }
+        }
+        if count > 0 {
+            break;
+        }
+    }
+    Fact::Known(count)
+}
+
+/// The first configuration by name decides, as for the kubelet.
+fn cni(root: &Root) -> (Option<String>, Vec<String>) {
+    let folder = "etc/cni/net.d";
+    let names = root.list(folder).unwrap_or_default();
+    let is_config =
+        |n: &&String| n.ends_with(".conflist") || n.ends_with(".conf") || n.ends_with(".json");
+    let Some(name) = names.iter().find(is_config) else { return (None, Vec::new()) };
+    let text = root.read(&format!("{folder}/{name}")).unwrap_or_default();
+    let mut cidrs = Vec::new();
+    if let Ok(json) = serde_json::from_str(&text) {
+        subnets(&json, &mut cidrs);
+    }
+    (Some(name.clone()), cidrs)
+}
+
+/// `subnet` wherever host-local IPAM may have it.
+fn subnets(json: &serde_json::Value, found: &mut Vec<String>) {
+    match json {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    serde_json::Value::String(text) if key == "subnet" => found.push(text.clone()),
+                    other => subnets(other, found),
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|v| subnets(v, found)),
+        _ => {}
+    }
+}
+
+fn cilium(root: &Root, links: &[Link], cni: Option<&str>) -> Option<Cilium> {
+    let device = links.iter().any(|l| l.name == "cilium_host" || l.name == "cilium_net");
+    let state = root.exists("run/cilium/state") || root.exists("var/run/cilium/state");
+    let socket = root.exists("run/cilium/cilium.sock");
+    let configured = cni.is_some_and(|name| name.contains("cilium"));
+    let seen_by = match (device, state, configured) {
+        (true, _, _) => "devices",
+        (_, true, _) => "state",
+        (_, _, true) => "CNI configuration",
+        _ => return None,
+    };
+    let header = root.read("run/cilium/state/globals/node_config.h").ok();
+    let defines = |name: &str| header.as_ref().map(|h| h.contains(&format!("#define {name}")));
+    Some(Cilium {
+        seen_by: seen_by.to_string(),
+        agent_up: socket,
+        host_routing: defines("ENABLE_HOST_ROUTING"),
+        bandwidth_manager: defines("ENABLE_BANDWIDTH_MANAGER"),
+    })
+}
+
+fn container(root: &Root) -> Option<String> {
+    if let Some(kind) = root.line("run/systemd/container") {
+        return Some(kind);
+    }
+    let marks = [("run/.containerenv", "podman"), (".dockerenv", "docker")];
+    marks.iter().find(|(path, _)| root.exists(path)).map(|(_, kind)| kind.to_string())
+}
+
+/// The CPU flag `hypervisor`; its maker by DMI where that is told.
+fn vm(root: &Root) -> Option<String> {
+    // The first CPU is enough: with 512 of them the file is long.
+    let mut start = vec![0; 4096];
+    let length = root.openat("proc/cpuinfo", OFlag::O_RDONLY, 0).ok()?.read(&mut start).ok()?;
+    let text = String::from_utf8_lossy(&start[..length]).into_owned();
+    let first = text.split("\n\n").next()?;
+    let flags = first.lines().find(|l| l.starts_with("flags"))?;
+    if !flags.split_whitespace().any(|flag| flag == "hypervisor") {
+        return None;
+    }
+    let vendor = root.line("sys/class/dmi/id/sys_vendor").filter(|v| !v.is_empty());
+    Some(vendor.unwrap_or_else(|| "unknown hypervisor".to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subnets_of_a_cni_configuration() {
+        let json = serde_json::json!({
+            "name": "bridge",
+            "plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00::/64"}]]}}]
+        });
+        let mut found = Vec::new();
+        subnets(&json, &mut found);
+        assert_eq!(found, ["10.244.1.0/24", "fd00::/64"]);
+    }
+}

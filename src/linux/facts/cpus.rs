@@ -1,0 +1,80 @@
+//! CPUs: which there are, which core and NUMA node they are of, and their frequency policies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::linux::root::Root;
+use crate::model::cpulist;
+use crate::model::facts::{CpuPolicy, Cpus};
+
+const CPU: &str = "sys/devices/system/cpu";
+
+pub fn gather(root: &Root) -> Cpus {
+    let line = |file: &str| root.line(&format!("{CPU}/{file}")).unwrap_or_default();
+    let online = line("online");
+    Cpus {
+        possible: line("possible"),
+        isolated: line("isolated"),
+        // "(null)" is how the kernel prints an empty mask here.
+        nohz_full: Some(line("nohz_full")).filter(|t| t != "(null)").unwrap_or_default(),
+        numa: numa(root),
+        cores: cores(root, &online),
+        cpufreq: cpufreq(root),
+        idle_latency: root.exists(&format!("{CPU}/cpu0/power/pm_qos_resume_latency_us")),
+        energy_perf_bias: root.exists(&format!("{CPU}/cpu0/power/energy_perf_bias")),
+        min_perf_pct: root.exists(&format!("{CPU}/intel_pstate/min_perf_pct")),
+        online,
+    }
+}
+
+fn numa(root: &Root) -> BTreeMap<u32, String> {
+    let folder = "sys/devices/system/node";
+    let names = root.list(folder).unwrap_or_default();
+    let node = |name: &String| {
+        let id = name.strip_prefix("node")?.parse().ok()?;
+        Some((id, root.line(&format!("{folder}/{name}/cpulist"))?))
+    };
+    names.iter().filter_map(node).collect()
+}
+
+fn cores(root: &Root, online: &str) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut cores = Vec::new();
+    for cpu in cpulist::parse(online).unwrap_or_default() {
+        if seen.contains(&cpu) {
+            continue;
+        }
+        let siblings = root
+            .line(&format!("{CPU}/cpu{cpu}/topology/thread_siblings_list"))
+            .unwrap_or_else(|| cpu.to_string());
+        seen.extend(cpulist::parse(&siblings).unwrap_or_default());
+        cores.push(siblings);
+    }
+    cores
+}
+
+fn cpufreq(root: &Root) -> Vec<CpuPolicy> {
+    let folder = format!("{CPU}/cpufreq");
+    let mut policies: Vec<CpuPolicy> = root
+        .list(&folder)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| name.starts_with("policy"))
+        .map(|name| {
+            let line = |file: &str| root.line(&format!("{folder}/{name}/{file}"));
+            let words = |file: &str| -> Vec<String> {
+                line(file).unwrap_or_default().split_whitespace().map(str::to_string).collect()
+            };
+            CpuPolicy {
+                cpus: line("affected_cpus").unwrap_or_default().replace(' ', ","),
+                driver: line("scaling_driver").unwrap_or_default(),
+                governor: line("scaling_governor").unwrap_or_default(),
+                governors: words("scaling_available_governors"),
+                epp: line("energy_performance_preference"),
+                epps: words("energy_performance_available_preferences"),
+                name,
+            }
+        })
+        .collect();
+    policies.sort_by_key(|p| p.name.trim_start_matches("policy").parse::<u32>().unwrap_or(0));
+    policies
+}

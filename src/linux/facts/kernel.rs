@@ -1,0 +1,225 @@
+//! The kernel: release, configuration, modules, preemption, BPF.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use procfs::{ConfigSetting, FromBufRead, KernelConfig};
+
+use crate::linux::root::{Root, is_absent};
+use crate::model::facts::{Fact, Kernel, Module, Preempt};
+
+/// Options that some lever asks for.
+const OPTIONS: [&str; 26] = [
+    "BPF_JIT",
+    "BPF_SYSCALL",
+    "CGROUP_BPF",
+    "CPU_FREQ",
+    "DEBUG_INFO_BTF",
+    "INET_DIAG_DESTROY",
+    "IP_MULTIPLE_TABLES",
+    "NETFILTER_XT_TARGET_CT",
+    "NETKIT",
+    "NET_CLS_ACT",
+    "NET_CLS_BPF",
+    "NET_SCH_FQ",
+    "NET_SCH_INGRESS",
+    "NF_CONNTRACK",
+    "NF_FLOW_TABLE",
+    "NF_TABLES",
+    "NF_TABLES_INET",
+    "PREEMPT",
+    "PREEMPT_DYNAMIC",
+    "PREEMPT_LAZY",
+    "PREEMPT_NONE",
+    "PREEMPT_RT",
+    "PREEMPT_VOLUNTARY",
+    "SCHEDSTATS",
+    "TCP_CONG_BBR",
+    "XDP_SOCKETS",
+];
+
+/// Modules that some lever needs, and the option that builds each.
+const MODULES: [(&str, &str); 5] = [
+    ("nf_tables", "NF_TABLES"),
+    ("nf_conntrack", "NF_CONNTRACK"),
+    ("sch_fq", "NET_SCH_FQ"),
+    ("tcp_bbr", "TCP_CONG_BBR"),
+    ("netkit", "NETKIT"),
+];
+
+pub fn gather(root: &Root) -> Kernel {
+    let release = root.line("proc/sys/kernel/osrelease").unwrap_or_default();
+    let (config_file, config) = config(root, &release);
+    Kernel {
+        arch: std::env::consts::ARCH.to_string(),
+        cmdline: root.line("proc/cmdline").unwrap_or_default(),
+        preempt: preempt(root, &config),
+        btf: root.exists("sys/kernel/btf/vmlinux"),
+        jit: jit(root),
+        lockdown: root.line("sys/kernel/security/lockdown").and_then(|t| chosen(&t)),
+        modules: modules(root, &release, &config),
+        congestion_controls: words(root, "proc/sys/net/ipv4/tcp_available_congestion_control"),
+        release,
+        config_file,
+        config,
+    }
+}
+
+fn words(root: &Root, path: &str) -> Vec<String> {
+    root.read(path).unwrap_or_default().split_whitespace().map(str::to_string).collect()
+}
+
+/// The word in brackets.
+fn chosen(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(word, _)| word.to_string())
+}
+
+/// From the first of the four places that has it.
+fn config(root: &Root, release: &str) -> (Option<String>, BTreeMap<String, String>) {
+    let places = [
+        "proc/config.gz".to_string(),
+        format!("boot/config-{release}"),
+        format!("lib/modules/{release}/config"),
+        format!("usr/lib/modules/{release}/config"),
+    ];
+    for place in places {
+        let Ok(bytes) = root.bytes(&place) else { continue };
+        let mut text = String::new();
+        if place.ends_with(".gz") {
+            if flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).is_err() {
+                continue;
+            }
+        } else {
+            text = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        return (Some(format!("/{place}")), options(&text));
+    }
+    (None, BTreeMap::new())
+}
+
+fn options(text: &str) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, String> =
+        OPTIONS.iter().map(|o| (o.to_string(), "n".to_string())).collect();
+    let all = KernelConfig::from_buf_read(text.as_bytes()).map(|c| c.0).unwrap_or_default();
+    for (option, slot) in &mut found {
+        match all.get(&format!("CONFIG_{option}")) {
+            Some(ConfigSetting::Yes) => *slot = "y".to_string(),
+            Some(ConfigSetting::Module) => *slot = "m".to_string(),
+            Some(ConfigSetting::Value(value)) => slot.clone_from(value),
+            None => {}
+        }
+    }
+    found
+}
+
+fn modules(
+    root: &Root,
+    release: &str,
+    config: &BTreeMap<String, String>,
+) -> BTreeMap<String, Fact<Module>> {
+    let mut lists: Option<(Option<String>, Option<String>)> = None;
+    MODULES
+        .iter()
+        .map(|(name, option)| {
+            let option = config.get(*option).map(String::as_str);
+            let state = if option == Some("y") {
+                Fact::Known(Module::Builtin)
+            } else if root.exists(&format!("sys/module/{name}")) {
+                Fact::Known(Module::Loaded)
+            } else {
+                match option {
+                    Some("n") => Fact::Known(Module::Absent),
+                    // "m", or no configuration to be found: what is installed decides.
+                    _ => {
+                        let (builtin, dep) = lists.get_or_insert_with(|| {
+                            let read =
+                                |f: &str| root.read(&format!("lib/modules/{release}/{f}")).ok();
+                            (read("modules.builtin"), read("modules.dep"))
+                        });
+                        installed(name, builtin.as_deref(), dep.as_deref())
+                    }
+                }
+            };
+            (name.to_string(), state)
+        })
+        .collect()
+}
+
+fn installed(name: &str, builtin: Option<&str>, dep: Option<&str>) -> Fact<Module> {
+    let file = format!("/{name}.ko");
+    if builtin.is_some_and(|b| b.contains(&file)) {
+        return Fact::Known(Module::Builtin);
+    }
+    match dep {
+        Some(dep) if dep.contains(&file) => Fact::Known(Module::Loadable),
+        Some(_) => Fact::Known(Module::Absent),
+        None => Fact::unknown("neither the kernel's configuration nor its modules.dep can be read"),
+    }
+}
+
+fn jit(root: &Root) -> Fact<Option<u32>> {
+    let path = "proc/sys/net/core/bpf_jit_enable";
+    match root.read(path) {
+        Ok(text) => Fact::Known(text.trim().parse().ok()),
+        Err(e) if is_absent(&e) => Fact::Known(None),
+        Err(e) => Fact::unknown(format!("read {}: {e}", root.full(path))),
+    }
+}
+
+fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
+    let is = |option: &str| config.get(option).is_some_and(|v| v == "y");
+    let build = [
+        ("PREEMPT_RT", "rt"),
+        ("PREEMPT_LAZY", "lazy"),
+        ("PREEMPT", "full"),
+        ("PREEMPT_VOLUNTARY", "voluntary"),
+        ("PREEMPT_NONE", "none"),
+    ];
+    let path = "sys/kernel/debug/sched/preempt";
+    let (current, modes) = match root.read(path) {
+        // "none voluntary (full) lazy"
+        Ok(text) => {
+            let word = |w: &str| w.trim_matches(['(', ')']).to_string();
+            let current = text.split_whitespace().find(|w| w.starts_with('(')).map(word);
+            (Fact::Known(current), text.split_whitespace().map(word).collect())
+        }
+        // Without debugfs mounted the file is not there either, which says nothing of the kernel.
+        Err(e) if is_absent(&e) && root.exists("sys/kernel/debug/sched") => {
+            (Fact::Known(None), Vec::new())
+        }
+        Err(e) if is_absent(&e) => (Fact::unknown("debugfs is not mounted"), Vec::new()),
+        Err(e) => (Fact::unknown(format!("read {}: {e}", root.full(path))), Vec::new()),
+    };
+    Preempt {
+        build: build.iter().find(|(option, _)| is(option)).map(|(_, name)| name.to_string()),
+        dynamic: (!config.is_empty()).then(|| is("PREEMPT_DYNAMIC")),
+        current,
+        modes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_are_not_named_are_not_set() {
+        let found = options("CONFIG_NET_SCH_FQ=m\n# CONFIG_NETKIT is not set\nCONFIG_BPF_JIT=y\n");
+        assert_eq!(found["NET_SCH_FQ"], "m");
+        assert_eq!(found["NETKIT"], "n");
+        assert_eq!(found["BPF_JIT"], "y");
+    }
+
+    #[test]
+    fn an_installed_module() {
+        let dep = "kernel/net/sched/sch_fq.ko.xz: \nkernel/net/ipv4/tcp_bbr.ko: ";
+        assert_eq!(installed("sch_fq", Some(""), Some(dep)), Fact::Known(Module::Loadable));
+        assert_eq!(installed("netkit", Some(""), Some(dep)), Fact::Known(Module::Absent));
+        assert_eq!(
+            installed("sch_fq", Some("kernel/net/sched/sch_fq.ko\n"), None),
+            Fact::Known(Module::Builtin)
+        );
+        assert!(installed("sch_fq", None, None).known().is_none());
+    }
+}

@@ -1,0 +1,156 @@
+//! Links: what netlink says of all of them, and what sysfs says of those with a device behind them.
+
+use anyhow::Result;
+
+use crate::linux::link::Links;
+use crate::linux::root::{Root, is_absent};
+use crate::linux::{ethtool, qdisc};
+use crate::model::State;
+use crate::model::facts::{Fact, Link, Role, Vector};
+
+pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
+    let mut links = netlink.all()?;
+    let qdiscs = qdisc::dump(netlink)?;
+    netlink.mark_routes(&mut links)?;
+    let v6 = netlink.addresses_v6()?;
+    ethtool::fill(&mut links)?;
+    for link in &mut links {
+        link.qdisc = Some(match qdiscs.get(&link.index).map(|q| qdisc::state(q)) {
+            Some(State::Is(text)) => text,
+            Some(other) => other.to_string(),
+            None => "default noqueue".to_string(),
+        });
+        link.ipv6 = v6.contains(&link.index);
+        link.driver.clone_from(&link.kind);
+        // Only a device of its own has a folder `device`; a stacked or paired link has none.
+        if link.kind.is_none() && !link.loopback {
+            device(root, link);
+        }
+    }
+    Ok(links)
+}
+
+fn device(root: &Root, link: &mut Link) {
+    let folder = format!("sys/class/net/{}/device", link.name);
+    let Ok(target) = root.readlink(&folder) else { return };
+    if let Ok(driver) = root.readlink(&format!("{folder}/driver")) {
+        link.driver = driver.rsplit('/').next().map(str::to_string);
+    }
+    link.bus = bus_path(&target).or_else(|| link.bus.take());
+    // A virtio device hangs below the PCI function that has its vectors and its NUMA node.
+    let places = [folder.clone(), format!("{folder}/..")];
+    link.numa_node = places
+        .iter()
+        .find_map(|place| root.line(&format!("{place}/numa_node")))
+        .and_then(|node| node.parse().ok());
+    link.vectors = match places.iter().find_map(|p| root.list(&format!("{p}/msi_irqs")).ok()) {
+        Some(irqs) => vectors(root, &irqs),
+        None => Fact::Known(Vec::new()),
+    };
+}
+
+/// The last part that is a PCI address, else the device itself: "../../../0000:00:05.0/virtio2".
+fn bus_path(target: &str) -> Option<String> {
+    let is_pci = |part: &&str| {
+        let shape = [4usize, 7, 10];
+        part.len() == 12
+            && shape.iter().zip([':', ':', '.']).all(|(at, c)| part[*at..].starts_with(c))
+    };
+    let parts = || target.rsplit('/');
+    match parts().find(is_pci) {
+        Some(address) => Some(format!("pci/{address}")),
+        None => parts().next().filter(|p| !p.is_empty()).map(|p| format!("device/{p}")),
+    }
+}
+
+fn vectors(root: &Root, irqs: &[String]) -> Fact<Vec<Vector>> {
+    let mut vectors = Vec::new();
+    for irq in irqs.iter().filter_map(|n| n.parse::<u32>().ok()) {
+        let affinity = match root.read(&format!("proc/irq/{irq}/smp_affinity_list")) {
+            Ok(text) => text.trim().to_string(),
+            // Requested by the device, used by nobody.
+            Err(e) if is_absent(&e) => continue,
+            Err(e) => return Fact::unknown(format!("read affinity of vector {irq}: {e}")),
+        };
+        // The handler's name is the one folder beside the files.
+        let names = root.list(&format!("proc/irq/{irq}")).unwrap_or_default();
+        let name = names.into_iter().find(|n| !FILES.contains(&n.as_str())).unwrap_or_default();
+        let (role, queue) = role(&name);
+        vectors.push(Vector { irq, name, role, queue, affinity });
+    }
+    vectors.sort_by_key(|v| v.irq);
+    Fact::Known(vectors)
+}
+
+const FILES: [&str; 7] = [
+    "affinity_hint",
+    "effective_affinity",
+    "effective_affinity_list",
+    "node",
+    "smp_affinity",
+    "smp_affinity_list",
+    "spurious",
+];
+
+/// From the name that the driver gave its vector.
+fn role(name: &str) -> (Role, Option<u32>) {
+    if name.is_empty() {
+        return (Role::Unused, None);
+    }
+    let lower = name.to_ascii_lowercase();
+    // "comp3@pci:0000:01:00.0" of mlx5: the number after the word, not the address.
+    let lower = lower.split('@').next().unwrap_or(&lower);
+    let number = lower
+        .rsplit(|c: char| !c.is_ascii_digit())
+        .find(|part| !part.is_empty())
+        .and_then(|n| n.parse().ok());
+    // In this order: "TxRx" before "rx", and virtio's "input" and "output" by themselves.
+    let words = [
+        ("txrx", Role::Both),
+        ("tx-rx", Role::Both),
+        ("rxtx", Role::Both),
+        ("comp", Role::Both),
+        ("fp-", Role::Both),
+        ("ntfy", Role::Both),
+        ("mana_q", Role::Both),
+        ("input", Role::Rx),
+        ("output", Role::Tx),
+        ("rx", Role::Rx),
+        ("tx", Role::Tx),
+    ];
+    match words.iter().find(|(word, _)| lower.contains(word)) {
+        Some((_, role)) if number.is_some() => (*role, number),
+        _ => (Role::Management, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_drivers_give_their_vectors() {
+        for (name, want) in [
+            ("virtio0-input.3", (Role::Rx, Some(3))),
+            ("virtio0-output.0", (Role::Tx, Some(0))),
+            ("virtio0-config", (Role::Management, None)),
+            ("mlx5_comp7@pci:0000:01:00.0", (Role::Both, Some(7))),
+            ("mlx5_async0@pci:0000:01:00.0", (Role::Management, None)),
+            ("i40e-eth0-TxRx-12", (Role::Both, Some(12))),
+            ("ice-ens1f0-TxRx-0", (Role::Both, Some(0))),
+            ("eth0-Tx-Rx-1", (Role::Both, Some(1))),
+            ("ena-mgmnt@pci:0000:00:05.0", (Role::Management, None)),
+            ("eth0-rxtx-2", (Role::Both, Some(2))),
+            ("", (Role::Unused, None)),
+        ] {
+            assert_eq!(role(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_bus_path_of_a_virtio_device_is_its_pci_function() {
+        assert_eq!(bus_path("../../../0000:00:05.0"), Some("pci/0000:00:05.0".into()));
+        assert_eq!(bus_path("../../../0000:00:05.0/virtio2"), Some("pci/0000:00:05.0".into()));
+        assert_eq!(bus_path("../../../virtio2"), Some("device/virtio2".into()));
+    }
+}

@@ -1,0 +1,114 @@
+//! Gathers what a node is: one dump per netlink family, one pass per folder of /proc and /sys.
+
+mod agents;
+mod cpus;
+mod kernel;
+mod links;
+
+use anyhow::Result;
+
+use super::link::Links;
+use super::nft;
+use super::root::Root;
+use super::socket::errno;
+use crate::model::Facts;
+use crate::model::facts::{Chain, Conntrack, Fact, Netfilter, Node};
+
+pub fn gather(root: &Root, links: &Links) -> Result<Facts> {
+    let kernel = kernel::gather(root);
+    let links = links::gather(root, links)?;
+    let agents = agents::gather(root, &links);
+    Ok(Facts {
+        node: node(root, &agents),
+        cpus: cpus::gather(root),
+        memory_kib: memory(root),
+        netfilter: netfilter(root),
+        kernel,
+        links,
+        agents,
+    })
+}
+
+fn node(root: &Root, agents: &crate::model::facts::Agents) -> Node {
+    let netns = |of: &str| {
+        std::fs::read_link(format!("/proc/{of}/ns/net")).ok().and_then(|link| {
+            let text = link.to_string_lossy().into_owned();
+            text.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+        })
+    };
+    let name = root.line("proc/sys/kernel/hostname").unwrap_or_default();
+    Node {
+        kubernetes_name: kubernetes_name(root)
+            .or_else(|| (agents.kubelet.installed).then(|| name.to_lowercase())),
+        machine_type: root.line("sys/class/dmi/id/product_name").filter(|n| !n.is_empty()),
+        boot_id: root.line("proc/sys/kernel/random/boot_id").unwrap_or_default(),
+        netns: netns("self").unwrap_or(0),
+        // Only the first namespace has it; the inode number of the first one is nowhere promised.
+        first_netns: root.exists("proc/sys/net/core/default_qdisc"),
+        root: nix::unistd::geteuid().is_root(),
+        name,
+    }
+}
+
+fn kubernetes_name(root: &Root) -> Option<String> {
+    let flags = root.read("var/lib/kubelet/kubeadm-flags.env").ok()?;
+    let (_, rest) = flags.split_once("--hostname-override=")?;
+    rest.split([' ', '"', '\n']).next().filter(|n| !n.is_empty()).map(str::to_string)
+}
+
+fn memory(root: &Root) -> u64 {
+    use procfs::FromRead;
+    let text = root.bytes("proc/meminfo").unwrap_or_default();
+    procfs::Meminfo::from_read(text.as_slice()).map_or(0, |m| m.mem_total / 1024)
+}
+
+fn netfilter(root: &Root) -> Netfilter {
+    let number = |path: &str| root.line(path).and_then(|t| t.parse().ok());
+    let conntrack = number("proc/sys/net/netfilter/nf_conntrack_count")
+        .zip(number("proc/sys/net/netfilter/nf_conntrack_max"))
+        .map(|(count, max)| Conntrack { count, max });
+    Netfilter { chains: chains(root), legacy: legacy(root), conntrack }
+}
+
+/// Chains with their rules; those that only jumps lead to stand with an empty hook.
+fn chains(root: &Root) -> Fact<Vec<Chain>> {
+    let all = match nft::list_rules_summary(root) {
+        Ok(all) => all,
+        Err(e) if errno(&e) == Some(nix::libc::EPERM) => {
+            return Fact::unknown("nf_tables rules can be read by root only");
+        }
+        // No nf_tables in this kernel: no rules either.
+        Err(e) if matches!(errno(&e), Some(nix::libc::EOPNOTSUPP | nix::libc::EPROTONOSUPPORT)) => {
+            return Fact::Known(Vec::new());
+        }
+        Err(e) => return Fact::unknown(format!("{e:#}")),
+    };
+    let chain = |c: nft::Chain| {
+        let base = c.base;
+        Chain {
+            family: c.family,
+            table: c.table,
+            chain: c.name,
+            kind: base.as_ref().map(|b| b.kind.clone()).unwrap_or_default(),
+            hook: base.as_ref().map(|b| b.hook.clone()).unwrap_or_default(),
+            priority: base.as_ref().map_or(0, |b| b.priority),
+            rules: c.rules as u32,
+            expressions: c.kinds.into_keys().collect(),
+        }
+    };
+    Fact::Known(all.into_iter().filter(|c| !c.dormant).map(chain).collect())
+}
+
+/// Only what is registered already: asking for a legacy table's rules would register it.
+fn legacy(root: &Root) -> Fact<Vec<String>> {
+    let mut tables = Vec::new();
+    for (family, path) in [("ip", "proc/net/ip_tables_names"), ("ip6", "proc/net/ip6_tables_names")]
+    {
+        match root.read(path) {
+            Ok(text) => tables.extend(text.lines().map(|t| format!("{family} {t}"))),
+            Err(e) if super::root::is_absent(&e) => {}
+            Err(e) => return Fact::unknown(format!("read {}: {e}", root.full(path))),
+        }
+    }
+    Fact::Known(tables)
+}

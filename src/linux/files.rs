@@ -1,0 +1,144 @@
+//! Resources that are files: sysctls, sysfs attributes, IRQ affinities, and files of the node.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+
+use super::root::{Root, is_absent};
+use crate::engine::Wrote;
+use crate::model::{State, state};
+
+/// Two keys of which the kernel zeroes the one that was not written last: one resource, whose text
+/// is "40" for a ratio and "bytes=N" for the other.
+const EITHER_OR: [(&str, &str); 2] = [
+    ("vm/dirty_ratio", "vm/dirty_bytes"),
+    ("vm/dirty_background_ratio", "vm/dirty_background_bytes"),
+];
+
+pub fn read_sysctl(root: &Root, key: &str) -> Result<State> {
+    if let Some((_, bytes)) = EITHER_OR.iter().find(|(ratio, _)| *ratio == key)
+        && let State::Is(n) = read_value(root, &format!("proc/sys/{bytes}"))?
+        && n != "0"
+    {
+        return Ok(State::Is(format!("bytes={n}")));
+    }
+    read_value(root, &format!("proc/sys/{key}"))
+}
+
+pub fn write_sysctl(root: &Root, key: &str, state: &State) -> Result<()> {
+    if let (Some((_, bytes)), Some(n)) =
+        (EITHER_OR.iter().find(|(ratio, _)| *ratio == key), state.field("bytes"))
+    {
+        return write_value(root, &format!("proc/sys/{bytes}"), &State::is(n));
+    }
+    write_value(root, &format!("proc/sys/{key}"), state)
+}
+
+pub fn read_sysfs(root: &Root, path: &str) -> Result<State> {
+    read_value(root, &format!("sys/{path}"))
+}
+
+pub fn write_sysfs(root: &Root, path: &str, state: &State) -> Result<()> {
+    write_value(root, &format!("sys/{path}"), state)
+}
+
+pub fn read_irq(root: &Root, vector: u32) -> Result<State> {
+    read_value(root, &format!("proc/irq/{vector}/smp_affinity_list"))
+}
+
+pub fn write_irq(root: &Root, vector: u32, state: &State) -> Result<Wrote> {
+    let path = format!("proc/irq/{vector}/smp_affinity_list");
+    match root.write(&path, state.text().unwrap_or_default()) {
+        Ok(()) => Ok(Wrote::Yes),
+        // A managed vector: the driver has the kernel place it, for good reasons of its own.
+        Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => {
+            Ok(Wrote::KernelKeeps("the kernel manages this vector itself".into()))
+        }
+        Err(e) => Err(e).with_context(|| format!("write {}", root.full(&path))),
+    }
+}
+
+/// White space is folded; of a choice ("always [madvise] never") the chosen word is the state.
+fn read_value(root: &Root, path: &str) -> Result<State> {
+    match root.read(path) {
+        Ok(text) => {
+            let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+            let text = chosen.map_or(text.as_str(), |(word, _)| word);
+            Ok(State::Is(text.split_whitespace().collect::<Vec<_>>().join(" ")))
+        }
+        Err(e) if is_absent(&e) => Ok(State::Absent),
+        Err(e) => Err(e).with_context(|| format!("read {}", root.full(path))),
+    }
+}
+
+fn write_value(root: &Root, path: &str, state: &State) -> Result<()> {
+    let Some(text) = state.text() else {
+        bail!("write {}: there is no way to make it {state}", root.full(path));
+    };
+    // Some sysctls take nothing from an empty write; a line end sets them to nothing.
+    let text = if text.is_empty() { "\n" } else { text };
+    root.write(path, text).with_context(|| format!("write {}", root.full(path)))
+}
+
+/// "mode=0644 owner=0:0" and the content, or "link TARGET".
+pub fn read_file(root: &Root, path: &str) -> Result<State> {
+    let verb = || format!("read {}", root.full(path));
+    if let Ok(target) = root.readlink(path) {
+        return Ok(State::Is(format!("link {target}")));
+    }
+    let file = match root.openat(path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0) {
+        Ok(file) => file,
+        Err(e) if is_absent(&e) => return Ok(State::Absent),
+        Err(e) => return Err(e).with_context(verb),
+    };
+    let meta = file.metadata().with_context(verb)?;
+    let what = || State::Foreign { what: "something that is no text file".into(), owner: None };
+    if !meta.is_file() {
+        return Ok(what());
+    }
+    let Ok(content) = String::from_utf8(root.bytes(path).with_context(verb)?) else {
+        return Ok(what());
+    };
+    let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
+    Ok(State::Is(format!("mode={mode:04o} owner={uid}:{gid}\n{content}")))
+}
+
+/// By a temporary file in the same folder and a rename, so that it is whole or as it was.
+pub fn write_file(root: &Root, path: &str, state: &State) -> Result<()> {
+    let verb = || format!("write {}", root.full(path));
+    let (folder, name) = path.rsplit_once('/').context("a file has a folder")?;
+    let folder = root.openat(folder, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0).with_context(verb)?;
+    let State::Is(text) = state else {
+        unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir).with_context(verb)?;
+        return folder.sync_all().with_context(verb);
+    };
+    let temporary = format!(".{name}.nettune");
+    let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+    let (head, content) = text.split_once('\n').unwrap_or((text, ""));
+    if let Some(target) = head.strip_prefix("link ") {
+        nix::unistd::symlinkat(target, &folder, temporary.as_str()).with_context(verb)?;
+    } else {
+        let get = |key| state::fields(head).find(|(k, _)| *k == key).map(|(_, v)| v);
+        let mode = get("mode").and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o644);
+        let fd = nix::fcntl::openat(
+            &folder,
+            temporary.as_str(),
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::from_bits_truncate(0o600),
+        )
+        .with_context(verb)?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(content.as_bytes()).with_context(verb)?;
+        if let Some((uid, gid)) = get("owner").and_then(|o| o.split_once(':')) {
+            let (uid, gid) = (uid.parse().map(Uid::from_raw)?, gid.parse().map(Gid::from_raw)?);
+            fchown(&file, Some(uid), Some(gid)).with_context(verb)?;
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(mode)).with_context(verb)?;
+        file.sync_all().with_context(verb)?;
+    }
+    nix::fcntl::renameat(&folder, temporary.as_str(), &folder, name).with_context(verb)?;
+    folder.sync_all().with_context(verb)
+}

@@ -1,0 +1,92 @@
+//! A running irqbalance takes a list of vectors to leave alone over its own socket. That lasts as
+//! long as the process, so nothing of it outlives a boot.
+
+use std::io::{IoSlice, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
+
+use super::root::Root;
+use crate::model::State;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// "34 35 36", or empty; absent when no irqbalance with a socket runs.
+pub fn read(root: &Root) -> Result<State> {
+    let Some(path) = socket_path(root) else { return Ok(State::Absent) };
+    let reply = match ask(&path, "setup") {
+        Ok(reply) => reply,
+        Err(e) => {
+            let io = e.chain().find_map(|c| c.downcast_ref::<std::io::Error>());
+            return match io.map(std::io::Error::kind) {
+                // A socket file whose process is gone.
+                Some(std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound) => {
+                    Ok(State::Absent)
+                }
+                _ => Err(e),
+            };
+        }
+    };
+    Ok(State::Is(banned(&reply)))
+}
+
+pub fn write(root: &Root, state: &State) -> Result<()> {
+    let path = socket_path(root).context("irqbalance is not running")?;
+    let Some(list) = state.text() else { bail!("irqbalance's bans cannot be made {state}") };
+    let list = if list.is_empty() { "NONE" } else { list };
+    ask(&path, &format!("settings ban irqs {list}")).map(drop)
+}
+
+/// Its socket, where there is one: /run/irqbalance/irqbalancePID.sock.
+pub fn socket_path(root: &Root) -> Option<String> {
+    let folder = "run/irqbalance";
+    let names = root.list(folder).ok()?;
+    let name = names.iter().find(|n| n.starts_with("irqbalance") && n.ends_with(".sock"))?;
+    Some(root.full(&format!("{folder}/{name}")))
+}
+
+fn ask(path: &str, command: &str) -> Result<String> {
+    let what = || format!("ask irqbalance at {path}: {command}");
+    let mut stream = UnixStream::connect(path).with_context(what)?;
+    stream.set_read_timeout(Some(PATIENCE)).with_context(what)?;
+    // It answers only who proves to be root by credentials sent along.
+    let who = UnixCredentials::new();
+    let message = [IoSlice::new(command.as_bytes())];
+    let proof = [ControlMessage::ScmCredentials(&who)];
+    sendmsg::<()>(stream.as_raw_fd(), &message, &proof, MsgFlags::empty(), None)
+        .with_context(what)?;
+    if !command.starts_with("setup") {
+        // It closes the connection once it has taken the command.
+        let _ = stream.read(&mut [0; 64]);
+        return Ok(String::new());
+    }
+    let mut reply = vec![0; 1 << 16];
+    let length = stream.read(&mut reply).with_context(what)?;
+    Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
+}
+
+/// "SLEEP 10 IRQ 34 LOAD 0 DIFF 0 CLASS 5 IRQ 35 ... BANNED 0": the vectors it leaves alone.
+fn banned(reply: &str) -> String {
+    let words: Vec<&str> = reply.split_whitespace().collect();
+    let mut vectors: Vec<u32> = words
+        .windows(2)
+        .filter(|pair| pair[0] == "IRQ")
+        .filter_map(|pair| pair[1].parse().ok())
+        .collect();
+    vectors.sort_unstable();
+    vectors.dedup();
+    vectors.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reply_to_setup() {
+        let reply = "SLEEP 10 IRQ 35 LOAD 0 DIFF 0 CLASS 5 IRQ 34 LOAD 1 DIFF 0 CLASS 5 BANNED 0";
+        assert_eq!(super::banned(reply), "34 35");
+        assert_eq!(super::banned("SLEEP 10 BANNED 0"), "");
+    }
+}

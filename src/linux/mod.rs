@@ -1,0 +1,115 @@
+//! The only code that touches the kernel: one file a resource kind, and the facts. Nothing runs a
+//! command of the host.
+
+mod dbus;
+mod ethtool;
+pub mod facts;
+mod files;
+mod irqbalance;
+mod link;
+mod nft;
+mod path;
+mod qdisc;
+pub mod root;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::engine::{Host, Observe, Wrote};
+use crate::model::{Facts, Proof, Resource, State};
+use link::Links;
+use root::Root;
+
+pub struct Linux {
+    root: Root,
+    links: Links,
+}
+
+impl Linux {
+    /// `root` is `/`, or a live host's root seen through a mount.
+    pub fn open(root: &Path) -> Result<Self> {
+        Ok(Linux { root: Root::open(root)?, links: Links::open()? })
+    }
+
+    fn read_one(&self, resource: &Resource, dumps: &mut Dumps) -> Result<State> {
+        match resource {
+            Resource::Sysctl { key } => files::read_sysctl(&self.root, key),
+            Resource::Sysfs { path } => files::read_sysfs(&self.root, path),
+            Resource::Irq { vector, .. } => files::read_irq(&self.root, *vector),
+            Resource::File { path } => files::read_file(&self.root, path),
+            Resource::Mtu { link } => {
+                Ok(self.links.one(link)?.map_or(State::Absent, |l| State::Is(l.mtu.to_string())))
+            }
+            Resource::LinkSizes { link } => {
+                Ok(self.links.one(link)?.map_or(State::Absent, |l| link::sizes_state(&l.sizes)))
+            }
+            Resource::RouteMtu { link, route } => self.links.read_route_mtu(link, route),
+            Resource::Ethtool { link, group } => {
+                let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
+                ethtool::read(link.index, *group)
+            }
+            Resource::Qdisc { link } => {
+                let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
+                // One dump answers for all links, but a write makes it old.
+                if dumps.qdiscs.is_none() {
+                    dumps.qdiscs = Some(qdisc::dump(&self.links)?);
+                }
+                let all = dumps.qdiscs.as_ref().and_then(|q| q.get(&link.index));
+                Ok(all.map_or(State::Absent, |q| qdisc::state(q)))
+            }
+            Resource::Nft { table } => nft::read_table(&self.root, table),
+            Resource::Unit { name, aspect } => dbus::read_unit(&self.links, name, *aspect),
+            Resource::Tuned => dbus::read_tuned(&self.links),
+            Resource::IrqbalanceBans => irqbalance::read(&self.root),
+        }
+    }
+}
+
+/// What one call of `read_many` has dumped already.
+#[derive(Default)]
+struct Dumps {
+    qdiscs: Option<BTreeMap<u32, Vec<qdisc::Qdisc>>>,
+}
+
+impl Observe for Linux {
+    fn facts(&self) -> Result<Facts> {
+        facts::gather(&self.root, &self.links)
+    }
+
+    fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {
+        let mut dumps = Dumps::default();
+        resources.iter().map(|r| self.read_one(r, &mut dumps)).collect()
+    }
+}
+
+impl Host for Linux {
+    fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
+        match resource {
+            Resource::Sysctl { key } => files::write_sysctl(&self.root, key, state)?,
+            Resource::Sysfs { path } => files::write_sysfs(&self.root, path, state)?,
+            Resource::Irq { vector, .. } => return files::write_irq(&self.root, *vector, state),
+            Resource::File { path } => files::write_file(&self.root, path, state)?,
+            Resource::Mtu { link } => self.links.set_mtu(link, state)?,
+            Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
+            Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
+            Resource::Ethtool { link, group } => {
+                ethtool::write(self.links.index(link)?, *group, state)?;
+            }
+            Resource::Qdisc { link } => qdisc::write(&self.root, &self.links, link, state)?,
+            Resource::Nft { table } => nft::replace_table(&self.root, table, state)?,
+            Resource::Unit { name, aspect } => dbus::write_unit(&self.links, name, *aspect, state)?,
+            Resource::Tuned => dbus::write_tuned(&self.links, state)?,
+            Resource::IrqbalanceBans => irqbalance::write(&self.root, state)?,
+        }
+        Ok(Wrote::Yes)
+    }
+
+    fn prove(&mut self, proof: &Proof) -> Result<()> {
+        match proof {
+            Proof::Path { peer, mtu } => path::prove(peer, *mtu),
+        }
+    }
+}

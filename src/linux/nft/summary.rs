@@ -1,0 +1,151 @@
+//! What the chains of all tables hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use netlink_packet_core::NLM_F_DUMP;
+
+use super::HOOKS;
+use super::transport::{
+    ACCEPT, ARP, GET_CHAIN, GET_RULE, GET_TABLE, NETDEV, UNSPEC, consistent, family_name, loaded,
+    number, string,
+};
+use crate::linux::root::Root;
+use crate::linux::socket::{Attrs, attrs, c_string, nlas};
+
+const DORMANT: u32 = 1;
+const VERDICTS: [&str; 5] = ["return", "goto", "jump", "break", "continue"];
+const CT_KEYS: &str = "state direction status mark secmark expiration helper l3proto src dst \
+                       protocol proto-src proto-dst label packets bytes avgpkt zone event";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    pub hook: String,
+    pub priority: i32,
+    pub kind: String,
+    pub accept: bool,
+}
+
+/// `base` is None for a chain that only jumps and verdict maps lead to. `kinds` counts expressions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    pub family: String,
+    pub table: String,
+    pub name: String,
+    pub dormant: bool,
+    pub base: Option<Base>,
+    pub rules: usize,
+    pub kinds: BTreeMap<String, usize>,
+    pub comments: BTreeSet<String>,
+}
+
+/// All chains of all families.
+pub fn list_rules_summary(root: &Root) -> Result<Vec<Chain>> {
+    if !loaded(root) {
+        return Ok(Vec::new());
+    }
+    consistent(|conn| {
+        let dump = |kind, what| conn.request(kind, NLM_F_DUMP, UNSPEC, vec![], what);
+        let mut dormant = BTreeSet::new();
+        for message in dump(GET_TABLE, "list tables")? {
+            let table = attrs(&message.body);
+            if number(&table, 2).is_some_and(|flags| flags & DORMANT != 0) {
+                dormant.insert((family_name(message.head[0]), string(&table, 1)));
+            }
+        }
+        let (mut chains, mut index) = (Vec::new(), BTreeMap::new());
+        for message in dump(GET_CHAIN, "list chains")? {
+            let chain = attrs(&message.body);
+            let (family, table, name) =
+                (family_name(message.head[0]), string(&chain, 1), string(&chain, 3));
+            index.insert((family.clone(), table.clone(), name.clone()), chains.len());
+            chains.push(Chain {
+                dormant: dormant.contains(&(family.clone(), table.clone())),
+                base: base(message.head[0], &chain),
+                family,
+                table,
+                name,
+                rules: 0,
+                kinds: BTreeMap::new(),
+                comments: BTreeSet::new(),
+            });
+        }
+        for message in dump(GET_RULE, "list rules")? {
+            let rule = attrs(&message.body);
+            let key = (family_name(message.head[0]), string(&rule, 1), string(&rule, 2));
+            let position = index.get(&key).with_context(|| format!("list rules: no {key:?}"))?;
+            let chain = &mut chains[*position];
+            chain.rules += 1;
+            chain.comments.extend(rule.get(&7).and_then(|data| comment(data)));
+            for (name, data) in expressions(&rule) {
+                if name == "match" && string(&data, 1) == "comment" {
+                    chain.comments.insert(string(&data, 3));
+                }
+                *chain.kinds.entry(expression_kind(&name, &data)).or_default() += 1;
+            }
+        }
+        Ok(chains)
+    })
+}
+
+pub fn base(family: u8, chain: &Attrs) -> Option<Base> {
+    let hook = attrs(chain.get(&4)?);
+    let index = number(&hook, 1)? as usize;
+    let names: &[&str] = match family {
+        NETDEV => &["ingress", "egress"],
+        ARP => &["input", "output", "forward"],
+        _ => &HOOKS,
+    };
+    Some(Base {
+        hook: names.get(index).map_or_else(|| format!("hook {index}"), |name| name.to_string()),
+        priority: number(&hook, 2)? as i32,
+        kind: string(chain, 7),
+        accept: number(chain, 5).is_none_or(|policy| policy == ACCEPT),
+    })
+}
+
+/// Name and data of the expressions of a rule.
+pub fn expressions<'a>(rule: &Attrs<'a>) -> Vec<(String, Attrs<'a>)> {
+    let elements = nlas(rule.get(&4).copied().unwrap_or_default());
+    let parsed = elements.map(|(_, element)| {
+        let element = attrs(element);
+        (string(&element, 1), attrs(element.get(&2).copied().unwrap_or_default()))
+    });
+    parsed.collect()
+}
+
+pub fn expression_kind(name: &str, data: &Attrs) -> String {
+    let verdict = || number(&attrs(attrs(data.get(&2)?).get(&2)?), 1);
+    match name {
+        "immediate" => match verdict() {
+            None => name.to_owned(),
+            Some(0) => "drop".to_owned(),
+            Some(ACCEPT) => "accept".to_owned(),
+            Some(code) => match VERDICTS.get(code.wrapping_add(5) as usize) {
+                Some(known) => (*known).to_owned(),
+                None => format!("verdict {code:#x}"),
+            },
+        },
+        "lookup" if number(data, 3) == Some(0) => "vmap".to_owned(),
+        "ct" => {
+            let key = CT_KEYS.split(' ').nth(number(data, 2).unwrap_or(u32::MAX) as usize);
+            let set = if data.contains_key(&4) { "set " } else { "" };
+            format!("ct {set}{}", key.unwrap_or("other"))
+        }
+        "nat" => if number(data, 1) == Some(0) { "snat" } else { "dnat" }.to_owned(),
+        "match" | "target" => format!("xt {name} {}", string(data, 1)),
+        name => name.to_owned(),
+    }
+}
+
+/// The comment in userdata: type 0, length, string.
+pub fn comment(mut data: &[u8]) -> Option<String> {
+    while let [kind, len, rest @ ..] = data {
+        let (value, next) = rest.split_at_checked(*len as usize)?;
+        if *kind == 0 {
+            return Some(c_string(value));
+        }
+        data = next;
+    }
+    None
+}

@@ -1,0 +1,201 @@
+//! The root qdisc of a link: the kernel's default, fq, or mq with fq leaves. Anything else is
+//! somebody's work and foreign.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE, Nla};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcHeader, TcMessage, TcOption};
+
+use super::files::{read_sysctl, write_sysctl};
+use super::link::Links;
+use super::root::Root;
+use crate::model::{State, state};
+
+const TCA_FQ_BUCKETS_LOG: u16 = 8;
+const TCA_FQ_HORIZON: u16 = 14;
+/// What a fq made without options has: they are left out of the text, so that "fq" is the plain one.
+const DEFAULT_BUCKETS_LOG: u32 = 10;
+const DEFAULT_HORIZON_US: u32 = 10_000_000;
+const DEFAULT_QDISC: &str = "net/core/default_qdisc";
+
+#[derive(Debug, Clone)]
+pub struct Qdisc {
+    kind: String,
+    handle: TcHandle,
+    parent: TcHandle,
+    buckets_log: Option<u32>,
+    horizon_us: Option<u32>,
+}
+
+/// By ifindex.
+pub fn dump(links: &Links) -> Result<BTreeMap<u32, Vec<Qdisc>>> {
+    let mut all: BTreeMap<u32, Vec<Qdisc>> = BTreeMap::new();
+    for message in links.qdiscs()? {
+        all.entry(message.header.index as u32).or_default().push(parse(&message));
+    }
+    Ok(all)
+}
+
+fn parse(message: &TcMessage) -> Qdisc {
+    let mut qdisc = Qdisc {
+        kind: String::new(),
+        handle: message.header.handle,
+        parent: message.header.parent,
+        buckets_log: None,
+        horizon_us: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            TcAttribute::Kind(kind) => qdisc.kind = kind.clone(),
+            TcAttribute::Options(options) => {
+                for option in options {
+                    let TcOption::Other(nla) = option else { continue };
+                    let mut value = vec![0; nla.value_len()];
+                    nla.emit_value(&mut value);
+                    let number = value.try_into().ok().map(u32::from_ne_bytes);
+                    match nla.kind() {
+                        TCA_FQ_BUCKETS_LOG => qdisc.buckets_log = number,
+                        TCA_FQ_HORIZON => qdisc.horizon_us = number,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    qdisc
+}
+
+/// "default KIND", "default mq KIND", "fq [options]", "mq fq [options]".
+pub fn state(qdiscs: &[Qdisc]) -> State {
+    let Some(root) = qdiscs.iter().find(|q| q.parent == TcHandle::ROOT) else {
+        return State::is("default noqueue");
+    };
+    let leaves: Vec<&Qdisc> = qdiscs
+        .iter()
+        .filter(|q| q.parent.major == root.handle.major && q.parent != TcHandle::ROOT && is_leaf(q))
+        .collect();
+    let by_default = root.handle.major == 0;
+    let foreign = |what: String| State::Foreign { what: format!("qdisc {what}"), owner: None };
+    let first = match (root.kind.as_str(), leaves.first()) {
+        ("mq", Some(leaf)) => *leaf,
+        _ => root,
+    };
+    if root.kind == "mq" && leaves.iter().any(|l| text(l) != text(first)) {
+        return foreign("mq with leaves of several kinds".into());
+    }
+    let prefix = if root.kind == "mq" && !leaves.is_empty() { "mq " } else { "" };
+    match (by_default, first.kind.as_str()) {
+        (true, _) => State::Is(format!("default {prefix}{}", first.kind)),
+        (false, "fq") => State::Is(format!("{prefix}{}", text(first))),
+        (false, _) => foreign(format!("{prefix}{} set by hand", first.kind)),
+    }
+}
+
+fn is_leaf(qdisc: &Qdisc) -> bool {
+    !matches!(qdisc.kind.as_str(), "clsact" | "ingress")
+}
+
+fn text(qdisc: &Qdisc) -> String {
+    let mut text = qdisc.kind.clone();
+    if qdisc.kind == "fq" {
+        if let Some(horizon) = qdisc.horizon_us.filter(|h| *h != DEFAULT_HORIZON_US) {
+            text.push_str(&format!(" horizon-us={horizon}"));
+        }
+        if let Some(log) = qdisc.buckets_log.filter(|l| *l != DEFAULT_BUCKETS_LOG) {
+            text.push_str(&format!(" buckets-log={log}"));
+        }
+    }
+    text
+}
+
+pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<()> {
+    let link = links.one(name)?.with_context(|| format!("link {name} is gone"))?;
+    let Some(text) = wanted.text() else { bail!("a qdisc cannot be made {wanted}") };
+    if let Some(kind) = text.strip_prefix("default ") {
+        return to_default(root, links, link.index, name, kind);
+    }
+    let (multi, leaf) = match text.strip_prefix("mq ") {
+        Some(leaf) => (true, leaf),
+        None => (false, text),
+    };
+    if !leaf.starts_with("fq") {
+        bail!("qdisc {text:?} is not one that nettune makes");
+    }
+    if !multi {
+        return new(links, link.index, TcHandle::ROOT, "fq", options(leaf)?, name);
+    }
+    let own_mq = |all: &[Qdisc]| {
+        all.iter()
+            .find(|q| q.parent == TcHandle::ROOT && q.kind == "mq" && q.handle.major != 0)
+            .cloned()
+    };
+    let find = || Ok::<_, anyhow::Error>(dump(links)?.get(&link.index).and_then(|all| own_mq(all)));
+    if find()?.is_none() {
+        new(links, link.index, TcHandle::ROOT, "mq", Vec::new(), name)?;
+    }
+    let mq = find()?.with_context(|| format!("{name} did not keep its mq"))?;
+    for queue in 1..=link.tx_queues {
+        let parent = TcHandle { major: mq.handle.major, minor: queue as u16 };
+        new(links, link.index, parent, "fq", options(leaf)?, name)?;
+    }
+    Ok(())
+}
+
+fn options(leaf: &str) -> Result<Vec<TcOption>> {
+    let mut options = Vec::new();
+    let mut add = |kind, value: u32| {
+        options.push(TcOption::Other(DefaultNla::new(kind, value.to_ne_bytes().to_vec())));
+    };
+    // A replaced fq keeps what it is not told, so both are always told.
+    let field = |key| state::fields(leaf).find(|(k, _)| *k == key).map(|(_, v)| v.parse::<u32>());
+    add(TCA_FQ_BUCKETS_LOG, field("buckets-log").transpose()?.unwrap_or(DEFAULT_BUCKETS_LOG));
+    add(TCA_FQ_HORIZON, field("horizon-us").transpose()?.unwrap_or(DEFAULT_HORIZON_US));
+    Ok(options)
+}
+
+fn message(index: u32, parent: TcHandle) -> TcMessage {
+    let header = TcHeader { index: index as i32, parent, ..TcHeader::default() };
+    TcMessage::from_parts(header, Vec::new())
+}
+
+fn new(
+    links: &Links,
+    index: u32,
+    parent: TcHandle,
+    kind: &str,
+    options: Vec<TcOption>,
+    name: &str,
+) -> Result<()> {
+    let mut message = message(index, parent);
+    message.attributes.push(TcAttribute::Kind(kind.to_string()));
+    if !options.is_empty() {
+        message.attributes.push(TcAttribute::Options(options));
+    }
+    let what = format!("set qdisc of {name} to {kind}");
+    links.send(
+        RouteNetlinkMessage::NewQueueDiscipline(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+        &what,
+    )
+}
+
+/// Deleting the root makes the default of today's default_qdisc; where it was made under another
+/// one, that one is set for the moment of the delete. The engine journals default_qdisc beside us.
+fn to_default(root: &Root, links: &Links, index: u32, name: &str, kind: &str) -> Result<()> {
+    let leaf = kind.strip_prefix("mq ").unwrap_or(kind);
+    let today = read_sysctl(root, DEFAULT_QDISC)?;
+    let other = today.text().is_some_and(|t| t != leaf) && leaf != "noqueue";
+    if other {
+        write_sysctl(root, DEFAULT_QDISC, &State::is(leaf))?;
+    }
+    let what = format!("delete root qdisc of {name}");
+    let message = message(index, TcHandle::ROOT);
+    let deleted = links.send(RouteNetlinkMessage::DelQueueDiscipline(message), 0, &what);
+    if other {
+        write_sysctl(root, DEFAULT_QDISC, &today)?;
+    }
+    deleted
+}

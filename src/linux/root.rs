@@ -1,0 +1,94 @@
+//! The file system of the node, opened beneath its root: no symbolic link, `..` or absolute path
+//! leaves it. `/` itself is a root like any other.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::dir::Dir;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::sys::stat::Mode;
+
+/// Nothing of /proc and /sys that we read is longer; a file that is longer is not what we think.
+const MOST_BYTES: u64 = 64 << 20;
+
+pub struct Root {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    pub fn open(path: &Path) -> Result<Self> {
+        let dir = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Root { dir: dir.into(), path: path.to_path_buf() })
+    }
+
+    /// The node's own root, not one seen through a mount.
+    pub fn is_live(&self) -> bool {
+        self.path == Path::new("/")
+    }
+
+    /// For messages.
+    pub fn full(&self, path: &str) -> String {
+        self.path.join(path.trim_start_matches('/')).display().to_string()
+    }
+
+    pub fn openat(&self, path: &str, flags: OFlag, mode: u32) -> io::Result<File> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .mode(Mode::from_bits_truncate(mode))
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        Ok(File::from(openat2(self.dir.as_fd(), path.trim_start_matches('/'), how)?))
+    }
+
+    pub fn bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.openat(path, OFlag::O_RDONLY, 0)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub fn read(&self, path: &str) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes(path)?).into_owned())
+    }
+
+    /// One line without its end; None when there is no such file.
+    pub fn line(&self, path: &str) -> Option<String> {
+        self.read(path).ok().map(|text| text.trim().to_string())
+    }
+
+    /// In one write: /proc and /sys take a value whole or not at all.
+    pub fn write(&self, path: &str, text: &str) -> io::Result<()> {
+        self.openat(path, OFlag::O_WRONLY, 0)?.write_all(text.as_bytes())
+    }
+
+    pub fn exists(&self, path: &str) -> bool {
+        self.openat(path, OFlag::O_PATH, 0).is_ok()
+    }
+
+    /// Names in a folder, sorted; nothing when there is no such folder.
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let folder = self.openat(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(folder.into())?.iter() {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    pub fn readlink(&self, path: &str) -> io::Result<String> {
+        let link = self.openat(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
+        Ok(readlinkat(link.as_fd(), "")?.to_string_lossy().into_owned())
+    }
+}
+
+/// Whether an error says that the thing is not there, as opposed to: could not be told.
+pub fn is_absent(e: &io::Error) -> bool {
+    use nix::libc::{ENODEV, ENOENT, ENOTDIR, EOPNOTSUPP};
+    matches!(e.raw_os_error(), Some(ENOENT | ENOTDIR | ENODEV | EOPNOTSUPP))
+}

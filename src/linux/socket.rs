@@ -1,0 +1,195 @@
+//! A blocking netlink socket for the families whose messages begin with a header of four bytes:
+//! nf_tables needs its transaction in one send, and both nf_tables and ethtool explain a refusal in
+//! an extended acknowledgement, which rtnetlink's asynchronous handle drops.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+
+use anyhow::{Context, Error, Result, ensure};
+use netlink_packet_core::{
+    DecodeError, DefaultNla, Emitable, NLM_F_ACK_TLVS, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NlasIterator,
+};
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
+
+const MSG_TRUNC: i32 = 0x20;
+const RECEIVE_LEN: usize = 1 << 16;
+/// Room for a transaction of some thousand rules; the default holds 160.
+const SEND_LEN: usize = 4 << 20;
+
+/// The last of each kind: nested lists are walked with [`nlas`].
+pub type Attrs<'a> = BTreeMap<u16, &'a [u8]>;
+
+/// The io::Error in the chain of `err`.
+pub fn io_error(err: &Error) -> Option<&io::Error> {
+    err.chain().find_map(|cause| cause.downcast_ref())
+}
+
+/// Its errno, as a positive number.
+pub fn errno(err: &Error) -> Option<i32> {
+    io_error(err)?.raw_os_error()
+}
+
+pub fn nlas(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).flatten().map(|nla| {
+        let len = nla.length() as usize;
+        (nla.kind(), &nla.into_inner()[4..len])
+    })
+}
+
+pub fn attrs(bytes: &[u8]) -> Attrs<'_> {
+    nlas(bytes).collect()
+}
+
+pub fn c_string(bytes: &[u8]) -> String {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+pub fn c_bytes(text: &str) -> Vec<u8> {
+    [text.as_bytes(), &[0]].concat()
+}
+
+pub fn nla(kind: u16, value: &[u8]) -> Vec<u8> {
+    let nla = DefaultNla::new(kind, value.to_vec());
+    let mut bytes = vec![0; nla.buffer_len()];
+    nla.emit(&mut bytes);
+    bytes
+}
+
+pub fn attributes(parts: &[(u16, &[u8])]) -> Vec<u8> {
+    parts.iter().flat_map(|(kind, value)| nla(*kind, value)).collect()
+}
+
+/// `head` is nfgenmsg (family, version, resource id) or genlmsghdr (command, version, reserved).
+#[derive(Debug)]
+pub struct Message {
+    pub message_type: u16,
+    pub head: [u8; 4],
+    pub body: Vec<u8>,
+}
+
+impl NetlinkSerializable for Message {
+    fn message_type(&self) -> u16 {
+        self.message_type
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        let (head, body) = buffer.split_at_mut(self.head.len());
+        head.copy_from_slice(&self.head);
+        body.copy_from_slice(&self.body);
+    }
+}
+
+impl NetlinkDeserializable for Message {
+    type Error = DecodeError;
+
+    fn deserialize(netlink: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        let (head, body) = payload
+            .split_first_chunk::<4>()
+            .ok_or_else(|| DecodeError::buffer_too_small(payload.len(), 4))?;
+        Ok(Message { message_type: netlink.message_type, head: *head, body: body.to_vec() })
+    }
+}
+
+pub struct Conn(Socket);
+
+impl Conn {
+    pub fn open(protocol: isize) -> Result<Self> {
+        let open = || {
+            let mut socket = Socket::new(protocol)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            socket.set_ext_ack(true)?;
+            socket.set_cap_ack(true)?;
+            // Without CAP_NET_ADMIN it stays as it is, and there is nothing long to send either.
+            let _ = setsockopt(&socket, SndBufForce, &SEND_LEN);
+            Ok::<_, io::Error>(Conn(socket))
+        };
+        open().context("open netlink socket")
+    }
+
+    /// The messages up to the acknowledgement or end of dump that `flags` ask for.
+    pub fn request(&self, flags: u16, message: Message, what: &str) -> Result<Vec<Message>> {
+        let request = serialize(flags, 1, message);
+        self.0.send(&request, 0).with_context(|| what.to_owned())?;
+        let (mut reply, mut interrupted) = (Vec::new(), false);
+        loop {
+            for message in self.receive().with_context(|| what.to_owned())? {
+                check(&message).with_context(|| what.to_owned())?;
+                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(message) => reply.push(message),
+                    _ if interrupted => {
+                        let err = io::Error::from(ErrorKind::Interrupted);
+                        return Err(err).with_context(|| what.to_owned());
+                    }
+                    _ => return Ok(reply),
+                }
+            }
+        }
+    }
+
+    /// Sends several messages at once; the first reply is an error of the whole or of one of them,
+    /// or else what the last one asked for. `names` says by sequence number what failed.
+    pub fn batch(&self, messages: Vec<(u16, Message)>, names: &[String]) -> Result<()> {
+        let mut bytes = Vec::new();
+        for (sequence, (flags, message)) in messages.into_iter().enumerate() {
+            bytes.extend(serialize(flags, sequence as u32, message));
+        }
+        self.0.send(&bytes, 0).context("send netlink transaction")?;
+        for message in self.receive().context("commit netlink transaction")? {
+            let step = names.get(message.header.sequence_number as usize);
+            check(&message).with_context(|| step.cloned().unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn receive(&self) -> Result<Vec<NetlinkMessage<Message>>> {
+        let mut buffer = Vec::with_capacity(RECEIVE_LEN);
+        let len = self.0.recv(&mut buffer, MSG_TRUNC)?;
+        ensure!(len <= buffer.len(), "netlink reply of {len} bytes is too long");
+        let (mut messages, mut rest) = (Vec::new(), &buffer[..]);
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<Message>::deserialize(rest)?;
+            let len = (message.header.length as usize).next_multiple_of(4);
+            rest = rest.get(len..).unwrap_or_default();
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+}
+
+fn serialize(flags: u16, sequence: u32, message: Message) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    (header.flags, header.sequence_number) = (NLM_F_REQUEST | flags, sequence);
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// The errno of a reply, under the kernel's own words when it has some.
+fn check(message: &NetlinkMessage<Message>) -> Result<()> {
+    let (code, details) = match &message.payload {
+        NetlinkPayload::Error(err) => (err.raw_code(), err.header.get(16..).unwrap_or_default()),
+        NetlinkPayload::Done(done) => (done.code, &done.extended_ack[..]),
+        _ => (0, &[][..]),
+    };
+    if code >= 0 {
+        return Ok(());
+    }
+    let err = Error::new(io::Error::from_raw_os_error(-code));
+    let details = if message.header.flags & NLM_F_ACK_TLVS != 0 { details } else { &[] };
+    Err(match attrs(details).get(&1) {
+        Some(text) => err.context(c_string(text)),
+        None => err,
+    })
+}

@@ -1,0 +1,41 @@
+//! What a change disturbs besides what it sets. Seen on real kernels: docs/quirks.md has the list.
+
+use super::facts::Facts;
+use super::{Group, Resource};
+
+/// Resources whose value the kernel may change when `changed` is written. The engine reads them
+/// before and puts them back after, so a name too many costs a read and a name too few a value.
+pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
+    match changed {
+        // New queues come up with RPS and XPS at 0 and with vectors where the driver likes them.
+        Resource::Ethtool { link, group: Group::Channels } => {
+            let Some(facts) = facts.link(link) else { return Vec::new() };
+            let queue = |dir: &str, n: u32, file: &str| {
+                Resource::sysfs(format!("class/net/{link}/queues/{dir}-{n}/{file}"))
+            };
+            let rx = (0..facts.rx_queues)
+                .flat_map(|n| [queue("rx", n, "rps_cpus"), queue("rx", n, "rps_flow_cnt")]);
+            let tx = (0..facts.tx_queues).map(|n| queue("tx", n, "xps_cpus"));
+            let irqs = facts.vectors.known().into_iter().flatten();
+            let irqs = irqs.map(|v| Resource::Irq { link: link.clone(), vector: v.irq });
+            let coalesce = Resource::Ethtool { link: link.clone(), group: Group::Coalesce };
+            rx.chain(tx).chain(irqs).chain([coalesce]).collect()
+        }
+        // The kernel writes the new MTU into the link's IPv6 MTU and into every route of it.
+        Resource::Mtu { link } => {
+            let conf = Resource::Sysctl { key: format!("net/ipv6/conf/{link}/mtu") };
+            let routes = facts.link(link).into_iter().flat_map(|l| &l.mtu_routes);
+            let route = |r: &String| Resource::RouteMtu { link: link.clone(), route: r.clone() };
+            [conf].into_iter().chain(routes.map(route)).collect()
+        }
+        // The kernel makes the new default by today's default_qdisc, so the old one may have to be
+        // set for the moment of the delete.
+        Resource::Qdisc { .. } => vec![Resource::sysctl("net.core.default_qdisc")],
+        // With governor performance the driver fixes the EPP.
+        Resource::Sysfs { path } if path.ends_with("/scaling_governor") => {
+            let epp = path.replace("/scaling_governor", "/energy_performance_preference");
+            vec![Resource::sysfs(epp)]
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,81 @@
+//! CPU lists as the kernel writes them ("0-3,8") and as sets of numbers.
+
+use std::collections::BTreeSet;
+
+/// Parses "0-3,8" (also with a stride, "0-6:2"); None when it is not a CPU list.
+pub fn parse(text: &str) -> Option<BTreeSet<u32>> {
+    let mut cpus = BTreeSet::new();
+    for part in text.trim().split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (range, stride) = match part.split_once(':') {
+            Some((range, stride)) => (range, stride.parse::<usize>().ok().filter(|s| *s > 0)?),
+            None => (part, 1),
+        };
+        let (first, last) = match range.split_once('-') {
+            Some((a, b)) => (a.parse::<u32>().ok()?, b.parse::<u32>().ok()?),
+            None => (range.parse().ok()?, range.parse().ok()?),
+        };
+        // No kernel has more than 8192 CPUs; a larger number is a typing error, not a set to build.
+        if first > last || last > 1 << 16 {
+            return None;
+        }
+        cpus.extend((first..=last).step_by(stride));
+    }
+    Some(cpus)
+}
+
+/// The shortest form, which is also the one the kernel prints.
+pub fn format(cpus: &BTreeSet<u32>) -> String {
+    let mut out = String::new();
+    let mut iter = cpus.iter().copied().peekable();
+    while let Some(first) = iter.next() {
+        let mut last = first;
+        while iter.peek() == Some(&(last + 1)) {
+            last += 1;
+            iter.next();
+        }
+        if !out.is_empty() {
+            out.push(',');
+        }
+        out.push_str(&if first == last { first.to_string() } else { format!("{first}-{last}") });
+    }
+    out
+}
+
+/// Bit mask as /sys/class/net/X/queues/*/xps_cpus shows it: comma separated 32-bit words in hex,
+/// the highest first, padded to `bits`.
+pub fn to_mask(cpus: &BTreeSet<u32>, bits: u32) -> String {
+    let words = bits.div_ceil(32).max(1);
+    let word =
+        |w: u32| (0..32).filter(|b| cpus.contains(&(w * 32 + b))).fold(0u32, |m, b| m | 1 << b);
+    (0..words).rev().map(|w| format!("{:08x}", word(w))).collect::<Vec<_>>().join(",")
+}
+
+/// The reverse of [`to_mask`], for masks of any width.
+pub fn from_mask(mask: &str) -> Option<BTreeSet<u32>> {
+    let mut cpus = BTreeSet::new();
+    for (w, word) in mask.trim().rsplit(',').enumerate() {
+        let bits = u32::from_str_radix(word.trim(), 16).ok()?;
+        cpus.extend((0..32).filter(|b| bits >> b & 1 == 1).map(|b| w as u32 * 32 + b));
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_masks_come_back_as_they_went() {
+        for text in ["", "0", "0-3", "0-3,8", "1,3,5", "0-511"] {
+            assert_eq!(format(&parse(text).unwrap()), text);
+        }
+        assert_eq!(format(&parse("0-6:2").unwrap()), "0,2,4,6");
+        assert_eq!(parse("3-1"), None);
+        assert_eq!(parse("0-99999999999"), None);
+        assert_eq!(parse("a"), None);
+        let cpus = parse("0,33,63").unwrap();
+        assert_eq!(to_mask(&cpus, 64), "80000002,00000001");
+        assert_eq!(from_mask("80000002,00000001"), Some(cpus));
+        assert_eq!(from_mask("f").map(|c| format(&c)).as_deref(), Some("0-3"));
+    }
+}

@@ -1,0 +1,367 @@
+//! What a node is: plain data, gathered once. `nettune facts --json` prints it and a test case
+//! reads it, so a bug report is a test case.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Something that may not be readable without root: unknown is not absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Fact<T> {
+    Unknown { unknown: String },
+    Known(T),
+}
+
+impl<T> Fact<T> {
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Fact::Known(value) => Some(value),
+            Fact::Unknown { .. } => None,
+        }
+    }
+
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Fact::Unknown { unknown: why.into() }
+    }
+}
+
+impl<T: Default> Default for Fact<T> {
+    fn default() -> Self {
+        Fact::Known(T::default())
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Facts {
+    pub node: Node,
+    pub kernel: Kernel,
+    pub cpus: Cpus,
+    /// KiB.
+    pub memory_kib: u64,
+    pub links: Vec<Link>,
+    pub agents: Agents,
+    pub netfilter: Netfilter,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    pub name: String,
+    /// The name the kubelet registers, if its configuration tells.
+    pub kubernetes_name: Option<String>,
+    /// DMI product name, such as "m7i.4xlarge".
+    pub machine_type: Option<String>,
+    pub boot_id: String,
+    /// Inode of the network namespace.
+    pub netns: u64,
+    /// Whether this is the first network namespace: some sysctls exist only there.
+    pub first_netns: bool,
+    pub root: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kernel {
+    pub release: String,
+    pub arch: String,
+    pub cmdline: String,
+    /// Where the configuration was found; null when none of the four places has it.
+    pub config_file: Option<String>,
+    /// The options that some lever asks for, such as "NET_SCH_FQ": "m"; "n" when not set.
+    pub config: BTreeMap<String, String>,
+    pub preempt: Preempt,
+    pub btf: bool,
+    /// net.core.bpf_jit_enable.
+    pub jit: Fact<Option<u32>>,
+    /// Lockdown mode in force, if the kernel has lockdown.
+    pub lockdown: Option<String>,
+    /// The modules that some lever asks for: builtin, loaded, loadable or absent.
+    pub modules: BTreeMap<String, Fact<Module>>,
+    pub congestion_controls: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Module {
+    Builtin,
+    Loaded,
+    Loadable,
+    Absent,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Preempt {
+    /// none, voluntary, full, lazy or rt, as built.
+    pub build: Option<String>,
+    pub dynamic: Option<bool>,
+    /// The mode in force; null where the kernel has no such switch.
+    pub current: Fact<Option<String>>,
+    pub modes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cpus {
+    /// CPU lists, as the kernel writes them.
+    pub online: String,
+    pub possible: String,
+    pub isolated: String,
+    pub nohz_full: String,
+    /// NUMA node number -> its CPUs.
+    pub numa: BTreeMap<u32, String>,
+    /// One entry a core: the CPUs that share it.
+    pub cores: Vec<String>,
+    pub cpufreq: Vec<CpuPolicy>,
+    /// Whether each CPU has power/pm_qos_resume_latency_us.
+    pub idle_latency: bool,
+    /// Whether each CPU has power/energy_perf_bias.
+    pub energy_perf_bias: bool,
+    /// Whether there is an intel_pstate/min_perf_pct.
+    pub min_perf_pct: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CpuPolicy {
+    /// "policy0".
+    pub name: String,
+    pub cpus: String,
+    pub driver: String,
+    pub governor: String,
+    pub governors: Vec<String>,
+    pub epp: Option<String>,
+    pub epps: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Link {
+    pub name: String,
+    pub index: u32,
+    /// veth, bond, vlan, bridge, ...; null for a device of a driver of its own.
+    pub kind: Option<String>,
+    pub driver: Option<String>,
+    /// Where it is on its bus, such as "pci/0000:00:05.0".
+    pub bus: Option<String>,
+    pub mac: Option<String>,
+    pub permanent_mac: Option<String>,
+    pub numa_node: Option<u32>,
+    pub up: bool,
+    pub carrier: bool,
+    pub loopback: bool,
+    pub mtu: u32,
+    pub min_mtu: u32,
+    /// 0: the driver names no limit.
+    pub max_mtu: u32,
+    /// Queues allocated for it; the channels in use are in `channels`.
+    pub rx_queues: u32,
+    pub tx_queues: u32,
+    /// ethtool groups as nettune compares them: "rx=1024 rx-max=4096 ...".
+    pub channels: Option<String>,
+    pub rings: Option<String>,
+    pub coalesce: Option<String>,
+    /// Features wanted on, then those that cannot be changed.
+    pub features: Option<Features>,
+    pub vectors: Fact<Vec<Vector>>,
+    pub sizes: Sizes,
+    pub xdp: Option<Xdp>,
+    pub qdisc: Option<String>,
+    pub master: Option<String>,
+    /// The link below it in this namespace (a VLAN's parent).
+    pub parent: Option<String>,
+    /// Its other end or parent is in another network namespace.
+    pub other_netns: bool,
+    pub default_route: bool,
+    /// It has IPv6 addresses, which it would lose below an MTU of 1280.
+    pub ipv6: bool,
+    /// Its IPv6 routes with a metric `mtu` of their own, which a change of its MTU overwrites.
+    pub mtu_routes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Features {
+    pub wanted: Vec<String>,
+    pub active: Vec<String>,
+}
+
+/// Bytes; null where the kernel does not report one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sizes {
+    pub gso: Option<u32>,
+    pub gro: Option<u32>,
+    pub gso_v4: Option<u32>,
+    pub gro_v4: Option<u32>,
+    pub tso_max: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Xdp {
+    /// native, generic, offload or multi.
+    pub mode: String,
+    pub program: Option<u32>,
+}
+
+/// One MSI vector of a link.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vector {
+    pub irq: u32,
+    /// As in /proc/irq/N: "virtio0-input.0"; empty while nobody uses it.
+    pub name: String,
+    pub role: Role,
+    pub queue: Option<u32>,
+    /// smp_affinity_list.
+    pub affinity: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Rx,
+    Tx,
+    /// One vector for a pair of queues.
+    Both,
+    Management,
+    #[default]
+    Unused,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// systemd is the init of this node.
+    pub systemd: bool,
+    pub tuned: Agent,
+    pub irqbalance: Agent,
+    /// It takes orders over its socket.
+    pub irqbalance_socket: bool,
+    pub network_manager: Agent,
+    pub networkd: Agent,
+    pub firewalld: Agent,
+    pub kubelet: Agent,
+    /// Pods that run now.
+    pub pods: Fact<u32>,
+    pub cilium: Option<Cilium>,
+    /// The first CNI configuration file by name, if there is one.
+    pub cni: Option<String>,
+    /// Pod CIDRs named in the CNI configuration.
+    pub pod_cidrs: Vec<String>,
+    /// A container runtime's mark on this process.
+    pub container: Option<String>,
+    /// Hypervisor, if the CPU says that there is one.
+    pub vm: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agent {
+    pub installed: bool,
+    pub pid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cilium {
+    /// How it was seen: "devices", "state", "socket".
+    pub seen_by: String,
+    pub agent_up: bool,
+    /// From the datapath's own header; null when that could not be read.
+    pub host_routing: Option<bool>,
+    pub bandwidth_manager: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Netfilter {
+    /// Base chains of nf_tables; empty when nf_tables is not in use.
+    pub chains: Fact<Vec<Chain>>,
+    /// Registered tables of legacy iptables, such as "ip nat": reading one would register it.
+    pub legacy: Fact<Vec<String>>,
+    /// Connections tracked now and their limit; null without conntrack.
+    pub conntrack: Option<Conntrack>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conntrack {
+    pub count: u64,
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chain {
+    pub family: String,
+    pub table: String,
+    pub chain: String,
+    /// filter, nat or route.
+    pub kind: String,
+    pub hook: String,
+    pub priority: i32,
+    /// Rules in it and in the chains of its table that it may jump to.
+    pub rules: u32,
+    /// Kinds of expressions in those rules: "nat", "ct", "masq", "fib", ...
+    pub expressions: Vec<String>,
+}
+
+impl Facts {
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|l| l.name == name)
+    }
+
+    /// Pods are running, or it could not be told whether.
+    pub fn live(&self) -> bool {
+        self.agents.pods.known() != Some(&0)
+    }
+
+    /// A kubelet on disk means a Kubernetes node, also before its first start.
+    pub fn kubernetes(&self) -> bool {
+        self.agents.kubelet.installed || self.agents.kubelet.pid.is_some()
+    }
+
+    /// (major, minor) of the kernel's release.
+    pub fn kernel_version(&self) -> (u32, u32) {
+        let mut parts = self.kernel.release.split(['.', '-']).map(|p| p.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+
+    /// Who a link is, so that it is found again under another name and not mistaken for another.
+    pub fn identity(&self, name: &str) -> Option<LinkId> {
+        self.link(name).map(|l| LinkId {
+            name: l.name.clone(),
+            index: l.index,
+            mac: l.permanent_mac.clone(),
+            bus: l.bus.clone(),
+        })
+    }
+}
+
+/// (ifindex, name, permanent MAC, bus path).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkId {
+    pub name: String,
+    pub index: u32,
+    pub mac: Option<String>,
+    pub bus: Option<String>,
+}
+
+impl LinkId {
+    /// Same ifindex, and nothing that speaks against it.
+    pub fn is(&self, link: &Link) -> bool {
+        self.index == link.index && self.mac == link.permanent_mac && self.bus == link.bus
+    }
+}
+
+impl Cpus {
+    pub fn core_of(&self, cpu: u32) -> Option<&str> {
+        let has = |list: &&String| super::cpulist::parse(list).is_some_and(|c| c.contains(&cpu));
+        self.cores.iter().find(has).map(String::as_str)
+    }
+}

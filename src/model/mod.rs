@@ -1,0 +1,21 @@
+//! The vocabulary of nettune as plain data: what can be set, what it is, what it should be, and what
+//! a node is. Nothing here touches a kernel, and nothing here uses another module of ours.
+
+pub mod collateral;
+pub mod cpulist;
+pub mod facts;
+pub mod need;
+pub mod plan;
+pub mod resource;
+pub mod restore;
+pub mod script;
+pub mod state;
+pub mod tweak;
+pub mod uplinks;
+
+pub use facts::Facts;
+pub use need::{Need, Probe};
+pub use plan::{Change, Claims, Desired, Impact, Outcome, Proof};
+pub use resource::{Group, Resource, UnitAspect};
+pub use state::{State, Want};
+pub use tweak::{Context, Side, Tweak};

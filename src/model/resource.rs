@@ -1,0 +1,341 @@
+//! A resource is what one kernel message or one file write sets, reads and puts back. Its text form
+//! (`sysctl:net.core.somaxconn`, `mtu:eth0`) is the name used in JSON and in the journal.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// A file of the node, whole: bytes, mode, owner.
+    File {
+        path: String,
+    },
+    Unit {
+        name: String,
+        aspect: UnitAspect,
+    },
+    /// TuneD's active profile.
+    Tuned,
+    /// The vectors a running irqbalance was told to leave alone.
+    IrqbalanceBans,
+    Ethtool {
+        link: String,
+        group: Group,
+    },
+    Mtu {
+        link: String,
+    },
+    /// The metric `mtu` of one IPv6 route, which a change of the link's MTU overwrites.
+    RouteMtu {
+        link: String,
+        route: String,
+    },
+    /// All GSO and GRO sizes of a link, v4 and v6: the kernel couples them, one message sets all.
+    LinkSizes {
+        link: String,
+    },
+    Qdisc {
+        link: String,
+    },
+    /// Key with slashes, as below /proc/sys: a link's name may hold dots.
+    Sysctl {
+        key: String,
+    },
+    /// Path below /sys.
+    Sysfs {
+        path: String,
+    },
+    /// CPUs that one MSI vector (an IRQ number) of a link may interrupt.
+    Irq {
+        link: String,
+        vector: u32,
+    },
+    /// One of our own nf_tables tables, family inet.
+    Nft {
+        table: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnitAspect {
+    /// active or inactive: dies with the boot.
+    Active,
+    /// enabled, disabled, masked: lives on.
+    Enabled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    Channels,
+    Rings,
+    Features,
+    Coalesce,
+}
+
+const GROUPS: [(Group, &str); 4] = [
+    (Group::Channels, "channels"),
+    (Group::Rings, "rings"),
+    (Group::Features, "features"),
+    (Group::Coalesce, "coalesce"),
+];
+
+impl Resource {
+    pub fn sysctl(key: &str) -> Self {
+        let key = if key.contains('/') { key.to_string() } else { key.replace('.', "/") };
+        Resource::Sysctl { key }
+    }
+
+    pub fn sysfs(path: impl Into<String>) -> Self {
+        Resource::Sysfs { path: path.into() }
+    }
+
+    /// The link this resource belongs to, if it belongs to one.
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Resource::Ethtool { link, .. }
+            | Resource::Mtu { link }
+            | Resource::RouteMtu { link, .. }
+            | Resource::LinkSizes { link }
+            | Resource::Qdisc { link }
+            | Resource::Irq { link, .. } => Some(link),
+            Resource::Sysctl { key } => {
+                let parts: Vec<&str> = key.split('/').collect();
+                match parts[..] {
+                    ["net", "ipv4" | "ipv6", "conf" | "neigh", link, ..]
+                        if !matches!(link, "all" | "default") =>
+                    {
+                        Some(link)
+                    }
+                    _ => None,
+                }
+            }
+            Resource::Sysfs { path } => path.strip_prefix("class/net/")?.split('/').next(),
+            _ => None,
+        }
+    }
+
+    /// The same resource of the same link under its present name.
+    pub fn renamed(&self, to: &str) -> Self {
+        let mut new = self.clone();
+        let Some(old) = self.link().map(str::to_string) else { return new };
+        match &mut new {
+            Resource::Ethtool { link, .. }
+            | Resource::Mtu { link }
+            | Resource::RouteMtu { link, .. }
+            | Resource::LinkSizes { link }
+            | Resource::Qdisc { link }
+            | Resource::Irq { link, .. } => *link = to.to_string(),
+            Resource::Sysctl { key: text } | Resource::Sysfs { path: text } => {
+                *text = text.replacen(&format!("/{old}/"), &format!("/{to}/"), 1);
+            }
+            _ => {}
+        }
+        new
+    }
+
+    /// Whether the state dies with the running kernel. Files, TuneD's choice and a unit's
+    /// enablement are read again at the next boot.
+    pub fn runtime(&self) -> bool {
+        !matches!(
+            self,
+            Resource::File { .. }
+                | Resource::Tuned
+                | Resource::Unit { aspect: UnitAspect::Enabled, .. }
+        )
+    }
+
+    /// Stage one reshapes what the rest is computed from: queues, vectors, sizes, who else writes.
+    pub fn stage_one(&self) -> bool {
+        matches!(
+            self,
+            Resource::File { .. }
+                | Resource::Unit { .. }
+                | Resource::Tuned
+                | Resource::Mtu { .. }
+                | Resource::Ethtool { group: Group::Channels | Group::Rings | Group::Features, .. }
+        )
+    }
+
+    /// Whether writing it makes it when it is absent. The rest is there or cannot be had.
+    pub fn creatable(&self) -> bool {
+        matches!(self, Resource::File { .. } | Resource::Nft { .. } | Resource::Qdisc { .. })
+    }
+
+    /// Refuses names that would leave the folder they belong in, before anything opens them.
+    pub fn validate(&self) -> Result<(), String> {
+        let beneath = |what: &str, path: &str| {
+            let bad =
+                |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+            if path.split('/').any(bad) {
+                return Err(format!("{what} {path:?} is not a path below its root"));
+            }
+            Ok(())
+        };
+        if let Some(link) = self.link() {
+            valid_link(link)?;
+        }
+        match self {
+            Resource::Sysctl { key } => beneath("sysctl", key),
+            Resource::Sysfs { path } => beneath("sysfs path", path),
+            Resource::File { path } => match path.strip_prefix('/') {
+                Some(rest) => beneath("file", rest),
+                None => Err(format!("file {path:?} is not absolute")),
+            },
+            Resource::Nft { table } if !table.starts_with("nettune-") => {
+                Err(format!("nf_tables table {table:?} is not one of ours"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no white space.
+pub fn valid_link(name: &str) -> Result<(), String> {
+    let bad = name.is_empty()
+        || name.len() > 15
+        || name == "."
+        || name == ".."
+        || name.chars().any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace());
+    if bad { Err(format!("{name:?} is not a link name")) } else { Ok(()) }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resource::File { path } => write!(f, "file:{path}"),
+            Resource::Unit { name, aspect: UnitAspect::Active } => write!(f, "unit:{name}/active"),
+            Resource::Unit { name, aspect: UnitAspect::Enabled } => {
+                write!(f, "unit:{name}/enabled")
+            }
+            Resource::Tuned => write!(f, "tuned:profile"),
+            Resource::IrqbalanceBans => write!(f, "irqbalance:bans"),
+            Resource::Ethtool { link, group } => write!(f, "ethtool:{link}/{}", group.name()),
+            Resource::Mtu { link } => write!(f, "mtu:{link}"),
+            Resource::RouteMtu { link, route } => write!(f, "route-mtu:{link}/{route}"),
+            Resource::LinkSizes { link } => write!(f, "sizes:{link}"),
+            Resource::Qdisc { link } => write!(f, "qdisc:{link}"),
+            // Dots are what people type; slashes only where a component itself holds a dot.
+            Resource::Sysctl { key } if key.contains('.') => write!(f, "sysctl:{key}"),
+            Resource::Sysctl { key } => write!(f, "sysctl:{}", key.replace('/', ".")),
+            Resource::Sysfs { path } => write!(f, "sysfs:{path}"),
+            Resource::Irq { link, vector } => write!(f, "irq:{link}/{vector}"),
+            Resource::Nft { table } => write!(f, "nft:{table}"),
+        }
+    }
+}
+
+impl Group {
+    pub fn name(self) -> &'static str {
+        GROUPS.iter().find(|(g, _)| *g == self).map_or("", |(_, n)| n)
+    }
+}
+
+impl FromStr for Resource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("{text:?} is not a resource");
+        let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
+        let pair = || rest.split_once('/').map(|(a, b)| (a.to_string(), b)).ok_or_else(unknown);
+        let resource = match kind {
+            "file" => Resource::File { path: rest.into() },
+            "unit" => {
+                let (name, aspect) = pair()?;
+                let aspect = match aspect {
+                    "active" => UnitAspect::Active,
+                    "enabled" => UnitAspect::Enabled,
+                    _ => return Err(unknown()),
+                };
+                Resource::Unit { name, aspect }
+            }
+            "tuned" => Resource::Tuned,
+            "irqbalance" => Resource::IrqbalanceBans,
+            "ethtool" => {
+                let (link, group) = pair()?;
+                let group = GROUPS.iter().find(|(_, n)| *n == group).ok_or_else(unknown)?.0;
+                Resource::Ethtool { link, group }
+            }
+            "mtu" => Resource::Mtu { link: rest.into() },
+            "route-mtu" => {
+                let (link, route) = pair()?;
+                Resource::RouteMtu { link, route: route.into() }
+            }
+            "sizes" => Resource::LinkSizes { link: rest.into() },
+            "qdisc" => Resource::Qdisc { link: rest.into() },
+            "sysctl" => Resource::sysctl(rest),
+            "sysfs" => Resource::sysfs(rest),
+            "irq" => {
+                let (link, vector) = pair()?;
+                Resource::Irq { link, vector: vector.parse().map_err(|_| unknown())? }
+            }
+            "nft" => Resource::Nft { table: rest.into() },
+            _ => return Err(unknown()),
+        };
+        resource.validate()?;
+        Ok(resource)
+    }
+}
+
+impl Serialize for Resource {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Resource {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_comes_back() {
+        for text in [
+            "sysctl:net.core.somaxconn",
+            "sysctl:net/ipv4/conf/e0.100/rp_filter",
+            "sysfs:class/net/eth0/queues/tx-0/xps_cpus",
+            "mtu:eth0",
+            "irq:eth0/34",
+            "ethtool:eth0/rings",
+            "qdisc:eth0",
+            "unit:irqbalance.service/active",
+            "file:/etc/default/irqbalance",
+            "nft:nettune-notrack",
+            "route-mtu:eth0/2001:db8::/64 table 254 metric 1024",
+        ] {
+            assert_eq!(text.parse::<Resource>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn names_that_leave_their_root_are_refused() {
+        for text in [
+            "sysctl:../../etc/passwd",
+            "sysctl:/etc/passwd",
+            "sysfs:class/net/../../../etc/passwd",
+            "file:etc/passwd",
+            "file:/etc/../x",
+            "mtu:../../etc/passwd",
+            "mtu:averyveryverylongname",
+            "sysctl:net/ipv4/conf/a b/rp_filter",
+            "nft:filter",
+        ] {
+            assert!(text.parse::<Resource>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_link_keeps_its_resources() {
+        let r: Resource = "sysctl:net.ipv6.conf.eth0.mtu".parse().unwrap();
+        assert_eq!(r.link(), Some("eth0"));
+        assert_eq!(r.renamed("lan.7").to_string(), "sysctl:net/ipv6/conf/lan.7/mtu");
+        let r: Resource = "sysctl:net.ipv6.conf.all.forwarding".parse().unwrap();
+        assert_eq!(r.link(), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! Whether an old value still fits when its time comes to be put back.
+
+use super::facts::Facts;
+use super::{Resource, State};
+
+/// None when `baseline` may be written; else why the resource is released as it is instead.
+pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> Option<String> {
+    let number = || baseline.text().and_then(|t| t.parse::<u64>().ok());
+    match resource {
+        Resource::Sysctl { key } if key == "net/netfilter/nf_conntrack_max" => {
+            let live = facts.netfilter.conntrack.as_ref()?.count;
+            let old = number()?;
+            (old < live)
+                .then(|| format!("{live} connections are tracked, more than the old limit {old}"))
+        }
+        // A pod whose interface is larger than the uplink would send what no longer leaves the node.
+        Resource::Mtu { link } => {
+            let old = number()?;
+            let uplink = facts.link(link)?;
+            if !uplink.default_route {
+                return None;
+            }
+            let pod = facts.links.iter().filter(|l| {
+                l.other_netns && matches!(l.kind.as_deref(), Some("veth" | "netkit")) && l.up
+            });
+            let largest = pod.max_by_key(|l| l.mtu)?;
+            (facts.live() && u64::from(largest.mtu) > old).then(|| {
+                format!("pod link {} uses {}, more than the old {old}", largest.name, largest.mtu)
+            })
+        }
+        Resource::Qdisc { .. } | Resource::Sysctl { .. } => {
+            let theirs = matches!(resource, Resource::Qdisc { .. })
+                || *resource == Resource::sysctl("net.core.default_qdisc")
+                || *resource == Resource::sysctl("net.ipv4.tcp_congestion_control");
+            let manager = facts.agents.cilium.as_ref()?.bandwidth_manager;
+            (theirs && manager == Some(true))
+                .then(|| "Cilium's bandwidth manager has taken it over meanwhile".to_string())
+        }
+        _ => None,
+    }
+}

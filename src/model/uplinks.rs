@@ -1,0 +1,130 @@
+//! Which links a profile means.
+
+use std::collections::BTreeSet;
+
+use super::facts::{Facts, Link};
+
+/// The uplinks: links that a selector names, else the devices of the default routes, with all that
+/// they stand on (VLAN, bond, bridge) down to the device with a bus parent. Never a pod's end.
+pub fn uplinks<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
+    let mut chosen: BTreeSet<u32> = facts
+        .links
+        .iter()
+        .filter(|l| {
+            if selectors.is_empty() {
+                l.default_route
+            } else {
+                selectors.iter().any(|s| matches(s, l))
+            }
+        })
+        .map(|l| l.index)
+        .collect();
+    if selectors.is_empty() {
+        loop {
+            let below: Vec<u32> = facts
+                .links
+                .iter()
+                .filter(|l| !chosen.contains(&l.index) && carries(facts, l, &chosen))
+                .map(|l| l.index)
+                .collect();
+            if below.is_empty() {
+                break;
+            }
+            chosen.extend(below);
+        }
+    }
+    facts.links.iter().filter(|l| chosen.contains(&l.index) && !l.loopback).collect()
+}
+
+/// Whether `link` is what one of `upper` stands on. A bridge stands on its ports with a bus parent
+/// (or on bonds and VLANs), not on the pods' veths that are plugged into it.
+fn carries(facts: &Facts, link: &Link, upper: &BTreeSet<u32>) -> bool {
+    let is_upper = |name: &Option<String>| {
+        name.as_deref().and_then(|n| facts.link(n)).is_some_and(|l| upper.contains(&l.index))
+    };
+    let port = link.bus.is_some() || matches!(link.kind.as_deref(), Some("bond" | "vlan" | "team"));
+    (is_upper(&link.master) && port)
+        || facts.links.iter().any(|up| {
+            upper.contains(&up.index)
+                && !up.other_netns
+                && up.parent.as_deref() == Some(&link.name)
+                && up.kind.as_deref() != Some("veth")
+        })
+}
+
+/// Name, glob with `*`, `driver:NAME` or `pci:ADDRESS`.
+pub fn matches(selector: &str, link: &Link) -> bool {
+    if let Some(driver) = selector.strip_prefix("driver:") {
+        return link.driver.as_deref() == Some(driver);
+    }
+    if let Some(address) = selector.strip_prefix("pci:") {
+        return link.bus.as_deref() == Some(&format!("pci/{address}"));
+    }
+    glob(selector, &link.name)
+}
+
+fn glob(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            rest.char_indices().map(|(i, _)| i).chain([rest.len()]).any(|i| glob(tail, &rest[i..]))
+        }),
+    }
+}
+
+/// How many links are stacked below this one: 0 for the device itself. Orders MTU changes.
+pub fn depth(facts: &Facts, name: &str) -> u32 {
+    fn walk(facts: &Facts, name: &str, left: u32) -> u32 {
+        if left == 0 {
+            return 0;
+        }
+        let below = facts.links.iter().filter(|l| {
+            l.master.as_deref() == Some(name)
+                || facts.link(name).is_some_and(|up| {
+                    up.kind.as_deref() != Some("veth") && up.parent.as_deref() == Some(&l.name)
+                })
+        });
+        below.map(|l| 1 + walk(facts, &l.name, left - 1)).max().unwrap_or(0)
+    }
+    // The kernel stops at eight as well (MAX_NEST_DEV).
+    walk(facts, name, 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(name: &str, index: u32) -> Link {
+        Link { name: name.into(), index, ..Link::default() }
+    }
+
+    #[test]
+    fn what_the_default_route_stands_on() {
+        let mut bond = link("bond0", 4);
+        bond.kind = Some("bond".into());
+        let mut vlan = link("bond0.7", 5);
+        vlan.kind = Some("vlan".into());
+        vlan.parent = Some("bond0".into());
+        vlan.default_route = true;
+        let mut member = link("eth0", 2);
+        member.bus = Some("pci/0000:01:00.0".into());
+        member.master = Some("bond0".into());
+        let mut pod = link("lxc1", 6);
+        pod.kind = Some("veth".into());
+        let facts = Facts { links: vec![member, bond, vlan, pod], ..Facts::default() };
+        let names: Vec<&str> = uplinks(&facts, &[]).iter().map(|l| l.name.as_str()).collect();
+        assert_eq!(names, ["eth0", "bond0", "bond0.7"]);
+        assert_eq!(depth(&facts, "bond0.7"), 2);
+        let names: Vec<&str> =
+            uplinks(&facts, &["lxc*".into()]).iter().map(|l| l.name.as_str()).collect();
+        assert_eq!(names, ["lxc1"]);
+    }
+
+    #[test]
+    fn globs() {
+        assert!(
+            glob("eth*", "eth0") && glob("*", "x") && glob("e*0", "eth0") && glob("eth0", "eth0")
+        );
+        assert!(!glob("eth*", "wlan0") && !glob("e*1", "eth0"));
+    }
+}

@@ -1,0 +1,160 @@
+//! Profiles: TOML, one table a tweak. Built-in ones are overridden by the vendor's, those by the
+//! admin's; a profile may include others; `--set` has the last word.
+
+mod source;
+mod syntax;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::engine::evaluate::{Cni, Owner, Selected};
+use crate::engine::{Exit, Refusal};
+use crate::model::Impact;
+use crate::tweaks::TWEAKS;
+pub use source::{Finder, names};
+
+/// Keys of every tweak's table.
+const COMMON: [&str; 3] = ["enable", "required", "owner"];
+const TOP: [&str; 6] = ["summary", "include", "links", "pod-links", "accept", "cni"];
+
+/// A profile with its includes and overrides merged.
+#[derive(Debug, Default)]
+pub struct Profile {
+    pub name: String,
+    pub table: toml::Table,
+    /// Dotted path of each value -> where it comes from.
+    pub origins: BTreeMap<String, String>,
+}
+
+impl Profile {
+    pub fn load(finder: &Finder, name: &str, sets: &[String]) -> Result<Self> {
+        let mut profile = Profile { name: name.to_string(), ..Profile::default() };
+        source::read_into(&mut profile, finder, name, 0)?;
+        for set in sets {
+            let table = syntax::assignment(set)?;
+            syntax::check(&toml::to_string(&table).unwrap_or_default(), &format!("--set {set}"))?;
+            profile.merge(table, &format!("--set {set}"));
+        }
+        Ok(profile)
+    }
+
+    /// Lays `over` on top: tables are merged down to the value of a tweak's key (or of a key in a
+    /// map such as `sysctl`), which is replaced whole.
+    fn merge(&mut self, over: toml::Table, origin: &str) {
+        fn lay(
+            under: &mut toml::Table,
+            over: toml::Table,
+            path: &str,
+            depth: usize,
+            note: &mut dyn FnMut(String),
+        ) {
+            for (key, value) in over {
+                let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match (value, under.get_mut(&key)) {
+                    (toml::Value::Table(new), Some(toml::Value::Table(old))) if depth < 2 => {
+                        lay(old, new, &here, depth + 1, note);
+                    }
+                    (toml::Value::Table(new), _) if depth < 2 => {
+                        note(here.clone());
+                        let mut table = toml::Table::new();
+                        lay(&mut table, new, &here, depth + 1, note);
+                        under.insert(key, toml::Value::Table(table));
+                    }
+                    (value, _) => {
+                        under.insert(key, value);
+                        note(here);
+                    }
+                }
+            }
+        }
+        let origins = &mut self.origins;
+        let mut note = |path: String| {
+            origins.insert(path, origin.to_string());
+        };
+        lay(&mut self.table, over, "", 0, &mut note);
+    }
+
+    fn strings(&self, key: &str) -> Vec<String> {
+        let list = self.table.get(key).and_then(|v| v.as_array());
+        list.into_iter().flatten().filter_map(|v| v.as_str().map(str::to_string)).collect()
+    }
+
+    pub fn summary(&self) -> &str {
+        self.table.get("summary").and_then(|v| v.as_str()).unwrap_or_default()
+    }
+
+    pub fn links(&self) -> Vec<String> {
+        self.strings("links")
+    }
+
+    pub fn accept(&self) -> BTreeSet<Impact> {
+        self.strings("accept").iter().filter_map(|name| Impact::parse(name)).collect()
+    }
+
+    pub fn cni(&self) -> Cni {
+        match self.table.get("cni").and_then(|v| v.as_str()) {
+            Some("cilium") => Cni::Cilium,
+            Some("other") => Cni::Other,
+            Some("none") => Cni::None,
+            _ => Cni::Auto,
+        }
+    }
+
+    /// Every tweak there is, as this profile has it.
+    pub fn tweaks(&self) -> Result<Vec<Selected>> {
+        let mut selected = Vec::new();
+        for entry in TWEAKS {
+            let table = self.table.get(entry.name).and_then(|v| v.as_table());
+            let flag = |key: &str| table.and_then(|t| t.get(key)).and_then(|v| v.as_bool());
+            let owner = table.and_then(|t| t.get("owner")).and_then(|v| v.as_str());
+            let mut own = table.cloned().unwrap_or_default();
+            own.retain(|key: &str, _| !COMMON.contains(&key));
+            let tweak = match &entry.lever {
+                Some(lever) => {
+                    let wrong = |e: String| {
+                        let text = format!("profile {}: [{}] {}", self.name, entry.name, e.trim());
+                        Refusal::with(Exit::Config, text)
+                    };
+                    let tweak = (lever.build)(own).map_err(|e| wrong(e.message().to_string()))?;
+                    tweak.validate().map_err(|e| wrong(format!("{e:#}")))?;
+                    Some(tweak)
+                }
+                None => None,
+            };
+            selected.push(Selected {
+                name: entry.name,
+                side: entry.side,
+                enable: table.is_some() && flag("enable") != Some(false),
+                required: flag("required") == Some(true),
+                owner: if owner == Some("nettune") { Owner::Nettune } else { Owner::Auto },
+                tweak,
+            });
+        }
+        Ok(selected)
+    }
+
+    /// Dotted path, value and origin of everything that is set, in the order of the file.
+    pub fn values(&self) -> Vec<(String, String, &str)> {
+        fn walk(table: &toml::Table, path: &str, depth: usize, out: &mut Vec<(String, String)>) {
+            for (key, value) in table {
+                let bare = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+                let shown = if bare { key.clone() } else { format!("{key:?}") };
+                let here = if path.is_empty() { shown } else { format!("{path}.{shown}") };
+                match value {
+                    toml::Value::Table(inner) if depth < 2 && !inner.is_empty() => {
+                        walk(inner, &here, depth + 1, out);
+                    }
+                    value => out.push((here, value.to_string())),
+                }
+            }
+        }
+        let mut out = Vec::new();
+        walk(&self.table, "", 0, &mut out);
+        let origin = |path: &str| {
+            let plain = path.replace('"', "");
+            self.origins.get(&plain).map_or("", String::as_str)
+        };
+        out.iter().map(|(path, value)| (path.clone(), value.clone(), origin(path))).collect()
+    }
+}

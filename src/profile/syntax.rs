@@ -1,0 +1,168 @@
+//! What a profile may say. Every error names file, line and, for a wrong name, the nearest right one.
+
+use anyhow::Result;
+use toml::de::{DeTable, DeValue};
+
+use super::{COMMON, TOP};
+use crate::engine::{Exit, Refusal};
+use crate::model::Impact;
+use crate::tweaks::{self, Entry, TWEAKS};
+
+/// Parses a file and checks its names and types.
+pub fn check(text: &str, origin: &str) -> Result<toml::Table> {
+    let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
+    let wrong = |at: usize, why: String| {
+        Refusal::with(Exit::Config, format!("{origin}:{}: {why}", line(at)))
+    };
+    let spanned = DeTable::parse(text)
+        .map_err(|e| wrong(e.span().map_or(0, |s| s.start), e.message().to_string()))?;
+    let table: toml::Table = toml::from_str(text)
+        .map_err(|e| wrong(e.span().map_or(0, |s| s.start), e.message().into()))?;
+    for (key, value) in spanned.get_ref() {
+        let (name, at) = (key.get_ref().as_ref(), key.span().start);
+        if TOP.contains(&name) {
+            if let Some(parsed) = table.get(name) {
+                top(name, parsed).map_err(|why| wrong(at, why))?;
+            }
+            continue;
+        }
+        let Some(entry) = tweaks::find(name) else {
+            let known = TOP.into_iter().chain(TWEAKS.iter().map(|t| t.name));
+            let kind = if value.get_ref().is_table() { "table" } else { "key" };
+            return Err(wrong(at, format!("unknown {kind} {name:?}{}", nearest(name, known))));
+        };
+        let DeValue::Table(keys) = value.get_ref() else {
+            return Err(wrong(at, format!("{name} is a tweak: write it as a table, [{name}]")));
+        };
+        let parsed = table.get(name).and_then(|v| v.as_table()).cloned().unwrap_or_default();
+        for key in keys.keys() {
+            check_key(entry, key.get_ref(), &parsed).map_err(|why| wrong(key.span().start, why))?;
+        }
+    }
+    Ok(table)
+}
+
+fn top(name: &str, value: &toml::Value) -> Result<(), String> {
+    let strings = || -> Result<Vec<&str>, String> {
+        let list = value.as_array().ok_or_else(|| format!("{name} is a list of names"))?;
+        list.iter()
+            .map(|v| v.as_str().ok_or_else(|| format!("{name} is a list of names")))
+            .collect()
+    };
+    match name {
+        "summary" => value.as_str().map(drop).ok_or_else(|| "summary is a text".into()),
+        "accept" => {
+            let known = || Impact::ALL.iter().map(|i| i.name());
+            match strings()?.into_iter().find(|s| Impact::parse(s).is_none()) {
+                Some(s) => Err(format!("unknown impact {s:?}{}", nearest(s, known()))),
+                None => Ok(()),
+            }
+        }
+        "cni" => {
+            let known = ["auto", "cilium", "other", "none"];
+            let text = value.as_str().unwrap_or_default();
+            if known.contains(&text) {
+                return Ok(());
+            }
+            Err(format!("cni is one of {}", known.join(", ")))
+        }
+        "links" | "pod-links" => {
+            for selector in strings()? {
+                let name = selector.replace('*', "x");
+                let special = selector.starts_with("driver:") || selector.starts_with("pci:");
+                if !special {
+                    crate::model::resource::valid_link(&name)?;
+                }
+            }
+            Ok(())
+        }
+        _ => strings().map(drop),
+    }
+}
+
+fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String> {
+    let value = table.get(key).cloned().unwrap_or(toml::Value::Boolean(false));
+    match key {
+        "enable" | "required" => {
+            return value.as_bool().map(drop).ok_or_else(|| format!("{key} is true or false"));
+        }
+        "owner" => {
+            let known = matches!(value.as_str(), Some("auto" | "nettune"));
+            return if known { Ok(()) } else { Err("owner is \"auto\" or \"nettune\"".into()) };
+        }
+        _ => {}
+    }
+    let Some(lever) = &entry.lever else {
+        return Err(format!(
+            "{} is not in this version of nettune, so neither is its key {key}",
+            entry.name
+        ));
+    };
+    let known = tweaks::keys(entry);
+    if known.iter().all(|k| k.name != key) {
+        let names = known.iter().map(|k| k.name.as_str()).chain(COMMON);
+        return Err(format!("unknown key {key:?} in [{}]{}", entry.name, nearest(key, names)));
+    }
+    // Alone, so that the error is about this key.
+    let alone = toml::Table::from_iter([(key.to_string(), value)]);
+    let tweak = (lever.build)(alone)
+        .map_err(|e| format!("{}.{key}: {}", entry.name, e.message().trim()))?;
+    tweak.validate().map_err(|e| format!("{}.{key}: {e:#}", entry.name))
+}
+
+/// ", did you mean ...?", or nothing when nothing is near.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known
+        .map(|k| (strsim::jaro_winkler(name, k), k))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    near.map_or(String::new(), |(_, k)| format!(", did you mean {k:?}?"))
+}
+
+/// `tweak.key=value`, the value in TOML or as a bare word.
+pub fn assignment(set: &str) -> Result<toml::Table> {
+    let wrong = |why: &str| Refusal::with(Exit::Config, format!("--set {set}: {why}"));
+    let (path, value) = set.split_once('=').ok_or_else(|| wrong("write it as tweak.key=value"))?;
+    toml::from_str(&format!("{path} = {value}"))
+        .or_else(|_| {
+            let quoted = toml::Value::String(value.trim().to_string());
+            toml::from_str(&format!("{path} = {quoted}"))
+        })
+        .map_err(|_| wrong("not a key and a value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        check(text, "p.toml").err().map(|e| format!("{e}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn errors_name_file_line_and_the_nearest_name() {
+        assert_eq!(error("\n[tpc]\n"), "p.toml:2: unknown table \"tpc\", did you mean \"tcp\"?");
+        assert_eq!(
+            error("[cpu]\n\ngoverner = \"performance\"\n"),
+            "p.toml:3: unknown key \"governer\" in [cpu], did you mean \"governor\"?"
+        );
+        assert!(error("[mtu]\nmtu = \"big\"\n").starts_with("p.toml:2: mtu.mtu: "));
+        assert!(error("[tcp\n").starts_with("p.toml:1: "));
+        assert!(error("accept = [\"link-rest\"]").contains("did you mean \"link-reset\"?"));
+        assert!(
+            error("[tcp.sysctl]\n\"../../etc/passwd\" = 1\n").starts_with("p.toml:1: tcp.sysctl: ")
+        );
+        assert!(error("links = [\"../../etc/passwd\"]").contains("is not a link name"));
+        assert!(error("[nic]\nrings = 1\n").contains("not in this version"));
+        assert_eq!(error("[tcp.sysctl]\n\"net.core.somaxconn\" = { at-least = 4096 }\n"), "");
+    }
+
+    #[test]
+    fn assignments_are_toml_or_a_bare_word() {
+        let value = |s: &str| assignment(s).map(|t| t.to_string()).unwrap_or_default();
+        assert_eq!(value("mtu.mtu=9000").trim(), "[mtu]\nmtu = 9000");
+        assert_eq!(value("mtu.mtu=max").trim(), "[mtu]\nmtu = \"max\"");
+        assert_eq!(value("mtu.probe=[\"10.0.0.1\"]").trim(), "[mtu]\nprobe = [\"10.0.0.1\"]");
+        assert!(assignment("mtu").is_err());
+    }
+}

@@ -1,0 +1,312 @@
+//! The JSON of every verb. Names do not change inside a schema number; `nettune schema` prints the
+//! JSON Schema made from these types.
+
+use std::time::SystemTime;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Applied, View};
+use crate::commands::VERSION;
+use crate::engine::Exit;
+use crate::engine::evaluate::{Row, Status};
+use crate::model::need::HelmValue;
+use crate::model::{Facts, Impact, Outcome, Probe, Side, State};
+use crate::profile::Profile;
+
+pub const SCHEMA: u32 = 1;
+
+/// What every verb prints.
+#[derive(Serialize, JsonSchema)]
+pub struct Envelope<T> {
+    pub schema: u32,
+    pub command: String,
+    pub version: &'static str,
+    /// UTC, RFC 3339.
+    pub time: String,
+    #[serde(flatten)]
+    pub body: T,
+    /// The exit code.
+    pub exit: u8,
+}
+
+fn envelope<T>(command: &str, body: T, exit: Exit) -> Envelope<T> {
+    Envelope {
+        schema: SCHEMA,
+        command: command.to_string(),
+        version: VERSION,
+        time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        body,
+        exit: exit as u8,
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct NodeJson {
+    pub name: String,
+    pub kubernetes_name: Option<String>,
+    pub machine_type: Option<String>,
+    pub kernel: String,
+    pub boot_id: String,
+}
+
+fn node(facts: &Facts) -> NodeJson {
+    NodeJson {
+        name: facts.node.name.clone(),
+        kubernetes_name: facts.node.kubernetes_name.clone(),
+        machine_type: facts.node.machine_type.clone(),
+        kernel: facts.kernel.release.clone(),
+        boot_id: facts.node.boot_id.clone(),
+    }
+}
+
+/// `check`, `plan`, `apply`, `verify`, `rollback`, `explain`.
+#[derive(Serialize, JsonSchema)]
+pub struct TweaksJson {
+    pub profile: Option<String>,
+    /// The same profile, version and changes on two nodes give the same id.
+    pub plan_id: String,
+    pub node: NodeJson,
+    pub applied: Applied,
+    pub tweaks: Vec<TweakJson>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct TweakJson {
+    pub name: String,
+    pub side: Side,
+    pub status: Status,
+    pub impact: Impact,
+    pub required: bool,
+    pub reasons: Vec<ReasonJson>,
+    pub needs: Vec<NeedJson>,
+    pub changes: Vec<ChangeJson>,
+    pub advice: Vec<HelmValue>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ReasonJson {
+    pub code: String,
+    pub text: String,
+    pub fix: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct NeedJson {
+    pub need: String,
+    pub probe: ProbeJson,
+    pub detail: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeJson {
+    Met,
+    Unmet,
+    Unknown,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ChangeJson {
+    pub resource: String,
+    pub before: StateJson,
+    pub after: StateJson,
+    pub impact: Impact,
+    pub outcome: Outcome,
+}
+
+/// Text, null for absent, or what somebody else has there.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StateJson {
+    Text(String),
+    Foreign { foreign: String, owner: Option<String> },
+    Absent(()),
+}
+
+impl From<&State> for StateJson {
+    fn from(state: &State) -> Self {
+        match state {
+            State::Absent => StateJson::Absent(()),
+            State::Is(text) => StateJson::Text(text.clone()),
+            State::Foreign { what, owner } => {
+                StateJson::Foreign { foreign: what.clone(), owner: owner.clone() }
+            }
+        }
+    }
+}
+
+fn tweak(row: &Row) -> TweakJson {
+    let need = |need: &crate::model::Need| {
+        let (probe, detail) = match &need.probe {
+            Probe::Met => (ProbeJson::Met, None),
+            Probe::Unmet { why, .. } => (ProbeJson::Unmet, Some(why.clone())),
+            Probe::Unknown { error, .. } => (ProbeJson::Unknown, Some(error.clone())),
+        };
+        NeedJson { need: need.name.to_string(), probe, detail }
+    };
+    let reason = |r: &crate::engine::evaluate::Reason| ReasonJson {
+        code: r.code.clone(),
+        text: r.text.clone(),
+        fix: r.fix.clone(),
+    };
+    TweakJson {
+        name: row.name.clone(),
+        side: row.side,
+        status: row.status,
+        impact: row.impact,
+        required: row.required,
+        reasons: row.reasons.iter().map(reason).collect(),
+        needs: row.needs.iter().map(need).collect(),
+        changes: row
+            .changes
+            .iter()
+            .filter(|(c, _)| !c.claim_only())
+            .map(|(change, outcome)| ChangeJson {
+                resource: change.resource.to_string(),
+                before: (&change.before).into(),
+                after: (&change.after).into(),
+                impact: change.impact,
+                outcome: *outcome,
+            })
+            .collect(),
+        advice: row.advice.clone(),
+    }
+}
+
+/// Profile, version and changes, in eight hexadecimal digits.
+pub fn plan_id(profile: Option<&Profile>, rows: &[Row]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(VERSION);
+    if let Some(profile) = profile {
+        hash.update(&profile.name);
+        hash.update(profile.table.to_string());
+    }
+    for (change, _) in rows.iter().flat_map(|r| &r.changes) {
+        hash.update(format!("{} {} {}\n", change.resource, change.before, change.after));
+    }
+    hash.finalize().iter().take(4).map(|b| format!("{b:02x}")).collect()
+}
+
+pub fn answer(view: &View) -> impl Serialize + use<> {
+    let rows = &view.answer.rows;
+    let applied = Applied::of(&view.store.ledger, super::table::pending(view));
+    let body = TweaksJson {
+        profile: view.profile.map(|p| p.name.clone()).or_else(|| applied.profile.clone()),
+        plan_id: plan_id(view.profile, rows),
+        node: node(view.facts),
+        applied,
+        tweaks: rows.iter().map(tweak).collect(),
+        notes: view.answer.notes.clone(),
+    };
+    envelope(view.verb, body, view.answer.exit)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct FactsJson {
+    pub node: NodeJson,
+    pub facts: Facts,
+}
+
+pub fn facts(facts: &Facts) -> impl Serialize + use<> {
+    envelope("facts", FactsJson { node: node(facts), facts: facts.clone() }, Exit::Fine)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct StatusJson {
+    pub node: NodeJson,
+    pub applied: Applied,
+}
+
+pub fn status(applied: &Applied, facts: &Facts, exit: Exit) -> impl Serialize + use<> {
+    let applied = Applied {
+        profile: applied.profile.clone(),
+        since: applied.since.clone(),
+        tweaks: applied.tweaks.clone(),
+        pending: applied.pending.clone(),
+    };
+    envelope("status", StatusJson { node: node(facts), applied }, exit)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ProfileJson {
+    pub profile: String,
+    pub summary: String,
+    pub values: Vec<ValueJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ValueJson {
+    pub key: String,
+    /// In TOML.
+    pub value: String,
+    pub origin: String,
+}
+
+pub fn profile(profile: &Profile) -> impl Serialize + use<> {
+    let value = |(key, value, origin): (String, String, &str)| ValueJson {
+        key,
+        value,
+        origin: origin.into(),
+    };
+    let body = ProfileJson {
+        profile: profile.name.clone(),
+        summary: profile.summary().to_string(),
+        values: profile.values().into_iter().map(value).collect(),
+    };
+    envelope("show", body, Exit::Fine)
+}
+
+pub fn list(key: &str, columns: &[&str], rows: &[Vec<String>]) -> impl Serialize + use<> {
+    let row = |row: &Vec<String>| -> serde_json::Value {
+        columns
+            .iter()
+            .zip(row)
+            .map(|(c, v)| (c.to_string(), v.clone().into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let rows: serde_json::Value = rows.iter().map(row).collect::<Vec<_>>().into();
+    let body = serde_json::Map::from_iter([(key.to_string(), rows)]);
+    envelope("list", body, Exit::Fine)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ErrorJson {
+    pub error: String,
+}
+
+pub fn error(command: &str, error: &str, exit: Exit) -> impl Serialize + use<> {
+    envelope(command, ErrorJson { error: error.to_string() }, exit)
+}
+
+/// One schema a form: which one a verb prints is in its description.
+pub fn schema() -> serde_json::Value {
+    let forms = [
+        (
+            "check, plan, apply, verify, rollback, explain",
+            schemars::schema_for!(Envelope<TweaksJson>),
+        ),
+        ("facts", schemars::schema_for!(Envelope<FactsJson>)),
+        ("status", schemars::schema_for!(Envelope<StatusJson>)),
+        ("show", schemars::schema_for!(Envelope<ProfileJson>)),
+        ("any verb that failed before it had a result", schemars::schema_for!(Envelope<ErrorJson>)),
+    ];
+    let forms: Vec<serde_json::Value> = forms
+        .into_iter()
+        .map(|(verbs, schema)| {
+            let mut value = schema.to_value();
+            if let Some(map) = value.as_object_mut() {
+                map.insert("description".into(), verbs.into());
+            }
+            value
+        })
+        .collect();
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": format!("nettune --json, schema {SCHEMA}"),
+        "oneOf": forms,
+    })
+}

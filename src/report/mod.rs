@@ -1,0 +1,182 @@
+//! The only place that prints results: tables for people, one JSON object for programs.
+
+pub mod json;
+mod table;
+mod text;
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::{Cli, Color, Command, Format};
+use crate::engine::Exit;
+use crate::engine::ledger::Ledger;
+use crate::engine::store::Store;
+use crate::engine::verbs::Answer;
+use crate::model::Facts;
+use crate::profile::Profile;
+use crate::tweaks::Entry;
+
+/// What a verb that works on tweaks has to say.
+pub struct View<'a> {
+    pub verb: &'static str,
+    pub profile: Option<&'a Profile>,
+    pub facts: &'a Facts,
+    pub store: &'a Store,
+    pub answer: &'a Answer,
+}
+
+/// What is applied, for `status` and the first line of `check`.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Applied {
+    /// The profile that was applied last; null when nothing is applied.
+    pub profile: Option<String>,
+    pub since: Option<String>,
+    /// Tweak -> how many resources it holds.
+    pub tweaks: BTreeMap<String, usize>,
+    /// Runs that died and will be finished by the next apply or rollback.
+    pub pending: Vec<String>,
+}
+
+impl Applied {
+    pub fn of(ledger: &Ledger, pending: Vec<String>) -> Self {
+        let mut applied = Applied { pending, ..Applied::default() };
+        let held = ledger.owned.values().filter(|o| !o.claims.is_empty());
+        let mut newest = "";
+        for owned in held {
+            for tweak in owned.claims.keys() {
+                *applied.tweaks.entry(tweak.clone()).or_default() += 1;
+            }
+            if owned.time.as_str() >= newest {
+                newest = &owned.time;
+                applied.profile = owned.profile.clone();
+            }
+            if applied.since.as_ref().is_none_or(|s| owned.time < *s) {
+                applied.since = Some(owned.time.clone());
+            }
+        }
+        applied
+    }
+}
+
+pub struct Report {
+    json: bool,
+    verbose: bool,
+    style: text::Style,
+    command: &'static str,
+}
+
+impl Report {
+    pub fn new(cli: &Cli) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let colour = match cli.global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
+        };
+        let columns = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
+        Report {
+            json: cli.global.json || cli.global.format == Format::Json,
+            verbose: cli.global.verbose,
+            style: text::Style { colour, width: columns.unwrap_or(100).clamp(60, 120) },
+            command: command_name(&cli.command),
+        }
+    }
+
+    fn print(&self, text: &str) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    fn print_json(&self, value: &impl Serialize) -> Result<()> {
+        self.print(&(serde_json::to_string(value)? + "\n"))
+    }
+
+    pub fn text(&self, text: &str) -> Result<()> {
+        self.print(text)
+    }
+
+    pub fn answer(&self, view: &View) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::answer(view));
+        }
+        self.print(&table::answer(view, &self.style, self.verbose))?;
+        self.notes(&view.answer.notes)
+    }
+
+    pub fn explain(&self, entry: &Entry, view: &View) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::answer(view));
+        }
+        self.print(&text::explain(entry, &self.style))?;
+        self.print(&table::live(view, &self.style))
+    }
+
+    pub fn facts(&self, facts: &Facts) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::facts(facts));
+        }
+        self.print(&table::facts(facts, &self.style))
+    }
+
+    pub fn status(&self, applied: &Applied, facts: &Facts, exit: Exit) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::status(applied, facts, exit));
+        }
+        self.print(&text::status(applied))
+    }
+
+    pub fn profile(&self, profile: &Profile) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::profile(profile));
+        }
+        self.print(&table::profile(profile, &self.style))
+    }
+
+    pub fn list(&self, key: &str, columns: &[&str], rows: &[Vec<String>]) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::list(key, columns, rows));
+        }
+        self.print(&table::list(rows, &self.style))
+    }
+
+    /// Everything that is no result goes to standard error.
+    fn notes(&self, notes: &[String]) -> Result<()> {
+        let mut err = std::io::stderr().lock();
+        for note in notes {
+            writeln!(err, "nettune: {}", text::clean(note))?;
+        }
+        Ok(())
+    }
+
+    /// One line; with --json the object as well, so that a program need not read standard error.
+    pub fn error(&self, error: &anyhow::Error, exit: Exit) {
+        let line = text::clean(&format!("{error:#}"));
+        if self.json {
+            let _ = self.print_json(&json::error(self.command, &line, exit));
+        }
+        let _ = writeln!(std::io::stderr(), "nettune: {line}");
+    }
+}
+
+fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Facts => "facts",
+        Command::Check(_) => "check",
+        Command::Plan(_) => "plan",
+        Command::Apply(_) => "apply",
+        Command::Verify => "verify",
+        Command::Status => "status",
+        Command::Rollback(_) => "rollback",
+        Command::List { .. } => "list",
+        Command::Show { .. } => "show",
+        Command::Explain { .. } => "explain",
+        Command::Completions { .. } => "completions",
+        Command::Man => "man",
+        Command::Schema => "schema",
+    }
+}

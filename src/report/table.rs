@@ -1,0 +1,450 @@
+//! Tables for people: grouped by what the reader can do next.
+
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::style::Style as TableStyle;
+use tabled::settings::{Padding, Width};
+
+use super::text::{Style, clean};
+use super::{Applied, View, json};
+use crate::engine::evaluate::{Row, Status};
+use crate::engine::verbs;
+use crate::model::cpulist;
+use crate::model::facts::{Fact, Facts, Link};
+use crate::model::uplinks::uplinks;
+use crate::model::{Change, Outcome};
+use crate::profile::Profile;
+
+const NAME: usize = 22;
+const STATUS: usize = 11;
+
+pub fn pending(view: &View) -> Vec<String> {
+    verbs::pending(&view.store.ledger)
+}
+
+struct Group {
+    title: &'static str,
+    /// The next step, at the right edge.
+    hint: String,
+    statuses: &'static [Status],
+}
+
+pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
+    let mut out = head(view, style);
+    let rows = &view.answer.rows;
+    let changing = matches!(view.verb, "apply" | "rollback");
+    for group in groups(view) {
+        let of: Vec<&Row> = rows.iter().filter(|r| group.statuses.contains(&r.status)).collect();
+        if of.is_empty() {
+            continue;
+        }
+        out.push_str(&title(&group, style));
+        if matches!(group.statuses[0], Status::Off | Status::Later) && view.verb != "rollback" {
+            let names: Vec<&str> = of.iter().map(|r| r.name.as_str()).collect();
+            out.push_str(&super::text::wrap(&names.join(" "), style.width, "  "));
+            out.push('\n');
+            continue;
+        }
+        let mut builder = Builder::default();
+        for row in of {
+            push(&mut builder, row, style, verbose || view.verb == "plan", changing);
+        }
+        out.push_str(&render(builder, style));
+    }
+    if rows.is_empty() {
+        out.push_str(match view.verb {
+            "rollback" => "nothing to put back\n",
+            "verify" => "nothing is applied\n",
+            _ => "no tweak was chosen\n",
+        });
+    }
+    out
+}
+
+fn groups(view: &View) -> Vec<Group> {
+    let profile = view.profile.map(|p| p.name.as_str()).unwrap_or("PROFILE");
+    let apply = format!("sudo nettune apply -p {}", clean(profile));
+    let looking = matches!(view.verb, "check" | "plan" | "explain");
+    let hint = |text: &str| if looking { text.to_string() } else { String::new() };
+    let group = |title, hint: String, statuses| Group { title, hint, statuses };
+    let mut groups = vec![
+        group("FAILED, AND UNDONE", String::new(), &[Status::Failed][..]),
+        group("SOMEBODY ELSE CHANGED IT", "rollback --force".into(), &[Status::Drifted]),
+        group("WOULD CHANGE", hint(&apply), &[Status::Ready]),
+        group("HELD FOR YOUR WORD", held(view), &[Status::Held]),
+        group("APPLIED", String::new(), &[Status::Applied]),
+        group("ALREADY SO", String::new(), &[Status::Ok]),
+        group("BLOCKED, YOURS TO MEND", String::new(), &[Status::Blocked]),
+        group("COULD NOT TELL", String::new(), &[Status::Unknown]),
+        group("CILIUM'S", String::new(), &[Status::Cilium]),
+        group("CANNOT HERE", String::new(), &[Status::Unsupported]),
+        group("OFF", String::new(), &[Status::Off]),
+        group("NOT IN THIS VERSION", String::new(), &[Status::Later]),
+    ];
+    if view.verb == "rollback" {
+        groups.retain(|g| g.statuses[0] != Status::Later);
+        if let Some(off) = groups.iter_mut().find(|g| g.statuses[0] == Status::Off) {
+            off.title = "PUT BACK";
+        }
+    }
+    groups
+}
+
+/// What the held rows wait for.
+fn held(view: &View) -> String {
+    let rows = view.answer.rows.iter().filter(|r| r.status == Status::Held);
+    let mut impacts: Vec<&str> = rows
+        .flat_map(|r| &r.reasons)
+        .filter(|r| r.code == "held")
+        .filter_map(|r| r.fix.as_deref()?.strip_prefix("--accept "))
+        .flat_map(|list| list.split(','))
+        .collect();
+    impacts.sort_unstable();
+    impacts.dedup();
+    format!("--accept {}", impacts.join(","))
+}
+
+fn title(group: &Group, style: &Style) -> String {
+    let room = style.width.saturating_sub(group.title.len() + group.hint.len());
+    let line = match group.hint.is_empty() {
+        true => style.bold(group.title),
+        false => format!("{}{}{}", style.bold(group.title), " ".repeat(room.max(2)), group.hint),
+    };
+    format!("{line}\n")
+}
+
+fn head(view: &View, style: &Style) -> String {
+    let facts = view.facts;
+    let mut first = vec![facts.node.name.clone()];
+    if let Some(machine) = &facts.node.machine_type {
+        first.push(format!("{machine} {}", facts.kernel.arch));
+    } else {
+        first.push(facts.kernel.arch.clone());
+    }
+    first.push(facts.kernel.release.clone());
+    let applied = Applied::of(&view.store.ledger, Vec::new());
+    let state = match (applied.tweaks.is_empty(), view.store.unreadable) {
+        (_, true) => "applied: unknown".to_string(),
+        (true, _) => "nothing applied".to_string(),
+        (false, _) => format!("applied: {}", applied.profile.as_deref().unwrap_or("-")),
+    };
+    let plan = json::plan_id(view.profile, &view.answer.rows);
+    first.push(match view.profile {
+        Some(profile) => format!("{}, plan {plan}, {state}", profile.name),
+        None => state,
+    });
+    let mut second = vec![cpus(facts)];
+    let links = view.profile.map(Profile::links).unwrap_or_default();
+    let up = uplinks(facts, &links);
+    if up.is_empty() {
+        second.push("no uplink".to_string());
+    }
+    second.extend(up.iter().take(4).map(|l| brief(l)));
+    if up.len() > 4 {
+        second.push(format!("and {} more uplinks", up.len() - 4));
+    }
+    if let Some(cilium) = &facts.agents.cilium {
+        second.push(format!("Cilium (agent {})", if cilium.agent_up { "up" } else { "down" }));
+    }
+    let lines = [first.join("  "), second.join("; ")];
+    let fit = |line: &String| match clean(line) {
+        short if short.chars().count() <= style.width => short,
+        long => super::text::wrap(&long, style.width, ""),
+    };
+    lines.iter().map(|l| fit(l) + "\n").collect()
+}
+
+fn cpus(facts: &Facts) -> String {
+    let count = cpulist::parse(&facts.cpus.online).map_or(0, |c| c.len());
+    let nodes = facts.cpus.numa.len().max(1);
+    format!("{count} CPUs, {nodes} NUMA")
+}
+
+fn brief(link: &Link) -> String {
+    let driver = link.driver.as_deref().unwrap_or("-");
+    format!("{} {driver} mtu {}, {} queues", link.name, link.mtu, queues(link))
+}
+
+/// "4 of 8" where the link has channels, else the queues it was made with.
+fn queues(link: &Link) -> String {
+    let Some(channels) = &link.channels else { return link.rx_queues.to_string() };
+    let state = crate::model::State::is(channels.clone());
+    let number = |key: &str| state.field(key).and_then(|v| v.parse::<u32>().ok()).unwrap_or(0);
+    let (now, most) = match number("combined-max") {
+        0 => (number("rx"), number("rx-max")),
+        most => (number("combined"), most),
+    };
+    format!("{now} of {most}")
+}
+
+fn push(builder: &mut Builder, row: &Row, style: &Style, verbose: bool, changing: bool) {
+    let mut lines = Vec::new();
+    let made: Vec<&(Change, Outcome)> =
+        row.changes.iter().filter(|(c, _)| !c.claim_only()).collect();
+    if let Some(summary) = summary(&made, changing) {
+        lines.push(summary);
+    }
+    for reason in &row.reasons {
+        if reason.code == "held" {
+            continue;
+        }
+        lines.push(clean(&reason.text));
+        if let Some(fix) = &reason.fix {
+            lines.push(format!("-> {}", clean(fix)));
+        }
+    }
+    for advice in &row.advice {
+        if row.status == Status::Cilium {
+            lines.push(format!("-> {}={} (Cilium {})", advice.key, advice.value, advice.cilium));
+        }
+    }
+    if verbose {
+        for need in &row.needs {
+            if need.probe == crate::model::Probe::Met {
+                lines.push(format!("need {}: met", need.name));
+            }
+        }
+        for (change, outcome) in &made {
+            let outcome = format!("{outcome:?}").to_lowercase();
+            let text = format!(
+                "{}: {} -> {} [{}, {outcome}]",
+                change.resource, change.before, change.after, change.impact
+            );
+            lines.push(clean(&text));
+        }
+    }
+    if lines.is_empty() {
+        lines.push(match row.status {
+            Status::Ok => "nothing to change".to_string(),
+            Status::Applied => "holds".to_string(),
+            _ => String::new(),
+        });
+    }
+    builder.push_record([format!("  {}", row.name), style.status(row.status), lines.join("\n")]);
+}
+
+/// The first change stands for the rest.
+fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
+    let show = |c: &Change| clean(&format!("{}: {} -> {}", c.resource, c.before, c.after));
+    let count = |outcome: Outcome| made.iter().filter(|(_, o)| *o == outcome).count();
+    match made {
+        [] => None,
+        [(change, outcome)] => Some(match (changing, outcome) {
+            (true, Outcome::Written) | (false, _) => show(change),
+            (true, other) => format!("{} ({})", show(change), format!("{other:?}").to_lowercase()),
+        }),
+        [(change, _), ..] => {
+            let total = made.len();
+            let mut text = format!("{total} changes, e.g. {}", show(change));
+            if changing {
+                for outcome in
+                    [Outcome::Failed, Outcome::Undone, Outcome::Released, Outcome::Drifted]
+                {
+                    if count(outcome) > 0 {
+                        text.push_str(&format!(
+                            "; {} {}",
+                            count(outcome),
+                            format!("{outcome:?}").to_lowercase()
+                        ));
+                    }
+                }
+            }
+            Some(text)
+        }
+    }
+}
+
+fn render(builder: Builder, style: &Style) -> String {
+    let rest = style.width.saturating_sub(NAME + STATUS + 2).max(20);
+    let mut table = builder.build();
+    table
+        .with(TableStyle::empty())
+        .with(Padding::new(0, 1, 0, 0))
+        .modify(Columns::one(0), Width::increase(NAME))
+        .modify(Columns::one(1), Width::increase(STATUS))
+        .modify(Columns::one(2), Width::wrap(rest).keep_words(true));
+    trimmed(&table.to_string())
+}
+
+/// No line ends in white space: a table is pasted into mails and tickets.
+fn trimmed(text: &str) -> String {
+    text.lines().map(|l| l.trim_end().to_string() + "\n").collect()
+}
+
+/// This node's values, for `explain`.
+pub fn live(view: &View, style: &Style) -> String {
+    let mut out = format!("{}\n", style.bold("On this node"));
+    let mut builder = Builder::default();
+    for row in &view.answer.rows {
+        push(&mut builder, row, style, true, false);
+    }
+    out.push_str(&render(builder, style));
+    out
+}
+
+pub fn list(rows: &[Vec<String>], style: &Style) -> String {
+    let mut builder = Builder::default();
+    for row in rows {
+        builder.push_record(row.iter().map(|cell| clean(cell)));
+    }
+    let mut table = builder.build();
+    table.with(TableStyle::empty()).with(Padding::new(0, 2, 0, 0));
+    table.with(Width::wrap(style.width).keep_words(true));
+    trimmed(&table.to_string())
+}
+
+pub fn profile(profile: &Profile, style: &Style) -> String {
+    let mut out = format!("{}  {}\n", style.bold(&clean(&profile.name)), clean(profile.summary()));
+    let mut builder = Builder::default();
+    for (key, value, origin) in profile.values() {
+        builder.push_record([
+            format!("  {}", clean(&key)),
+            clean(&value),
+            format!("# {}", clean(origin)),
+        ]);
+    }
+    let mut table = builder.build();
+    table.with(TableStyle::empty()).with(Padding::new(0, 2, 0, 0));
+    out.push_str(&trimmed(&table.to_string()));
+    out
+}
+
+pub fn facts(facts: &Facts, style: &Style) -> String {
+    let mut out = String::new();
+    let mut line = |key: &str, value: String| {
+        let indent = " ".repeat(14);
+        let text = super::text::wrap(&clean(&value), style.width, &indent);
+        out.push_str(&format!("{:<14}{}\n", style.bold(&format!("{key:<13}")), text.trim_start()));
+    };
+    let kernel = &facts.kernel;
+    line(
+        "node",
+        format!("{} {}", facts.node.name, facts.node.machine_type.as_deref().unwrap_or("")),
+    );
+    line("kernel", format!("{} {}", kernel.release, kernel.arch));
+    line("command line", kernel.cmdline.clone());
+    line("configuration", kernel.config_file.clone().unwrap_or_else(|| "not found".into()));
+    let current = match &kernel.preempt.current {
+        Fact::Known(Some(mode)) => format!("now {mode} of {}", kernel.preempt.modes.join(", ")),
+        Fact::Known(None) => "no switch at run time".into(),
+        Fact::Unknown { unknown } => format!("now unknown: {unknown}"),
+    };
+    let build = kernel.preempt.build.as_deref().unwrap_or("unknown");
+    line("preemption", format!("built {build}, {current}"));
+    let jit = match &kernel.jit {
+        Fact::Known(Some(n)) => n.to_string(),
+        Fact::Known(None) => "absent".into(),
+        Fact::Unknown { unknown } => format!("unknown: {unknown}"),
+    };
+    line("BPF", format!("BTF {}, JIT {jit}", if kernel.btf { "yes" } else { "no" }));
+    let module = |(name, state): (&String, &Fact<crate::model::facts::Module>)| match state {
+        Fact::Known(m) => format!("{name} {}", format!("{m:?}").to_lowercase()),
+        Fact::Unknown { .. } => format!("{name} unknown"),
+    };
+    line("modules", kernel.modules.iter().map(module).collect::<Vec<_>>().join(", "));
+    let policies = facts.cpus.cpufreq.first().map_or("no cpufreq".to_string(), |p| {
+        format!("{} {} of {}", p.driver, p.governor, p.governors.join(", "))
+    });
+    line(
+        "CPUs",
+        format!(
+            "{}: {}, {} cores; {policies}",
+            cpus(facts),
+            facts.cpus.online,
+            facts.cpus.cores.len()
+        ),
+    );
+    line("memory", format!("{} MiB", facts.memory_kib / 1024));
+    line("agents", agents(facts));
+    line("netfilter", netfilter(facts));
+    out.push_str(&links(facts, style));
+    out
+}
+
+fn agents(facts: &Facts) -> String {
+    let a = &facts.agents;
+    let mut words = Vec::new();
+    for (name, agent) in [
+        ("tuned", &a.tuned),
+        ("irqbalance", &a.irqbalance),
+        ("NetworkManager", &a.network_manager),
+        ("systemd-networkd", &a.networkd),
+        ("firewalld", &a.firewalld),
+        ("kubelet", &a.kubelet),
+    ] {
+        match (agent.pid, agent.installed) {
+            (Some(pid), _) => words.push(format!("{name} runs ({pid})")),
+            (None, true) => words.push(format!("{name} installed")),
+            _ => {}
+        }
+    }
+    words.extend(a.cilium.as_ref().map(|c| format!("Cilium seen by {}", c.seen_by)));
+    words.extend(a.cni.as_ref().map(|c| format!("CNI {c}")));
+    words.extend(a.container.as_ref().map(|c| format!("in a container ({c})")));
+    words.extend(a.vm.as_ref().map(|v| format!("in a virtual machine ({v})")));
+    match &a.pods {
+        Fact::Known(0) => {}
+        Fact::Known(n) => words.push(format!("{n} pods")),
+        Fact::Unknown { unknown } => words.push(format!("pods unknown: {unknown}")),
+    }
+    if words.is_empty() { "none seen".into() } else { words.join(", ") }
+}
+
+fn netfilter(facts: &Facts) -> String {
+    let chains = match &facts.netfilter.chains {
+        Fact::Known(chains) => {
+            let rules: u32 = chains.iter().map(|c| c.rules).sum();
+            format!("{rules} nf_tables rules in {} chains", chains.len())
+        }
+        Fact::Unknown { unknown } => format!("nf_tables unknown: {unknown}"),
+    };
+    let legacy = match &facts.netfilter.legacy {
+        Fact::Known(tables) if tables.is_empty() => String::new(),
+        Fact::Known(tables) => format!("; legacy tables {}", tables.join(", ")),
+        Fact::Unknown { .. } => "; legacy tables unknown".into(),
+    };
+    let tracked = facts.netfilter.conntrack.as_ref();
+    let tracked = tracked.map(|c| format!("; {} of {} connections tracked", c.count, c.max));
+    format!("{chains}{legacy}{}", tracked.unwrap_or_default())
+}
+
+fn links(facts: &Facts, style: &Style) -> String {
+    let mut builder = Builder::default();
+    builder
+        .push_record(["link", "driver", "bus", "mtu", "queues", "vectors", "tso max", "qdisc", ""]);
+    const MOST: usize = 40;
+    for link in facts.links.iter().take(MOST) {
+        let vectors = match &link.vectors {
+            Fact::Known(v) => v.len().to_string(),
+            Fact::Unknown { .. } => "unknown".into(),
+        };
+        let mut marks = Vec::new();
+        marks.extend(link.default_route.then(|| "default route".to_string()));
+        marks.extend(link.master.as_ref().map(|m| format!("in {m}")));
+        marks.extend(link.xdp.as_ref().map(|x| format!("XDP {}", x.mode)));
+        marks.extend((!link.up).then(|| "down".to_string()));
+        let cells = [
+            link.name.clone(),
+            link.driver.clone().unwrap_or_default(),
+            link.bus.clone().unwrap_or_default(),
+            link.mtu.to_string(),
+            queues(link),
+            vectors,
+            link.sizes.tso_max.map(|n| n.to_string()).unwrap_or_default(),
+            link.qdisc.clone().unwrap_or_default(),
+            marks.join(", "),
+        ];
+        builder.push_record(cells.map(|c| clean(&c)));
+    }
+    let mut table = builder.build();
+    table.with(TableStyle::empty()).with(Padding::new(0, 2, 0, 0));
+    let mut out = format!("\n{}", trimmed(&table.to_string()));
+    if facts.links.len() > MOST {
+        out.push_str(&format!(
+            "and {} more links: nettune facts --json\n",
+            facts.links.len() - MOST
+        ));
+    }
+    let _ = style;
+    out
+}

@@ -1,0 +1,144 @@
+//! Words: what is no table.
+
+use super::Applied;
+use crate::engine::evaluate::Status;
+use crate::tweaks::{self, Entry};
+
+pub struct Style {
+    pub colour: bool,
+    /// Columns of the terminal, or 100.
+    pub width: usize,
+}
+
+impl Style {
+    /// One colour for each status.
+    pub fn status(&self, status: Status) -> String {
+        let code = match status {
+            Status::Applied | Status::Ok => 32,
+            Status::Ready => 36,
+            Status::Held | Status::Blocked => 33,
+            Status::Drifted | Status::Failed => 31,
+            Status::Unknown => 35,
+            Status::Cilium => 34,
+            Status::Unsupported | Status::Off | Status::Later => 90,
+        };
+        self.paint(status_name(status), &code.to_string())
+    }
+
+    pub fn bold(&self, text: &str) -> String {
+        self.paint(text, "1")
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+}
+
+pub fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Applied => "applied",
+        Status::Ok => "ok",
+        Status::Ready => "ready",
+        Status::Held => "held",
+        Status::Blocked => "blocked",
+        Status::Unsupported => "unsupported",
+        Status::Unknown => "unknown",
+        Status::Cilium => "cilium",
+        Status::Off => "off",
+        Status::Drifted => "drifted",
+        Status::Failed => "failed",
+        Status::Later => "later",
+    }
+}
+
+/// Names and values come from the node: what is no printable character is shown escaped.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+/// Breaks at white space.
+pub fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            out.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            out.push_str(indent);
+            column = indent.chars().count();
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
+}
+
+pub fn explain(entry: &Entry, style: &Style) -> String {
+    let side = format!("{:?}", entry.side).to_lowercase();
+    let mut out = format!("{}  ({side})  {}\n\n", style.bold(entry.name), entry.summary);
+    let doc = &entry.doc;
+    for (title, text) in [
+        ("What it does", doc.what),
+        ("What it costs", doc.cost),
+        ("Needs", doc.needs),
+        ("Impact", doc.impact),
+        ("Source", doc.source),
+    ] {
+        out.push_str(&format!("{}\n{}\n\n", style.bold(title), wrap(text, style.width, "  ")));
+    }
+    let keys = tweaks::keys(entry);
+    if !keys.is_empty() {
+        out.push_str(&format!("{}\n", style.bold(&format!("Keys of [{}]", entry.name))));
+        for key in keys {
+            let indent = " ".repeat(22);
+            let about = wrap(&key.about, style.width, &indent);
+            out.push_str(&format!("  {:<19} {}\n", key.name, about.trim_start()));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+pub fn status(applied: &Applied) -> String {
+    let mut out = String::new();
+    for line in &applied.pending {
+        out.push_str(&format!("{}\n", clean(line)));
+    }
+    if applied.tweaks.is_empty() {
+        out.push_str("nothing is applied\n");
+        return out;
+    }
+    let profile = applied.profile.as_deref().unwrap_or("no profile");
+    let since = applied.since.as_deref().unwrap_or("-");
+    out.push_str(&format!("profile {}, applied since {since}\n", clean(profile)));
+    for (tweak, count) in &applied.tweaks {
+        let values = if *count == 1 { "value" } else { "values" };
+        out.push_str(&format!("  {tweak:<22} {count} {values}\n"));
+    }
+    out.push_str("nettune verify asks whether it still holds; nettune rollback puts it back\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_not_obeyed() {
+        assert_eq!(clean("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+    }
+
+    #[test]
+    fn wrapping_keeps_words_and_width() {
+        let text = wrap("one two three four", 10, "  ");
+        assert_eq!(text, "  one two\n  three\n  four");
+    }
+}

@@ -1,0 +1,111 @@
+//! The fair queue on uplinks: pacing for TCP, and what a bandwidth limit for pods stands on.
+
+use anyhow::{Result, bail};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Doc, Entry, lever};
+use crate::model::facts::{Fact, Link, Module};
+use crate::model::need::HelmValue;
+use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+
+pub const ENTRY: Entry = Entry {
+    name: "bandwidth-manager",
+    side: Side::Both,
+    summary: "fq as default qdisc and on uplinks, mq over it where there are several queues",
+    doc: Doc {
+        what: "Sets net.core.default_qdisc to fq and gives the uplinks fq, one leaf a queue. It paces \
+               each flow, which BBR and earliest-departure-time limits need.",
+        cost: "What is queued at that moment is dropped. On a node that forwards pods through the \
+               host's stack it can add latency.",
+        needs: "sch_fq; uplinks with the kernel's default qdisc or with fq",
+        impact: "link-reset",
+        source: "Cilium tuning guide (bandwidth manager); tc-fq(8); Cilium's own figures: horizon 2 s, \
+                 32768 buckets",
+    },
+    lever: Some(lever::<BandwidthManager>()),
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct BandwidthManager {
+    /// How far ahead fq takes a packet's departure time, in seconds; default: the kernel's, 10
+    horizon: Option<u32>,
+    /// Hash buckets of each fq, a power of two; default: the kernel's, 1024
+    buckets: Option<u32>,
+}
+
+impl BandwidthManager {
+    /// Canonical text of the fq that is wanted, as linux/qdisc.rs reads it back.
+    fn fq(&self) -> String {
+        let mut text = "fq".to_string();
+        if let Some(seconds) = self.horizon.filter(|s| *s != 10) {
+            text.push_str(&format!(" horizon-us={}", u64::from(seconds) * 1_000_000));
+        }
+        if let Some(buckets) = self.buckets.filter(|b| *b != 1024) {
+            text.push_str(&format!(" buckets-log={}", buckets.max(1).ilog2()));
+        }
+        text
+    }
+
+    /// What the link's qdisc shall be; None where it has no queue to manage.
+    fn want(&self, link: &Link) -> Option<String> {
+        let now = link.qdisc.as_deref()?;
+        if now == "default noqueue" {
+            return None;
+        }
+        let plain = self.fq() == "fq";
+        let bare = now.strip_prefix("default ").unwrap_or(now);
+        if plain && matches!(bare, "fq" | "mq fq") {
+            return Some(now.to_string());
+        }
+        let multi = link.tx_queues > 1;
+        Some(if multi { format!("mq {}", self.fq()) } else { self.fq() })
+    }
+}
+
+impl Tweak for BandwidthManager {
+    fn validate(&self) -> Result<()> {
+        if let Some(buckets) = self.buckets.filter(|b| !b.is_power_of_two()) {
+            bail!("buckets {buckets} is not a power of two");
+        }
+        if let Some(horizon) = self.horizon.filter(|s| *s == 0 || *s > 4000) {
+            bail!("horizon {horizon} is not 1 to 4000 seconds");
+        }
+        Ok(())
+    }
+
+    fn needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs = Vec::new();
+        match cx.facts.kernel.modules.get("sch_fq") {
+            Some(Fact::Known(Module::Absent)) => {
+                needs.push(Need::unsupported("sch-fq", "this kernel is built without sch_fq"));
+            }
+            Some(Fact::Unknown { unknown }) => {
+                needs.push(Need::unknown("sch-fq", unknown.clone(), None));
+            }
+            _ => {}
+        }
+        needs
+    }
+
+    fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
+        let mut desired = Vec::new();
+        if cx.facts.node.first_netns {
+            let resource = Resource::sysctl("net.core.default_qdisc");
+            desired.push(Desired::new(resource, Want::is("fq"), Impact::NewFlows));
+        }
+        for link in cx.uplinks() {
+            if let Some(want) = self.want(link) {
+                let resource = Resource::Qdisc { link: link.name.clone() };
+                desired.push(Desired::new(resource, Want::is(want), Impact::LinkReset));
+            }
+        }
+        Ok(desired)
+    }
+
+    fn advice(&self, _: &Context) -> Vec<HelmValue> {
+        let key = "bandwidthManager.enabled";
+        vec![HelmValue { key, value: "true".into(), cilium: ">=1.13" }]
+    }
+}

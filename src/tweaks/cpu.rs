@@ -1,0 +1,112 @@
+//! CPU frequency governor, energy preference and idle latency.
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Doc, Entry, lever};
+use crate::model::cpulist;
+use crate::model::facts::CpuPolicy;
+use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+
+pub const ENTRY: Entry = Entry {
+    name: "cpu",
+    side: Side::Node,
+    summary: "scaling governor, energy preference, idle latency",
+    doc: Doc {
+        what: "Keeps cores at full frequency and, where asked, out of deep idle states, so that a \
+               packet does not wait for a core to wake or to speed up.",
+        cost: "More power and heat; on a core-bound node less turbo for the busy cores. Not for nodes \
+               whose power is capped.",
+        needs: "cpufreq (absent in most virtual machines: the hypervisor decides); idle latency needs \
+                CPU power management in the kernel",
+        impact: "none",
+        source: "Cilium tuning guide (CPU frequency scaling); Linux admin-guide/pm/cpufreq.rst, \
+                 intel_pstate.rst, amd-pstate.rst, ABI sysfs-devices-power",
+    },
+    lever: Some(lever::<Cpu>()),
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Cpu {
+    /// Scaling governor, such as "performance"
+    governor: Option<String>,
+    /// Energy performance preference, such as "performance"; skipped where the governor fixes it
+    epp: Option<String>,
+    /// Longest wake-up from idle in microseconds; 0 means no bound
+    idle_latency_us: Option<u32>,
+    /// Intel's energy performance bias, 0 (performance) to 15; left out where CPUs have none
+    energy_perf_bias: Option<u8>,
+    /// intel_pstate's lowest performance in percent; left out under another driver
+    min_perf_pct: Option<u8>,
+}
+
+const CPU: &str = "devices/system/cpu";
+
+impl Cpu {
+    /// With governor performance, intel_pstate and amd_pstate fix the EPP themselves (EBUSY).
+    fn epp_of(&self, policy: &CpuPolicy) -> Option<&String> {
+        let governor = self.governor.as_deref().unwrap_or(&policy.governor);
+        let fixed = governor == "performance" && policy.driver.ends_with("pstate");
+        self.epp
+            .as_ref()
+            .filter(|_| policy.epp.is_some() && !fixed && !policy.driver.ends_with("pstate-epp"))
+    }
+}
+
+impl Tweak for Cpu {
+    fn needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs = Vec::new();
+        let policies = &cx.facts.cpus.cpufreq;
+        let frequency = self.governor.is_some() || self.epp.is_some();
+        if frequency && policies.is_empty() && self.idle_latency_us.is_none() {
+            let why = match &cx.facts.agents.vm {
+                Some(_) => "no cpufreq in this virtual machine: its host decides",
+                None => "this kernel or firmware offers no cpufreq",
+            };
+            needs.push(Need::unsupported("cpufreq", why));
+        }
+        if let Some(governor) = &self.governor
+            && let Some(policy) = policies.iter().find(|p| !p.governors.contains(governor))
+        {
+            let why = format!("{} ({}) has no governor {governor}", policy.name, policy.driver);
+            let fix = format!("set cpu.governor to one of {}", policy.governors.join(", "));
+            needs.push(Need::blocked("governor", why, fix));
+        }
+        if self.idle_latency_us.is_some() && !cx.facts.cpus.idle_latency {
+            needs.push(Need::unsupported("idle-latency", "CPUs have no pm_qos_resume_latency_us"));
+        }
+        needs
+    }
+
+    fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
+        let mut desired = Vec::new();
+        let mut want = |path: String, value: &str| {
+            desired.push(Desired::new(Resource::sysfs(path), Want::is(value), Impact::None));
+        };
+        for policy in &cx.facts.cpus.cpufreq {
+            let folder = format!("{CPU}/cpufreq/{}", policy.name);
+            if let Some(governor) = &self.governor {
+                want(format!("{folder}/scaling_governor"), governor);
+            }
+            if let Some(epp) = self.epp_of(policy) {
+                want(format!("{folder}/energy_performance_preference"), epp);
+            }
+        }
+        let cpus = &cx.facts.cpus;
+        for cpu in cpulist::parse(&cpus.online).unwrap_or_default() {
+            let folder = format!("{CPU}/cpu{cpu}/power");
+            if let Some(latency) = self.idle_latency_us {
+                want(format!("{folder}/pm_qos_resume_latency_us"), &latency.to_string());
+            }
+            if let Some(bias) = self.energy_perf_bias.filter(|_| cpus.energy_perf_bias) {
+                want(format!("{folder}/energy_perf_bias"), &bias.to_string());
+            }
+        }
+        if let Some(percent) = self.min_perf_pct.filter(|_| cpus.min_perf_pct) {
+            want(format!("{CPU}/intel_pstate/min_perf_pct"), &percent.to_string());
+        }
+        Ok(desired)
+    }
+}

@@ -1,0 +1,119 @@
+//! The levers, one file each. A lever is its settings (the table of the profile) and says what it
+//! needs and what it wants; `TWEAKS` is the list that everything else is derived from: the rows of
+//! `check`, `explain`, docs/tweaks.md, the keys a profile may have.
+
+mod bandwidth_manager;
+mod bbr;
+mod cpu;
+mod irq;
+mod later;
+mod mtu;
+mod notrack;
+mod tcp;
+
+use anyhow::Result;
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+
+use crate::model::{Side, Tweak};
+
+pub struct Entry {
+    pub name: &'static str,
+    pub side: Side,
+    /// One line: what it sets or asks for.
+    pub summary: &'static str,
+    pub doc: Doc,
+    pub lever: Option<Lever>,
+}
+
+/// What `explain` and docs/tweaks.md say.
+pub struct Doc {
+    /// What it does and why that helps.
+    pub what: &'static str,
+    /// What it costs, and when not to use it.
+    pub cost: &'static str,
+    pub needs: &'static str,
+    pub impact: &'static str,
+    /// Where this comes from.
+    pub source: &'static str,
+}
+
+pub struct Lever {
+    /// The keys of its table, with their descriptions.
+    pub settings: fn() -> Schema,
+    /// From the merged table, without `enable`, `required` and `owner`.
+    pub build: fn(toml::Table) -> Result<Box<dyn Tweak>, toml::de::Error>,
+}
+
+/// The lever whose settings are `T`.
+const fn lever<T: Tweak + DeserializeOwned + JsonSchema + 'static>() -> Lever {
+    Lever {
+        settings: || schemars::schema_for!(T),
+        build: |table| Ok(Box::new(toml::Value::Table(table).try_into::<T>()?)),
+    }
+}
+
+/// In the order of application.
+pub const TWEAKS: &[Entry] = &[
+    later::PREEMPT,
+    later::TUNED,
+    cpu::ENTRY,
+    later::NIC,
+    mtu::ENTRY,
+    irq::ENTRY,
+    later::STEERING,
+    tcp::ENTRY,
+    bandwidth_manager::ENTRY,
+    bbr::ENTRY,
+    later::BIG_TCP,
+    notrack::ENTRY,
+    later::HOST_ROUTING,
+    later::XDP,
+    later::NATIVE_ROUTING,
+    later::KUBE_PROXY_REPLACEMENT,
+    later::BPF_MASQUERADE,
+    later::DSR,
+    later::HUBBLE,
+    later::BPF_MAPS,
+    later::NETKIT,
+];
+
+pub fn find(name: &str) -> Option<&'static Entry> {
+    TWEAKS.iter().find(|t| t.name == name)
+}
+
+/// The keys of a tweak's own table.
+pub fn keys(entry: &Entry) -> Vec<Key> {
+    let Some(lever) = &entry.lever else { return Vec::new() };
+    let schema = (lever.settings)();
+    let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) else {
+        return Vec::new();
+    };
+    let key = |(name, value): (&String, &serde_json::Value)| Key {
+        name: name.clone(),
+        about: value.get("description").and_then(|d| d.as_str()).unwrap_or_default().to_string(),
+    };
+    properties.iter().map(key).collect()
+}
+
+pub struct Key {
+    pub name: String,
+    pub about: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_key_is_described() {
+        for (at, entry) in TWEAKS.iter().enumerate() {
+            assert!(TWEAKS[at + 1..].iter().all(|e| e.name != entry.name), "{}", entry.name);
+            assert!(!entry.summary.is_empty() && !entry.doc.what.is_empty(), "{}", entry.name);
+            assert_eq!(find(entry.name).map(|e| e.name), Some(entry.name));
+            for key in keys(entry) {
+                assert!(!key.about.is_empty(), "{}.{}", entry.name, key.name);
+            }
+        }
+    }
+}

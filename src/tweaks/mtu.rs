@@ -1,0 +1,174 @@
+//! Jumbo MTU on the uplinks and what they stand on, with proof that the path takes it.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, bail};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Doc, Entry, lever};
+use crate::model::facts::Link;
+use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want};
+
+pub const ENTRY: Entry = Entry {
+    name: "mtu",
+    side: Side::Node,
+    summary: "jumbo MTU on uplinks, proved against peers",
+    doc: Doc {
+        what: "Raises the MTU of the uplinks and of what they stand on, then sends each peer a packet \
+               of that size that must not be fragmented. If one does not come back the old MTU is \
+               put back at once.",
+        cost: "The fabric must carry it everywhere: a smaller link on the way drops large packets \
+               silently. XDP without fragments and jumbo frames exclude each other on most NICs.",
+        needs: "peers to probe; links that take the MTU; no bridge in the way (its automatic MTU \
+                could not be put back); no IPv6 below 1280",
+        impact: "path",
+        source: "Cilium tuning guide (MTU); Linux ip-sysctl.rst; net/ipv6/addrconf.c for 1280",
+    },
+    lever: Some(lever::<Mtu>()),
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Mtu {
+    /// Bytes, or "max": what all the links take, at most 9000
+    mtu: Size,
+    /// Where an attached XDP program limits the MTU: "jumbo" blocks and says so, "xdp" stays below
+    /// its limit
+    prefer: Prefer,
+    /// IP addresses of peers that must answer a packet of the new size
+    probe: Vec<String>,
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq)]
+#[serde(untagged)]
+enum Size {
+    Bytes(u32),
+    Max(Max),
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Max {
+    Max,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Size::Max(Max::Max)
+    }
+}
+
+#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Prefer {
+    #[default]
+    Jumbo,
+    Xdp,
+}
+
+/// What everybody means by jumbo; virtual links take 65535, which no fabric carries.
+const JUMBO: u32 = 9000;
+/// Largest MTU with an XDP program that takes no fragments.
+const XDP_LIMITS: [(&str, u32); 4] =
+    [("ena", 3498), ("bnxt_en", 3502), ("virtio_net", 3506), ("veth", 3506)];
+
+fn xdp_limit(link: &Link) -> Option<u32> {
+    let attached = link.xdp.as_ref().is_some_and(|x| x.mode != "generic");
+    let limit = XDP_LIMITS.iter().find(|(driver, _)| link.driver.as_deref() == Some(driver));
+    limit.filter(|_| attached).map(|(_, limit)| *limit)
+}
+
+fn most(link: &Link) -> u32 {
+    if link.max_mtu == 0 { u32::MAX } else { link.max_mtu }
+}
+
+impl Mtu {
+    /// The MTU that all the links shall have.
+    fn size(&self, links: &[&Link]) -> u32 {
+        let mut size = match self.mtu {
+            Size::Bytes(n) => n,
+            Size::Max(_) => links.iter().map(|l| most(l)).min().unwrap_or(JUMBO).min(JUMBO),
+        };
+        if self.prefer == Prefer::Xdp {
+            size = links.iter().filter_map(|l| xdp_limit(l)).fold(size, u32::min);
+        }
+        size
+    }
+}
+
+impl Tweak for Mtu {
+    fn validate(&self) -> Result<()> {
+        if let Some(peer) = self.probe.iter().find(|p| p.parse::<IpAddr>().is_err()) {
+            bail!("probe {peer:?} is not an IP address");
+        }
+        Ok(())
+    }
+
+    fn needs(&self, cx: &Context) -> Vec<Need> {
+        let links = cx.uplinks();
+        let mut needs = Vec::new();
+        if links.is_empty() {
+            let why = "there is no default route, so no uplink";
+            needs.push(Need::blocked(
+                "uplink",
+                why,
+                "name the links in the profile: links = [...]",
+            ));
+        }
+        if self.probe.is_empty() {
+            let why = "no peer is named to prove the path against";
+            needs.push(Need::blocked(
+                "peers",
+                why,
+                "set mtu.probe = [\"IP of a peer\"] in the profile",
+            ));
+        }
+        let size = self.size(&links);
+        for link in links.iter().filter(|l| l.mtu != size) {
+            let name = &link.name;
+            if size > most(link) || size < link.min_mtu {
+                let why = format!("{name} takes {} to {}, not {size}", link.min_mtu, most(link));
+                needs.push(Need::blocked(
+                    "max-mtu",
+                    why,
+                    "set mtu.mtu = \"max\", or a size it takes",
+                ));
+            }
+            if link.kind.as_deref() == Some("bridge") {
+                let why =
+                    format!("{name} is a bridge: setting its MTU ends its automatic MTU for good");
+                needs.push(Need::blocked(
+                    "bridge",
+                    why,
+                    "set it in the bridge's own configuration",
+                ));
+            }
+            if size < 1280 && link.ipv6 {
+                let why = format!("below 1280 {name} loses its IPv6 addresses");
+                needs.push(Need::blocked("ipv6", why, "set mtu.mtu to 1280 or more"));
+            }
+            if let Some(limit) = xdp_limit(link).filter(|limit| size > *limit) {
+                let why = format!("an XDP program on {name} allows {limit}, not {size}");
+                needs.push(Need::blocked(
+                    "xdp",
+                    why,
+                    "set mtu.prefer = \"xdp\", or detach the program",
+                ));
+            }
+        }
+        needs
+    }
+
+    fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
+        let links = cx.uplinks();
+        let want = Want::is(self.size(&links).to_string());
+        let resource = |link: &&Link| Resource::Mtu { link: link.name.clone() };
+        Ok(links.iter().map(|l| Desired::new(resource(l), want.clone(), Impact::Path)).collect())
+    }
+
+    fn proofs(&self, cx: &Context) -> Vec<Proof> {
+        let mtu = self.size(&cx.uplinks());
+        self.probe.iter().map(|peer| Proof::Path { peer: peer.clone(), mtu }).collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! Packets of pods go around connection tracking, by an nf_tables table of our own.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Doc, Entry, lever};
+use crate::model::facts::{Chain, Fact, Module};
+use crate::model::need::HelmValue;
+use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+
+pub const ENTRY: Entry = Entry {
+    name: "notrack",
+    side: Side::Both,
+    summary: "pod packets around conntrack, by a table of our own at raw priority",
+    doc: Doc {
+        what: "Marks packets from and to the pod networks as not to be tracked, IPv4 and IPv6, in \
+               prerouting and output: no connection table entry, no lock, no limit to run into.",
+        cost: "Rules that look at connections no longer see these packets: NAT, masquerade, hostPort, \
+               `ct state` filters. Useless where host routing takes the packets past netfilter anyway.",
+        needs: "pod networks known; direct routing, no overlay; no NAT or ct-state rule that these \
+                packets would meet, or the operator's signature (bypass-netfilter)",
+        impact: "bypass",
+        source: "Cilium tuning guide (installNoConntrackIptablesRules); Linux net/netfilter",
+    },
+    lever: Some(lever::<Notrack>()),
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Notrack {
+    /// Pod networks, such as ["10.244.0.0/16"]; default: those in the CNI's configuration
+    cidrs: Option<Vec<String>>,
+    /// The operator's signature: rules that these packets would no longer meet may be passed by
+    bypass_netfilter: bool,
+}
+
+const OVERLAYS: [&str; 3] = ["vxlan", "geneve", "ipip"];
+/// Expressions that need the connection of the packet they look at.
+const TRACKING: [&str; 13] = [
+    "masq",
+    "snat",
+    "dnat",
+    "nat",
+    "redir",
+    "ct state",
+    "ct status",
+    "ct mark",
+    "connlimit",
+    "xt match conntrack",
+    "xt match state",
+    "xt target MASQUERADE",
+    "xt target DNAT",
+];
+
+impl Notrack {
+    fn cidrs<'a>(&'a self, cx: &Context<'a>) -> &'a [String] {
+        self.cidrs.as_deref().unwrap_or(&cx.facts.agents.pod_cidrs)
+    }
+}
+
+fn needs_tracking(chain: &Chain) -> bool {
+    let ours = chain.table.starts_with("nettune-");
+    let used = chain.expressions.iter().any(|e| TRACKING.contains(&e.as_str()));
+    !ours && chain.rules > 0 && (used || chain.kind == "nat")
+}
+
+impl Tweak for Notrack {
+    fn validate(&self) -> Result<()> {
+        self.cidrs.iter().flatten().try_for_each(|c| network(c).map(drop))
+    }
+
+    fn needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs = Vec::new();
+        let facts = cx.facts;
+        if self.cidrs(cx).is_empty() {
+            let why = "the pod networks are not known";
+            needs.push(Need::blocked("pod-cidrs", why, "set notrack.cidrs = [\"10.244.0.0/16\"]"));
+        }
+        match facts.kernel.modules.get("nf_tables") {
+            Some(Fact::Known(Module::Absent)) => {
+                needs.push(Need::unsupported("nf-tables", "this kernel has no nf_tables"));
+            }
+            Some(Fact::Unknown { unknown }) => {
+                needs.push(Need::unknown("nf-tables", unknown.clone(), None));
+            }
+            _ => {}
+        }
+        if facts.kernel.config.get("NF_TABLES_INET").is_some_and(|v| v == "n") {
+            needs.push(Need::unsupported("nf-tables-inet", "nf_tables here has no family inet"));
+        }
+        if let Some(link) = facts
+            .links
+            .iter()
+            .find(|l| l.up && OVERLAYS.iter().any(|k| l.kind.as_deref() == Some(k)))
+        {
+            let why = format!("pods may be reached through the overlay {}", link.name);
+            needs.push(Need::blocked(
+                "direct-routing",
+                why,
+                "use native routing, or leave notrack off",
+            ));
+        }
+        if self.bypass_netfilter {
+            return needs;
+        }
+        let sign = "move these rules, or sign with notrack.bypass-netfilter = true";
+        match &facts.netfilter.chains {
+            Fact::Unknown { unknown } => {
+                needs.push(Need::unknown(
+                    "netfilter-rules",
+                    unknown.clone(),
+                    Some("sudo nettune check"),
+                ));
+            }
+            Fact::Known(chains) => {
+                let theirs: Vec<String> = chains
+                    .iter()
+                    .filter(|c| needs_tracking(c))
+                    .map(|c| format!("{} {} {}", c.family, c.table, c.chain))
+                    .collect();
+                if let [first, rest @ ..] = &theirs[..] {
+                    let more = if rest.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" and {} more", rest.len())
+                    };
+                    let why = format!("chain {first}{more} need connection tracking");
+                    needs.push(Need::blocked("netfilter-rules", why, sign));
+                }
+            }
+        }
+        match &facts.netfilter.legacy {
+            Fact::Unknown { unknown } => {
+                needs.push(Need::unknown(
+                    "iptables-legacy",
+                    unknown.clone(),
+                    Some("sudo nettune check"),
+                ));
+            }
+            Fact::Known(tables) if tables.iter().any(|t| t.ends_with(" nat")) => {
+                let why = "legacy iptables has a nat table, whose rules nettune does not read";
+                needs.push(Need::blocked("iptables-legacy", why, sign));
+            }
+            Fact::Known(_) => {}
+        }
+        needs
+    }
+
+    fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
+        let networks: Result<Vec<_>> = self.cidrs(cx).iter().map(|c| network(c)).collect();
+        let resource = Resource::Nft { table: "nettune-notrack".into() };
+        Ok(vec![Desired::new(resource, Want::is(table(&networks?)), Impact::Bypass)])
+    }
+
+    fn advice(&self, _: &Context) -> Vec<HelmValue> {
+        let key = "installNoConntrackIptablesRules";
+        vec![HelmValue { key, value: "true".into(), cilium: ">=1.13" }]
+    }
+}
+
+/// Address and prefix length, host bits cleared.
+fn network(cidr: &str) -> Result<(IpAddr, u8)> {
+    let wrong = || format!("{cidr:?} is not a network: write it as ADDRESS/LENGTH");
+    let (address, length) = cidr.split_once('/').with_context(wrong)?;
+    let address: IpAddr = address.trim().parse().with_context(wrong)?;
+    let length: u8 = length.trim().parse().with_context(wrong)?;
+    Ok(match address {
+        IpAddr::V4(a) => {
+            anyhow::ensure!(length <= 32, "{cidr}: prefix length over 32");
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            (IpAddr::from((u32::from(a) & mask).to_be_bytes()), length)
+        }
+        IpAddr::V6(a) => {
+            anyhow::ensure!(length <= 128, "{cidr}: prefix length over 128");
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            (IpAddr::from((u128::from(a) & mask).to_be_bytes()), length)
+        }
+    })
+}
+
+/// The canonical text of the table: as the kernel's answer is read back.
+fn table(networks: &[(IpAddr, u8)]) -> String {
+    let chains = ["prerouting", "output"];
+    let mut text = String::new();
+    for chain in chains {
+        text += &format!("chain {chain} hook {chain} priority -300\n");
+    }
+    for chain in chains {
+        for (address, length) in networks {
+            let family = if address.is_ipv4() { "ip" } else { "ip6" };
+            for field in ["saddr", "daddr"] {
+                text += &format!("rule {chain} {family} {field} {address}/{length} notrack\n");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_lose_their_host_bits() {
+        let text = |c: &str| network(c).map(|(a, l)| format!("{a}/{l}")).unwrap();
+        assert_eq!(text("10.244.1.7/16"), "10.244.0.0/16");
+        assert_eq!(text("0.0.0.0/0"), "0.0.0.0/0");
+        assert_eq!(text("fd00::1/64"), "fd00::/64");
+        for bad in ["10.0.0.0", "10.0.0.0/33", "x/8", "fd00::/129"] {
+            assert!(network(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! The engine on a node in memory: it fails and it dies at every write in turn, and always finds
+//! the way back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use nettune::engine::evaluate::{Selected, Status};
+use nettune::engine::plan::Scope;
+use nettune::engine::{Exit, Refusal};
+use nettune::model::{Impact, Outcome, Want};
+use support::*;
+
+fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn status(answer: &nettune::engine::verbs::Answer, tweak: &str) -> Status {
+    answer.rows.iter().find(|r| r.name == tweak).unwrap().status
+}
+
+fn only(tweaks: &[&str]) -> Scope {
+    Scope { tweaks: Some(tweaks.iter().map(|t| t.to_string()).collect()), links: None }
+}
+
+/// How many writes an apply of `profile` makes.
+fn writes(profile: &[Selected]) -> usize {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), profile).unwrap();
+    host.writes
+}
+
+#[test]
+fn apply_again_changes_nothing_and_rollback_is_exact() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
+    assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+    assert_eq!(host.get(&"irq:eth0/30".parse().unwrap()).text(), Some("2"));
+    assert_eq!(host.get(&"sysctl:net.core.somaxconn".parse().unwrap()).text(), Some("16384"));
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    let (after, made) = (host.states.clone(), host.writes);
+    let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
+    assert_eq!((host.writes, &host.states), (made, &after));
+    assert!(answer.rows.iter().all(|r| r.status == Status::Applied), "{answer:#?}");
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!((answer.exit, &host.states), (Exit::Fine, &before), "{answer:#?}");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Nothing);
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+}
+
+#[test]
+fn collateral_is_put_back_at_once_or_with_its_cause() {
+    let (dir, mut host) = (tempdir(), world());
+    let nic = &profile_a()[..2];
+    apply(&mut host, dir.path(), nic).unwrap();
+    let text = |host: &Memory, r: &str| host.get(&r.parse().unwrap()).text().map(str::to_string);
+    // Set by hand, disturbed by the change of MTU and put back at once.
+    assert_eq!(text(&host, "sysctl:net.ipv6.conf.eth0.mtu").as_deref(), Some("1400"));
+    assert_eq!(
+        text(&host, "route-mtu:eth0/2001:db8::/64 table 254 metric 1024").as_deref(),
+        Some("1300")
+    );
+    assert_eq!(text(&host, "irq:eth0/32").as_deref(), Some("0-3"));
+    // Gone with its queue ...
+    assert_eq!(text(&host, "sysfs:class/net/eth0/queues/tx-3/xps_cpus"), None);
+    rollback(&mut host, dir.path()).unwrap();
+    // ... and back with it, though the kernel brings it up as 0.
+    assert_eq!(text(&host, "sysfs:class/net/eth0/queues/tx-3/xps_cpus").as_deref(), Some("8"));
+}
+
+#[test]
+fn a_refused_or_bent_write_undoes_its_tweak_and_no_other() {
+    for fault in [Fault::Refuse, Fault::Bend] {
+        for at in 0..writes(&profile_a()) {
+            let (dir, mut host) = (tempdir(), world());
+            let before = host.states.clone();
+            host.fault = Some((at, fault));
+            let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
+            host.fault = None;
+            let failed: Vec<&str> = answer
+                .rows
+                .iter()
+                .filter(|r| r.status == Status::Failed)
+                .map(|r| r.name.as_str())
+                .collect();
+            // A write of collateral that is refused is no failure: it is recorded and goes back later.
+            if !failed.is_empty() {
+                assert_eq!(answer.exit, Exit::Part, "{fault:?} at {at}: {answer:#?}");
+            }
+            for row in &answer.rows {
+                for (change, outcome) in &row.changes {
+                    let shared = change.tweaks.iter().any(|t| !failed.contains(&t.as_str()));
+                    if failed.contains(&row.name.as_str()) && !shared {
+                        assert_ne!(*outcome, Outcome::Written, "{fault:?} at {at}: {change:#?}");
+                        assert_eq!(host.get(&change.resource), change.before, "{fault:?} at {at}");
+                    }
+                }
+            }
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "{fault:?} at {at}");
+            let answer = rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(answer.exit, Exit::Fine, "{fault:?} at {at}: {answer:#?}");
+            assert_eq!(host.states, before, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn atomic_and_required_undo_the_whole_run() {
+    for at in 0..writes(&profile_a()) {
+        let (dir, mut host) = (tempdir(), world());
+        let before = host.states.clone();
+        host.fault = Some((at, Fault::Refuse));
+        let profile = profile_a();
+        let mut ask = ask(&profile);
+        ask.atomic = true;
+        let answer = apply_as(&mut host, dir.path(), &ask).unwrap();
+        if answer.rows.iter().any(|r| r.status == Status::Failed) {
+            assert_eq!(answer.exit, Exit::Failed, "at {at}");
+            assert_eq!(host.states, before, "at {at}");
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Nothing, "at {at}");
+        }
+    }
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    host.fault = Some((writes(&profile_a()) - 1, Fault::Refuse));
+    let mut profile = profile_a();
+    profile.last_mut().unwrap().required = true;
+    assert_eq!(apply(&mut host, dir.path(), &profile).unwrap().exit, Exit::Failed);
+    assert_eq!(host.states, before);
+}
+
+/// Runs `step` until it dies or ends.
+fn dies(host: &mut Memory, step: impl FnOnce(&mut Memory)) -> bool {
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(|| step(host)));
+    let _ = std::panic::take_hook();
+    host.fault = None;
+    match result {
+        Ok(()) => false,
+        Err(payload) if payload.is::<Died>() => true,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+const DEATHS: [Fault; 3] = [Fault::DieBefore, Fault::DieAfter, Fault::DieHalf];
+
+#[test]
+fn death_at_any_write_of_apply_is_undone_by_the_next_rollback() {
+    for fault in DEATHS {
+        for at in 0..writes(&profile_a()) {
+            let (dir, mut host) = (tempdir(), world());
+            let before = host.states.clone();
+            host.fault = Some((at, fault));
+            assert!(dies(&mut host, |h| drop(apply(h, dir.path(), &profile_a()))), "{at}");
+            let answer = rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(answer.exit, Exit::Fine, "{fault:?} at {at}: {answer:#?}");
+            assert_eq!(host.states, before, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn death_at_any_write_of_apply_is_finished_by_the_next_apply() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let whole = host.states;
+    for fault in DEATHS {
+        for at in 0..writes(&profile_a()) {
+            let (dir, mut host) = (tempdir(), world());
+            let before = host.states.clone();
+            host.fault = Some((at, fault));
+            dies(&mut host, |h| drop(apply(h, dir.path(), &profile_a())));
+            let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
+            assert_eq!(answer.exit, Exit::Fine, "{fault:?} at {at}: {answer:#?}");
+            assert_eq!(host.states, whole, "{fault:?} at {at}");
+            rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(host.states, before, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn death_at_any_write_of_rollback_and_again_of_its_recovery() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let made = host.writes;
+    rollback(&mut host, dir.path()).unwrap();
+    let back = host.writes - made;
+    for fault in DEATHS {
+        for at in 0..back {
+            let (dir, mut host) = (tempdir(), world());
+            let before = host.states.clone();
+            apply(&mut host, dir.path(), &profile_a()).unwrap();
+            host.fault = Some((host.writes + at, fault));
+            assert!(dies(&mut host, |h| drop(rollback(h, dir.path()))), "{at}");
+            // The recovery dies too, at its first write, in each way.
+            host.fault = Some((host.writes, fault));
+            dies(&mut host, |h| drop(rollback(h, dir.path())));
+            let answer = rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(answer.exit, Exit::Fine, "{fault:?} at {at}: {answer:#?}");
+            assert_eq!(host.states, before, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_switch_of_profiles_goes_straight_there() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let answer = apply(&mut host, dir.path(), &profile_b()).unwrap();
+    assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+    let text = |r: &str| host.get(&r.parse().unwrap()).text().map(str::to_string).unwrap();
+    assert_eq!(text("mtu:eth0"), "8000");
+    // At least 2048: the node's own 4096 was enough, so it is the baseline again.
+    assert_eq!(text("sysctl:net.core.somaxconn"), "4096");
+    assert_eq!(text("sysctl:net.core.rmem_max"), "4194304");
+    assert_eq!(text("ethtool:eth0/channels"), "rx=0 tx=0 other=0 combined=4");
+    assert_eq!(text("nft:nettune-notrack"), "chain b\n");
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.states, before);
+}
+
+#[test]
+fn tweaks_roll_back_one_by_one_in_any_order() {
+    let names = ["nic", "mtu", "irq", "tcp", "fq", "notrack"];
+    for first in names {
+        for second in names.iter().filter(|n| **n != first) {
+            let (dir, mut host) = (tempdir(), world());
+            let before = host.states.clone();
+            apply(&mut host, dir.path(), &profile_a()).unwrap();
+            let mut order = vec![first, second];
+            order.extend(names.iter().filter(|n| **n != first && *n != second));
+            for name in order {
+                let answer = rollback_as(&mut host, dir.path(), only(&[name]), false).unwrap();
+                assert_eq!(answer.exit, Exit::Fine, "{first} {second} {name}: {answer:#?}");
+                let rest = verify(&host, dir.path());
+                assert!(matches!(rest.exit, Exit::Fine | Exit::Nothing), "{rest:#?}");
+            }
+            assert_eq!(host.states, before, "{first} {second}");
+        }
+    }
+}
+
+#[test]
+fn what_two_tweaks_share_goes_back_to_what_the_other_needs() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let somaxconn = "sysctl:net.core.somaxconn".parse().unwrap();
+    rollback_as(&mut host, dir.path(), only(&["tcp"]), false).unwrap();
+    assert_eq!(host.get(&somaxconn).text(), Some("8192"));
+    rollback_as(&mut host, dir.path(), only(&["fq"]), false).unwrap();
+    assert_eq!(host.get(&somaxconn).text(), Some("4096"));
+}
+
+#[test]
+fn two_wants_that_exclude_each_other_are_a_bad_profile_and_name_both() {
+    let (dir, mut host) = (tempdir(), world());
+    let key = "sysctl:net.core.rmem_max";
+    let profile = [
+        selected("tcp", Some(Wants(vec![want(key, Want::is("1"))]))),
+        selected("fq", Some(Wants(vec![want(key, Want::is("2"))]))),
+    ];
+    let error = apply(&mut host, dir.path(), &profile).err().unwrap();
+    assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Config);
+    let text = format!("{error:#}");
+    assert!(text.contains("tcp") && text.contains("fq") && text.contains("rmem_max"), "{text}");
+}
+
+#[test]
+fn drift_is_reported_and_never_overwritten_unless_forced() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    host.set("sysctl:net.core.rmem_max", "999");
+    let answer = verify(&host, dir.path());
+    assert_eq!((answer.exit, status(&answer, "tcp")), (Exit::Drift, Status::Drifted));
+    let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
+    assert_eq!((answer.exit, status(&answer, "tcp")), (Exit::Drift, Status::Drifted));
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Drift);
+    assert_eq!(host.get(&"sysctl:net.core.rmem_max".parse().unwrap()).text(), Some("999"));
+    assert_eq!(
+        rollback_as(&mut host, dir.path(), Scope::default(), true).unwrap().exit,
+        Exit::Fine
+    );
+    assert_eq!(host.states, before);
+}
+
+#[test]
+fn a_value_back_at_its_baseline_is_set_again() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    host.set("sysctl:net.core.rmem_max", "212992");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Drift);
+    assert_eq!(apply(&mut host, dir.path(), &profile_a()).unwrap().exit, Exit::Fine);
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+}
+
+#[test]
+fn after_a_reboot_the_runtime_is_gone_and_nothing_is_put_back() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let mut booted = world();
+    booted.facts.node.boot_id = "boot-2".into();
+    booted.set("sysctl:net.core.somaxconn", "777");
+    let fresh = booted.states.clone();
+    assert_eq!(verify(&booted, dir.path()).exit, Exit::Nothing);
+    assert_eq!(rollback(&mut booted, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(booted.states, fresh);
+    // The value of this boot is the baseline now.
+    apply(&mut booted, dir.path(), &profile_a()).unwrap();
+    rollback(&mut booted, dir.path()).unwrap();
+    assert_eq!(booted.states, fresh);
+}
+
+#[test]
+fn what_lives_on_after_a_reboot_still_goes_back() {
+    let unit = "unit:irqbalance.service/enabled";
+    let (dir, mut host) = (tempdir(), world());
+    host.set(unit, "enabled");
+    let profile = [selected("irq", Some(Wants(vec![want(unit, Want::is("disabled"))])))];
+    apply(&mut host, dir.path(), &profile).unwrap();
+    host.facts.node.boot_id = "boot-2".into();
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.get(&unit.parse().unwrap()).text(), Some("enabled"));
+}
+
+#[test]
+fn another_network_namespace_is_refused() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    host.facts.node.netns = 1;
+    let error = rollback(&mut host, dir.path()).err().unwrap();
+    assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Config);
+}
+
+/// Moves everything of link `from` to `to`, as a rename does.
+fn rename(host: &mut Memory, to: &str) {
+    let states = std::mem::take(&mut host.states);
+    host.states = states
+        .into_iter()
+        .map(|(r, s)| (if r.link().is_some() { r.renamed(to) } else { r }, s))
+        .collect();
+    host.facts.links[0].name = to.into();
+}
+
+#[test]
+fn a_renamed_link_is_the_same_link() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    rename(&mut host, "lan.0");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    // A run of anything after the rename must not take our values for baselines.
+    let tcp = &profile_a()[3..4];
+    apply(&mut host, dir.path(), tcp).unwrap();
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+    rename(&mut host, "eth0");
+    assert_eq!(host.states, before);
+}
+
+#[test]
+fn a_new_link_with_an_old_name_is_another_link() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let mut fresh = world();
+    fresh.facts.links[0].index = 9;
+    fresh.facts.links[0].permanent_mac = Some("02:00:00:00:00:02".into());
+    for (resource, state) in &host.states {
+        if resource.link().is_none() {
+            fresh.states.insert(resource.clone(), state.clone());
+        }
+    }
+    let eth0: Vec<_> = fresh
+        .states
+        .iter()
+        .filter(|(r, _)| r.link().is_some())
+        .map(|(r, s)| (r.clone(), s.clone()))
+        .collect();
+    let answer = rollback(&mut fresh, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+    assert!(answer.notes.iter().any(|n| n.contains("eth0 is gone")), "{:?}", answer.notes);
+    for (resource, state) in eth0 {
+        assert_eq!(fresh.get(&resource), state, "{resource}");
+    }
+    assert_eq!(verify(&fresh, dir.path()).exit, Exit::Nothing);
+}
+
+#[test]
+fn a_held_impact_holds_its_tweak_and_no_other() {
+    let (dir, mut host) = (tempdir(), world());
+    let mtu = vec![("mtu:eth0".parse().unwrap(), Want::is("9000"), Impact::Path)];
+    let mut profile = profile_a();
+    profile[1] = selected("mtu", Some(Wants(mtu)));
+    let mut asked = ask(&profile);
+    asked.accept = BTreeSet::from([Impact::None]);
+    let answer = apply_as(&mut host, dir.path(), &asked).unwrap();
+    assert_eq!((answer.exit, status(&answer, "mtu")), (Exit::Fine, Status::Held));
+    assert_eq!(host.get(&"mtu:eth0".parse().unwrap()).text(), Some("1500"));
+    assert_eq!(status(&answer, "tcp"), Status::Applied);
+    asked.strict = true;
+    assert_eq!(apply_as(&mut host, dir.path(), &asked).unwrap().exit, Exit::Blocked);
+}
+
+#[test]
+fn only_and_link_leave_the_rest_as_it_is() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let profile = profile_b();
+    let mut asked = ask(&profile);
+    asked.scope = only(&["mtu"]);
+    apply_as(&mut host, dir.path(), &asked).unwrap();
+    let text =
+        |host: &Memory, r: &str| host.get(&r.parse().unwrap()).text().map(str::to_string).unwrap();
+    assert_eq!(text(&host, "mtu:eth0"), "8000");
+    assert_eq!(text(&host, "sysctl:net.core.somaxconn"), "16384");
+    asked.scope = Scope { tweaks: None, links: Some(["eth1".to_string()].into()) };
+    let made = host.writes;
+    apply_as(&mut host, dir.path(), &asked).unwrap();
+    assert_eq!(host.writes, made);
+}
+
+#[test]
+fn a_path_that_does_not_carry_it_puts_the_mtu_back_at_once() {
+    let toml: toml::Table = "mtu = 9000\nprobe = [\"10.0.0.2\"]\n".parse().unwrap();
+    let lever = nettune::tweaks::find("mtu").unwrap().lever.as_ref().unwrap();
+    let profile = |enable| {
+        [Selected {
+            tweak: Some((lever.build)(toml.clone()).unwrap()),
+            enable,
+            ..selected("mtu", None)
+        }]
+    };
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    host.paths.insert("10.0.0.2".into(), 8900);
+    let answer = apply(&mut host, dir.path(), &profile(true)).unwrap();
+    assert_eq!((answer.exit, status(&answer, "mtu")), (Exit::Part, Status::Failed), "{answer:#?}");
+    assert_eq!(host.states, before);
+    host.paths.insert("10.0.0.2".into(), 9000);
+    assert_eq!(apply(&mut host, dir.path(), &profile(true)).unwrap().exit, Exit::Fine);
+    assert_eq!(host.get(&"mtu:eth0".parse().unwrap()).text(), Some("9000"));
+}
+
+#[test]
+fn a_value_that_moved_since_the_plan_is_left_alone() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let facts = host.facts.clone();
+    // Another writer between the plan and the write: the journal says one thing, the node another.
+    let store = nettune::engine::store::Store::read(dir.path(), &facts).unwrap();
+    assert!(!store.ledger.owned.is_empty());
+    host.set("sysctl:net.core.rmem_max", "555");
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::Drift);
+    assert_eq!(host.get(&"sysctl:net.core.rmem_max".parse().unwrap()).text(), Some("555"));
+}
+
+#[test]
+fn an_old_limit_below_the_live_count_is_not_put_back() {
+    let key = "sysctl:net.netfilter.nf_conntrack_max";
+    let (dir, mut host) = (tempdir(), world());
+    host.set(key, "1000");
+    let profile = [selected("tcp", Some(Wants(vec![want(key, Want::is("100000"))])))];
+    apply(&mut host, dir.path(), &profile).unwrap();
+    host.facts.netfilter.conntrack =
+        Some(nettune::model::facts::Conntrack { count: 5000, max: 100000 });
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::NotPutBack, "{answer:#?}");
+    assert_eq!(host.get(&key.parse().unwrap()).text(), Some("100000"));
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Nothing);
+}
+
+#[test]
+fn a_second_writer_is_told_who_holds_the_lock() {
+    let (dir, host) = (tempdir(), world());
+    let store = nettune::engine::store::Store::write(dir.path(), Default::default(), &host.facts);
+    let _held = store.unwrap();
+    let error = nettune::engine::store::Store::write(dir.path(), Default::default(), &host.facts);
+    let error = error.err().unwrap();
+    assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Busy);
+    assert!(format!("{error}").contains(&std::process::id().to_string()), "{error}");
+}
+
+#[test]
+fn a_run_costs_a_record_before_and_after_each_stage() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let text = std::fs::read_to_string(dir.path().join("journal.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(dir.path().join("undo.sh").exists());
+}
+
+#[test]
+fn a_journal_that_has_grown_is_compacted_and_still_undoes() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    let journal = dir.path().join("journal.jsonl");
+    let size = |p: &Path| std::fs::metadata(p).unwrap().len();
+    let mut largest = 0;
+    for round in 0..600 {
+        let profile = if round % 2 == 0 { profile_a() } else { profile_b() };
+        apply(&mut host, dir.path(), &profile).unwrap();
+        largest = largest.max(size(&journal));
+        if largest > 1 << 20 && size(&journal) < largest / 2 {
+            break;
+        }
+    }
+    assert!(size(&journal) < largest / 2, "never compacted: {largest}");
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.states, before);
+}

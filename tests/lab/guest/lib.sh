@@ -1,0 +1,100 @@
+# shellcheck shell=bash
+# What every scenario has: sourced before it runs, in the guest, as root.
+#   fail MSG            ends the scenario as failed         skip MSG    ends it as skipped
+#   note MSG            goes into the scenario's log        count N K   counts K more of N for the result
+#   snapshot FILE       the whole node, see snapshot.sh     same A B    equal, or fails with the difference
+#   expect CODE CMD...  runs CMD, fails unless it ends with CODE; its output is in $OUT
+#   settle              waits until nothing is starting any more
+#   $NIC, $NIC2         the link with four queue pairs, and the one with another driver
+set -uo pipefail
+
+LAB=/usr/local/lib/lab
+WORK=$(mktemp -d /run/scenario.XXXXXX)
+# shellcheck source=tests/lab/guest/snapshot.sh
+. "$LAB/snapshot.sh"
+
+note() { echo "$*"; }
+fail() { echo "FAILED: $*"; exit 1; }
+skip() { echo "SKIPPED: $*"; exit 77; }
+count() { echo "COUNT $1 $2"; }
+
+link_with_mac() {
+    local file
+    for file in /sys/class/net/*/address; do
+        [[ $(<"$file") == "$1" ]] && basename "${file%/address}" && return
+    done
+    return 1
+}
+NIC=$(link_with_mac 52:54:00:77:00:02) || note "the first link is not there"
+# shellcheck disable=SC2034 # for scenarios
+NIC2=$(link_with_mac 52:54:00:77:01:02) || note "the second link is not there"
+
+expect() {
+    local want=$1 got
+    shift
+    OUT=$("$@" 2>&1)
+    got=$?
+    if [[ $got != "$want" ]]; then
+        printf '%s\n' "$OUT" | tail -n 60
+        fail "\`$*\` ended with $got, not $want"
+    fi
+}
+
+same() {
+    # What outlives a rollback, and is said to: a loaded module stays and brings its sysctls along, and the kernel has
+    # allowed every congestion control for good that was once the default.
+    local drop=(-e '/^boot | /d')
+    grep -q '^sysctl | net\.netfilter\.nf_conntrack_' "$1" ||
+        drop+=(-e '/^sysctl | net\.\(netfilter\.nf_\(conntrack\|flowtable\)_\|nf_conntrack_max\)/d')
+    grep -q '^sysctl | net\.ipv4\.tcp_allowed_congestion_control = .*bbr' "$1" ||
+        drop+=(-e '/^sysctl | net\.ipv4\.tcp_allowed_congestion_control/s/ bbr//')
+    # Two boots differ in what the kernel computes from the memory that was free at that moment.
+    [[ $(grep '^boot | ' "$1") == $(grep '^boot | ' "$2") ]] ||
+        drop+=(-e '/^sysctl | \(vm\.\(user\|admin\)_reserve_kbytes\|net\.ipv4\.\(tcp\|udp\)_mem\) /d')
+    if ! diff -U0 <(sed "${drop[@]}" "$1") <(sed "${drop[@]}" "$2") >"$WORK/diff"; then
+        grep -v -E '^(@@|---|\+\+\+)' "$WORK/diff" | head -n 80
+        fail "${3:-the node is not as it was}: $(grep -c -E '^[-+][^-+]' "$WORK/diff") lines differ"
+    fi
+}
+
+# Returns when udev, systemd jobs and duplicate address detection are through and the uplink answers.
+settle() {
+    local i
+    udevadm settle
+    for i in {1..60}; do
+        if [[ -z $(systemctl list-jobs --no-legend) && -z $(ip -6 addr show tentative) ]] &&
+            [[ $(<"/sys/class/net/$NIC/operstate") == up ]]; then
+            return
+        fi
+        sleep 0.25
+    done
+    note "still busy after $i rounds: $(systemctl list-jobs --no-legend; ip -6 addr show tentative)"
+}
+
+tuned_profile() {
+    local said
+    said=$(busctl --auto-start=no call com.redhat.tuned /Tuned com.redhat.tuned.control active_profile 2>/dev/null)
+    said=${said#s \"}
+    echo "${said%\"}"
+}
+
+# nettune apply with every impact accepted; it must end with 0.
+IMPACTS=link-reset,path,bypass
+apply_all() { expect 0 nettune apply --accept "$IMPACTS" "$@"; }
+
+# Is anything applied now? (verify, and so this, fails the scenario on drift)
+anything_applied() {
+    OUT=$(nettune verify 2>&1)
+    case $? in
+        0) return 0 ;;
+        3) return 1 ;;
+        *) printf '%s\n' "$OUT" | tail -n 60; fail "verify does not find what was just applied" ;;
+    esac
+}
+
+# Rolls back everything; then nothing may be applied.
+roll_back() {
+    expect 0 nettune rollback
+    expect 3 nettune status
+    settle
+}

@@ -1,0 +1,162 @@
+"""Runs scenarios on kernels and tells how they went."""
+
+import argparse
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fetch
+import report
+import scenario
+import vm
+from common import CACHE, REPO, LabError, say
+from image import Image
+
+DEFAULT_BIN = REPO / "target/x86_64-unknown-linux-gnu/release/nettune"
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="tests/lab/run", description="Runs nettune in virtual machines with real kernels.")
+    p.add_argument("scenarios", nargs="*", metavar="scenario", help="names from tests/lab/scenarios; all without")
+    p.add_argument("--kernel", default="all", help=f"{', '.join(fetch.SUITES)} or all; several with commas")
+    p.add_argument("--bin", type=Path, default=DEFAULT_BIN, help="the static nettune (default: the release build)")
+    p.add_argument("--out", type=Path, default=CACHE / "results.json", help="where results.json goes; logs/ beside it")
+    p.add_argument("--table", type=Path, help="write the kernel x scenario table there, as Markdown")
+    p.add_argument("--nic", choices=["e1000e", "vmxnet3"], default="e1000e", help="the second link's hardware")
+    p.add_argument("--seed", type=int, help="repeat the random moments of an earlier run")
+    p.add_argument("--cold", action="store_true", help="boot each kernel instead of using its saved booted state")
+    p.add_argument("--refresh", action="store_true", help="look for newer kernels than the cached ones")
+    p.add_argument("--keep", action="store_true", help="keep disks, consoles and QEMU's log")
+    p.add_argument("--exec", metavar="COMMAND", help="run this in a fresh machine and show it, instead of scenarios")
+    p.add_argument("--list", action="store_true", help="list the scenarios")
+    args = p.parse_args()
+    args.kernels = list(fetch.SUITES) if args.kernel == "all" else args.kernel.split(",")
+    for version in args.kernels:
+        if version not in fetch.SUITES:
+            p.error(f"no kernel {version}: {', '.join(fetch.SUITES)} or all")
+    return args
+
+
+class Runner:
+    def __init__(self, args):
+        self.args = args
+        self.results = []
+        self.seed = args.seed if args.seed is not None else random.randrange(10**6)
+        self.logs = args.out.parent / "logs"
+        self.nettune = args.bin if args.bin.is_file() else None
+
+    def scenarios(self):
+        todo = scenario.chosen(self.args.scenarios)
+        if not self.nettune and not self.args.exec:
+            needing = [s.name for s in todo if s.needs_nettune]
+            if needing:
+                raise LabError(f"there is no binary {self.args.bin}, and these need it: {', '.join(needing)}")
+        return todo
+
+    def machine(self, version, work):
+        """The machine of a kernel, booted. One run at a time prepares what the cache holds."""
+        with open(CACHE / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            image = Image(version, self.args.refresh)
+            return image, vm.booted(image, work, self.args.nic, self.args.cold, say)
+
+    def record(self, version, release, name, status, began, log, counts):
+        seconds = round(time.monotonic() - began, 1)
+        entry = {"kernel": version, "release": release, "scenario": name, "status": status, "seconds": seconds,
+                 "counts": counts, "seed": self.seed}
+        if log.strip():
+            self.logs.mkdir(parents=True, exist_ok=True)
+            path = self.logs / f"{version}-{name}.log"
+            path.write_text(log.rstrip() + "\n")
+            entry["log"] = str(path.relative_to(self.args.out.parent))
+        if status != "ok":
+            reasons = [line for line in log.splitlines() if line.startswith(("FAILED", "SKIPPED"))]
+            entry["reason"] = reasons[-1] if reasons else ""
+        self.results.append(entry)
+        counted = "".join(f"  {k} {v}" for k, v in counts.items())
+        print(f"{version:<5} {name:<22} {status:<4} {seconds:6.1f}s{counted}", flush=True)
+        if status == "FAIL":
+            print("".join(f"      {line}\n" for line in log.rstrip().splitlines()[-25:]), end="", flush=True)
+        elif status == "skip":
+            print(f"      {entry['reason']}", flush=True)
+
+    def kernel(self, version, todo):
+        work = Path(tempfile.mkdtemp(prefix=f"run-{version}-", dir=CACHE))
+        machine, release, began = None, "", time.monotonic()
+        try:
+            image, machine = self.machine(version, work)
+            release = image.release
+            say(f"lab: {version}: {release} is up after {time.monotonic() - began:.1f}s")
+            for one in todo:
+                began = time.monotonic()
+                status, log, counts = scenario.run_one(one, machine, self.nettune, self.seed)
+                if status == "FAIL":
+                    log = f"{log.rstrip()}\n-- seed {self.seed}, {release}"
+                self.record(version, release, one.name, status, began, log, counts)
+        except (LabError, TimeoutError, OSError) as e:
+            self.record(version, release, "machine", "FAIL", began, f"FAILED: {e or type(e).__name__}", {})
+        finally:
+            if machine:
+                machine.kill()
+            if self.args.keep:
+                say(f"lab: kept {work}")
+            else:
+                shutil.rmtree(work, ignore_errors=True)
+
+    def execute(self, version):
+        """--exec: one command in a fresh machine, for looking around."""
+        with tempfile.TemporaryDirectory(prefix=f"run-{version}-", dir=CACHE) as work:
+            _, machine = self.machine(version, Path(work))
+            try:
+                scenario.push(machine, self.nettune)
+                command = f". {scenario.GUEST_FOLDER}/lib.sh\n{self.args.exec}"
+                code, out, err = machine.guest(command, seconds=600)
+            finally:
+                machine.kill()
+        print(out, end="")
+        print(err, end="", file=sys.stderr)
+        return code
+
+
+def main():
+    args = arguments()
+    if args.list:
+        for one in scenario.all_scenarios():
+            print(f"{one.name:<22} {'host' if one.on_host else 'guest'}, at most {one.seconds} s")
+        return 0
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root: for apt, debootstrap and the machines' network")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    fetch.need_programs()
+    runner = Runner(args)
+    todo = runner.scenarios()
+    if args.exec:
+        return max(runner.execute(version) for version in args.kernels)
+    for version in args.kernels:
+        runner.kernel(version, todo)
+    failed = sum(r["status"] == "FAIL" for r in runner.results)
+    passed = sum(r["status"] == "ok" for r in runner.results)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"seed": runner.seed, "passed": passed, "failed": failed,
+                                    "results": runner.results}, indent=1) + "\n")
+    if args.table:
+        args.table.write_text(report.table(runner.results))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that machines and their disks go
+    try:
+        sys.exit(main())
+    except LabError as e:
+        sys.exit(f"lab: {e}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,25 @@
+"""The table of a run: kernels across, scenarios down."""
+
+
+def cell(result):
+    if result is None:
+        return "–"
+    counts = ", ".join(f"{v} {k}" for k, v in result["counts"].items())
+    words = {"ok": "ok", "FAIL": "**failed**", "skip": "not here"}[result["status"]]
+    return f"{words}, {result['seconds']:.0f} s" + (f" ({counts})" if counts else "")
+
+
+def table(results):
+    kernels, names, cells = {}, [], {}
+    for r in results:
+        kernels[r["kernel"]] = r["release"] or kernels.get(r["kernel"], "")
+        if r["scenario"] not in names:
+            names.append(r["scenario"])
+        cells[r["kernel"], r["scenario"]] = r
+    lines = ["| scenario | " + " | ".join(f"{k} ({rel})" for k, rel in kernels.items()) + " |",
+             "|---|" + "---|" * len(kernels)]
+    for name in names:
+        lines.append(f"| {name} | " + " | ".join(cell(cells.get((k, name))) for k in kernels) + " |")
+    failed = sum(r["status"] == "FAIL" for r in results)
+    lines.append(f"\n{sum(r['status'] == 'ok' for r in results)} passed, {failed} failed.")
+    return "\n".join(lines) + "\n"

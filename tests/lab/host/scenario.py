@@ -1,0 +1,189 @@
+"""Scenarios: finding them, running one of either kind, and what a host-side one can do."""
+
+import importlib.util
+import io
+import random
+import re
+import tarfile
+import time
+
+from common import LAB, LabError
+from vm import set_clock, settle
+
+FOLDER = LAB / "scenarios"
+GUEST_FOLDER = "/usr/local/lib/lab"
+SKIPPED = 77
+
+
+class Failure(Exception):
+    """What a scenario found wrong."""
+
+
+class Skip(Exception):
+    """Why a scenario does not apply here."""
+
+
+class Scenario:
+    def __init__(self, path):
+        self.path = path
+        self.on_host = path.name.endswith(".host.py")
+        self.name = path.name.removesuffix(".host.py")
+        text = path.read_text()
+        found = re.search(r"^# timeout: (\d+)$", text, re.M)
+        self.seconds = int(found.group(1)) if found else 300
+        self.needs_nettune = not self.name.startswith("selftest")
+
+
+def all_scenarios():
+    return [Scenario(p) for p in sorted(FOLDER.iterdir()) if p.is_file()]
+
+
+def chosen(names):
+    everything = all_scenarios()
+    if not names:
+        return everything
+    known = {s.name: s for s in everything}
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise LabError(f"no scenario {', '.join(unknown)}; there are: {', '.join(known)}")
+    return [known[n] for n in names]
+
+
+def push(machine, nettune):
+    """Puts the binary and the guest's side of the lab on the guest's disk."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        def add(path, name, mode):
+            info = tar.gettarinfo(str(path), name)
+            info.uid = info.gid = 0
+            info.uname = info.gname = "root"
+            info.mode = mode
+            with open(path, "rb") as file:
+                tar.addfile(info, file)
+
+        for path in (LAB / "guest").glob("*.sh"):
+            add(path, f"{GUEST_FOLDER}/{path.name}"[1:], 0o644)
+        for scenario in all_scenarios():
+            if not scenario.on_host:
+                add(scenario.path, f"{GUEST_FOLDER}/scenarios/{scenario.name}"[1:], 0o755)
+        if nettune:
+            add(nettune, "usr/local/bin/nettune", 0o755)
+    code, out, err = machine.guest("tar -x -C / && sync", packed.getvalue(), 120)
+    if code != 0:
+        raise LabError(f"cannot put files into the guest: {out}{err}")
+
+
+class Lab:
+    """What `run(lab)` of a NAME.host.py gets."""
+
+    def __init__(self, machine, deadline, seed):
+        self.machine = machine
+        self.deadline = deadline
+        self.random = random.Random(seed)
+        self.log = []
+        self.counts = {}
+
+    def note(self, text):
+        self.log.append(str(text))
+
+    def count(self, name, more=1):
+        self.counts[name] = self.counts.get(name, 0) + more
+
+    def fail(self, text):
+        raise Failure(text)
+
+    def skip(self, text):
+        raise Skip(text)
+
+    def left(self):
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Failure("the scenario's time is over")
+        return left
+
+    def guest(self, command, seconds=120):
+        """(exit code, stdout, stderr) of a bash command in the guest, with lib.sh's functions at hand."""
+        seconds = int(min(seconds, self.left())) or 1
+        code, out, err = self.machine.guest(f". {GUEST_FOLDER}/lib.sh\n{command}", seconds=seconds)
+        self.log.append(f"$ {command} -> {code}\n{out}{err}".rstrip())
+        return code, out, err
+
+    def want(self, command, code=0, out=None, seconds=120):
+        """As guest(), and it must end with `code` and say `out`; returns what it said."""
+        got, said, err = self.guest(command, seconds)
+        if got != code:
+            why = [line for line in said.splitlines() if line.startswith("FAILED: ")]
+            raise Failure(why[-1].removeprefix("FAILED: ") if why else f"`{command}` ended with {got}, not {code}")
+        if out is not None and said != out:
+            raise Failure(f"`{command}` said {said!r}, not {out!r}")
+        return said
+
+    def start(self, command):
+        """Starts a command in the guest and does not wait: for a power cut in the middle of it."""
+        self.log.append(f"$ {command} &")
+        self.machine.channel.send(command, seconds=300)
+
+    def wait(self, seconds):
+        time.sleep(min(seconds, self.left()))
+
+    def powercut(self):
+        self.log.append("-- power cut")
+        self.machine.kill()
+
+    def boot(self, settled=True):
+        """Powers on with the disk as it is; waits until the boot is finished unless told otherwise."""
+        self.log.append("-- boot")
+        self.machine.start()
+        if settled:
+            settle(self.machine)
+
+    def peer(self, *argv, seconds=60):
+        """Runs a program of this machine at the far end of the taps, 10.77.0.1."""
+        return self.machine.peer(*argv, seconds=seconds)
+
+    def monitor(self, command, **arguments):
+        """A QMP command: device_add, device_del, set_link, cpu hotplug ..."""
+        return self.machine.monitor(command, **arguments)
+
+
+def run_one(scenario, machine, nettune, seed):
+    """Runs a scenario in a machine that is as freshly booted: (status, log, counts)."""
+    if machine.process.poll() is None and machine.channel:
+        machine.hmp("loadvm booted")
+    else:
+        machine.start(loadvm="booted")
+    set_clock(machine)
+    push(machine, nettune)
+    return run_on_host(scenario, machine, seed) if scenario.on_host else run_in_guest(scenario, machine, seed)
+
+
+def run_in_guest(scenario, machine, seed):
+    command = (f"export LAB_SEED={seed}; exec 2>&1; . {GUEST_FOLDER}/lib.sh; "
+               f". {GUEST_FOLDER}/scenarios/{scenario.name}")
+    code, out, err = machine.guest(command, seconds=scenario.seconds)
+    log = out + err
+    counts = {}
+    for name, more in re.findall(r"^COUNT (\S+) (\d+)$", log, re.M):
+        counts[name] = counts.get(name, 0) + int(more)
+    if code == 124:
+        log += f"\nFAILED: not through after {scenario.seconds} s"
+    elif code not in (0, SKIPPED) and "FAILED: " not in log:
+        log += f"\nFAILED: the scenario ended with {code}"
+    return {0: "ok", SKIPPED: "skip"}.get(code, "FAIL"), log, counts
+
+
+def run_on_host(scenario, machine, seed):
+    lab = Lab(machine, time.monotonic() + scenario.seconds, seed)
+    spec = importlib.util.spec_from_file_location("scenario_" + scenario.name.replace("-", "_"), scenario.path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    status = "ok"
+    try:
+        module.run(lab)
+    except Skip as e:
+        status = "skip"
+        lab.note(f"SKIPPED: {e}")
+    except (Failure, LabError, OSError) as e:
+        status = "FAIL"
+        lab.note(f"FAILED: {e or type(e).__name__}")
+    return status, "\n".join(lab.log), lab.counts

@@ -1,0 +1,59 @@
+# timeout: 4200
+"""The power goes at random moments of apply and of rollback. After the reboot nothing of the run time is left, status
+is true, rollback cleans up and the node is like one freshly booted."""
+
+import os
+import time
+
+# A cut costs a boot, half a minute. The full matrix asks for more: LAB_CUTS=30.
+CUTS = int(os.environ.get("LAB_CUTS", "4"))
+APPLY = "nettune apply -p cilium-max --accept link-reset,path,bypass"
+
+
+def run(lab):
+    # The measure is a cold boot: a boot after a cut is compared with it.
+    lab.want("sync")
+    lab.powercut()
+    lab.boot()
+    fresh(lab, "/var/tmp/lab-fresh")
+
+    began = time.monotonic()
+    lab.want(APPLY)
+    apply_seconds = time.monotonic() - began
+    began = time.monotonic()
+    lab.want("nettune rollback")
+    rollback_seconds = time.monotonic() - began
+    lab.note(f"apply takes {apply_seconds:.2f} s, rollback {rollback_seconds:.2f} s")
+
+    for cut in range(CUTS):
+        in_rollback = cut % 2 == 1
+        if in_rollback:
+            lab.want(APPLY)
+        moment = lab.random.uniform(0, rollback_seconds if in_rollback else apply_seconds)
+        what = f"cut {cut + 1} of {CUTS}, {moment:.2f} s into {'rollback' if in_rollback else 'apply'}"
+        lab.note(what)
+        lab.start("nettune rollback" if in_rollback else APPLY)
+        lab.wait(moment)
+        lab.powercut()
+        lab.boot()
+        lab.count("cuts")
+        after_boot(lab, what)
+
+
+def fresh(lab, path):
+    lab.want(f"settle; snapshot {path} && sync {path}")
+
+
+def after_boot(lab, what):
+    # Before a rollback: the kernel knows nothing of it any more. Files and the units they enable live on.
+    fresh(lab, "/var/tmp/lab-booted")
+    lab.want("for f in fresh booted; do"
+             " grep -v -E '^(files|service|tuned|irq) ' /var/tmp/lab-$f > /var/tmp/lab-$f.kernel; done;"
+             f" same /var/tmp/lab-fresh.kernel /var/tmp/lab-booted.kernel 'after {what}'")
+    code, out, err = lab.guest("nettune status")
+    if code not in (0, 3, 4):
+        lab.fail(f"{what}: status ended with {code}: {out}{err}")
+    lab.want("nettune rollback")
+    lab.want("nettune status", code=3)
+    fresh(lab, "/var/tmp/lab-after")
+    lab.want(f"same /var/tmp/lab-fresh /var/tmp/lab-after 'after the rollback after {what}'")

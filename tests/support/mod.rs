@@ -1,0 +1,351 @@
+//! A node in memory, for what needs no kernel. What it believes about the kernel (which write
+//! disturbs what) is shown once on a real one, in tests/netns.rs; a green run here proves the
+//! engine, not the kernel.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use nettune::engine::evaluate::{Owner, Selected, Selection};
+use nettune::engine::plan::Scope;
+use nettune::engine::run::Meta;
+use nettune::engine::store::Store;
+use nettune::engine::verbs::{self, Answer, Ask, Rollback};
+use nettune::engine::{Host, Observe, Wrote};
+use nettune::model::facts::{Fact, Link};
+use nettune::model::{
+    Context, Desired, Facts, Group, Impact, Proof, Resource, Side, State, Tweak, Want,
+};
+
+/// What goes wrong at the n-th write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Refuse,
+    /// The process dies before the write ...
+    DieBefore,
+    /// ... after it ...
+    DieAfter,
+    /// ... and in the middle of one that takes several steps.
+    DieHalf,
+    /// The kernel keeps something else.
+    Bend,
+}
+
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub states: BTreeMap<Resource, State>,
+    pub facts: Facts,
+    pub fault: Option<(usize, Fault)>,
+    pub writes: usize,
+    pub reads: RefCell<usize>,
+    /// Peers that answer packets up to a size.
+    pub paths: BTreeMap<String, u32>,
+}
+
+/// What dying is, for a test that catches it.
+pub struct Died;
+
+impl Memory {
+    pub fn new(facts: Facts, states: BTreeMap<Resource, State>) -> Self {
+        Memory { states, facts, ..Memory::default() }
+    }
+
+    pub fn get(&self, resource: &Resource) -> State {
+        self.states.get(resource).cloned().unwrap_or(State::Absent)
+    }
+
+    pub fn set(&mut self, resource: &str, state: &str) {
+        self.put(&resource.parse().unwrap(), State::is(state));
+    }
+
+    fn put(&mut self, resource: &Resource, state: State) {
+        match state {
+            State::Absent => self.states.remove(resource),
+            state => self.states.insert(resource.clone(), state),
+        };
+    }
+
+    fn disturb(&mut self, resource: &Resource, state: &State) {
+        match resource {
+            // Queues that go away take their files along; those that come are at 0.
+            Resource::Ethtool { link, group: Group::Channels } => {
+                let count: u32 = state.field("combined").and_then(|c| c.parse().ok()).unwrap_or(0);
+                let most = self.facts.link(link).map_or(0, |l| l.tx_queues);
+                for queue in 0..most {
+                    let xps =
+                        Resource::sysfs(format!("class/net/{link}/queues/tx-{queue}/xps_cpus"));
+                    let now = self.get(&xps);
+                    match (queue < count, now) {
+                        (true, State::Absent) => self.put(&xps, State::is("0")),
+                        (true, _) => {}
+                        (false, _) => self.put(&xps, State::Absent),
+                    }
+                }
+                let vectors = self.facts.link(link).and_then(|l| l.vectors.known().cloned());
+                for vector in vectors.into_iter().flatten() {
+                    let irq = Resource::Irq { link: link.clone(), vector: vector.irq };
+                    if self.get(&irq) != State::Absent {
+                        self.put(&irq, State::is("0-7"));
+                    }
+                }
+            }
+            Resource::Mtu { link } => {
+                let conf = Resource::Sysctl { key: format!("net/ipv6/conf/{link}/mtu") };
+                if self.get(&conf) != State::Absent {
+                    self.put(&conf, state.clone());
+                }
+                let routes =
+                    self.facts.link(link).map(|l| l.mtu_routes.clone()).unwrap_or_default();
+                for route in routes {
+                    let route = Resource::RouteMtu { link: link.clone(), route };
+                    self.put(&route, state.clone());
+                }
+                if let Some(fact) = self.facts.links.iter_mut().find(|l| l.name == *link) {
+                    fact.mtu = state.text().and_then(|t| t.parse().ok()).unwrap_or(fact.mtu);
+                }
+            }
+            Resource::Qdisc { link } => {
+                if let Some(fact) = self.facts.links.iter_mut().find(|l| l.name == *link) {
+                    fact.qdisc = state.text().map(str::to_string);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Observe for Memory {
+    fn facts(&self) -> Result<Facts> {
+        Ok(self.facts.clone())
+    }
+
+    fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {
+        *self.reads.borrow_mut() += resources.len();
+        resources.iter().map(|r| Ok(self.get(r))).collect()
+    }
+}
+
+impl Host for Memory {
+    fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
+        let number = self.writes;
+        self.writes += 1;
+        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        match fault {
+            Some(Fault::Refuse) => bail!("write {resource}: Operation not permitted (os error 1)"),
+            Some(Fault::DieBefore) => std::panic::panic_any(Died),
+            Some(Fault::DieHalf) => {
+                self.put(resource, State::is("half"));
+                self.disturb(resource, &State::is("half"));
+                std::panic::panic_any(Died);
+            }
+            Some(Fault::Bend) => {
+                self.put(resource, State::is("bent"));
+                return Ok(Wrote::Yes);
+            }
+            _ => {}
+        }
+        if self.get(resource) == State::Absent && !resource.creatable() {
+            bail!("write {resource}: No such file or directory (os error 2)");
+        }
+        self.put(resource, state.clone());
+        self.disturb(resource, state);
+        if fault == Some(Fault::DieAfter) {
+            std::panic::panic_any(Died);
+        }
+        Ok(Wrote::Yes)
+    }
+
+    fn prove(&mut self, proof: &Proof) -> Result<()> {
+        let Proof::Path { peer, mtu } = proof;
+        match self.paths.get(peer) {
+            Some(most) if most >= mtu => Ok(()),
+            _ => bail!("{peer} does not get packets of {mtu} bytes"),
+        }
+    }
+}
+
+/// A tweak that wants what the test says.
+#[derive(Clone)]
+pub struct Wants(pub Vec<(Resource, Want, Impact)>);
+
+impl Tweak for Wants {
+    fn desired(&self, _: &Context) -> Result<Vec<Desired>> {
+        Ok(self.0.iter().map(|(r, w, i)| Desired::new(r.clone(), w.clone(), *i)).collect())
+    }
+}
+
+pub fn want(resource: &str, want: Want) -> (Resource, Want, Impact) {
+    (resource.parse().unwrap(), want, Impact::None)
+}
+
+pub fn selected(name: &'static str, tweak: Option<Wants>) -> Selected {
+    let enable = tweak.is_some();
+    let tweak: Box<dyn Tweak> = Box::new(tweak.unwrap_or(Wants(Vec::new())));
+    Selected {
+        name,
+        side: Side::Node,
+        enable,
+        required: false,
+        owner: Owner::Auto,
+        tweak: Some(tweak),
+    }
+}
+
+pub fn meta(verb: &'static str) -> Meta {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static RUN: AtomicU64 = AtomicU64::new(0);
+    let run = RUN.fetch_add(1, Ordering::Relaxed);
+    Meta { verb, profile: Some("test".into()), version: "0", time: format!("t{run:06}") }
+}
+
+pub fn ask<'a>(tweaks: &'a [Selected]) -> Ask<'a> {
+    Ask {
+        selection: Selection { tweaks, links: &[], cni: Default::default() },
+        scope: Scope::default(),
+        accept: Impact::ALL.into(),
+        strict: false,
+        atomic: false,
+        meta: meta("apply"),
+    }
+}
+
+pub fn apply(host: &mut Memory, dir: &Path, tweaks: &[Selected]) -> Result<Answer> {
+    apply_as(host, dir, &ask(tweaks))
+}
+
+pub fn apply_as(host: &mut Memory, dir: &Path, ask: &Ask) -> Result<Answer> {
+    let facts = host.facts()?;
+    let mut store = Store::write(dir, Duration::ZERO, &facts)?;
+    verbs::apply(host, &mut store, &facts, ask)
+}
+
+pub fn rollback(host: &mut Memory, dir: &Path) -> Result<Answer> {
+    rollback_as(host, dir, Scope::default(), false)
+}
+
+pub fn rollback_as(host: &mut Memory, dir: &Path, scope: Scope, force: bool) -> Result<Answer> {
+    let facts = host.facts()?;
+    let mut store = Store::write(dir, Duration::ZERO, &facts)?;
+    let side = |_: &str| Side::Node;
+    let ask = Rollback { scope, gentle: false, force, meta: meta("rollback"), side: &side };
+    verbs::rollback(host, &mut store, &facts, &ask)
+}
+
+pub fn verify(host: &Memory, dir: &Path) -> Answer {
+    let store = Store::read(dir, &host.facts().unwrap()).unwrap();
+    verbs::verify(host, &store)
+}
+
+/// A link with queues, vectors, a route of its own MTU and an IPv6 MTU set by hand.
+pub fn world() -> Memory {
+    let vector = |irq: u32, queue: u32| nettune::model::facts::Vector {
+        irq,
+        name: format!("eth0-TxRx-{queue}"),
+        role: nettune::model::facts::Role::Both,
+        queue: Some(queue),
+        affinity: "0-7".into(),
+    };
+    let link = Link {
+        name: "eth0".into(),
+        index: 2,
+        bus: Some("pci/0000:00:05.0".into()),
+        permanent_mac: Some("02:00:00:00:00:01".into()),
+        mtu: 1500,
+        max_mtu: 9216,
+        rx_queues: 4,
+        tx_queues: 4,
+        default_route: true,
+        mtu_routes: vec!["2001:db8::/64 table 254 metric 1024".into()],
+        vectors: Fact::Known((0..4).map(|q| vector(30 + q, q)).collect()),
+        ..Link::default()
+    };
+    let mut facts = Facts { links: vec![link], ..Facts::default() };
+    facts.node.boot_id = "boot-1".into();
+    facts.node.netns = 4026531840;
+    let mut host = Memory::new(facts, BTreeMap::new());
+    for (resource, state) in [
+        ("ethtool:eth0/channels", "rx=0 tx=0 other=0 combined=4"),
+        ("ethtool:eth0/rings", "rx=1024 tx=1024"),
+        ("mtu:eth0", "1500"),
+        ("sysctl:net.ipv6.conf.eth0.mtu", "1400"),
+        ("route-mtu:eth0/2001:db8::/64 table 254 metric 1024", "1300"),
+        ("sysctl:net.core.somaxconn", "4096"),
+        ("sysctl:net.core.rmem_max", "212992"),
+        ("sysctl:net.ipv4.tcp_rmem", "4096 131072 6291456"),
+        ("sysctl:net.core.default_qdisc", "fq_codel"),
+        ("qdisc:eth0", "default mq fq_codel"),
+        ("unit:irqbalance.service/active", "active"),
+        ("sysfs:class/net/eth0/queues/tx-0/xps_cpus", "1"),
+        ("sysfs:class/net/eth0/queues/tx-1/xps_cpus", "2"),
+        ("sysfs:class/net/eth0/queues/tx-2/xps_cpus", "4"),
+        ("sysfs:class/net/eth0/queues/tx-3/xps_cpus", "8"),
+        ("irq:eth0/30", "0"),
+        ("irq:eth0/31", "1"),
+        ("irq:eth0/32", "0-3"),
+        ("irq:eth0/33", "0-3"),
+    ] {
+        host.set(resource, state);
+    }
+    host
+}
+
+/// Several tweaks over that world that share, disturb and depend.
+pub fn profile_a() -> Vec<Selected> {
+    let field = |k: &str, v: &str| Want::field(k, Want::is(v));
+    vec![
+        selected(
+            "nic",
+            Some(Wants(vec![
+                want("ethtool:eth0/channels", field("combined", "2")),
+                want("ethtool:eth0/rings", Want::field("rx", Want::AtLeast("4096".into()))),
+            ])),
+        ),
+        selected("mtu", Some(Wants(vec![want("mtu:eth0", Want::is("9000"))]))),
+        selected(
+            "irq",
+            Some(Wants(vec![
+                want("unit:irqbalance.service/active", Want::is("inactive")),
+                want("irq:eth0/30", Want::is("2")),
+                want("irq:eth0/31", Want::is("3")),
+            ])),
+        ),
+        selected(
+            "tcp",
+            Some(Wants(vec![
+                want("sysctl:net.core.somaxconn", Want::AtLeast("16384".into())),
+                want("sysctl:net.core.rmem_max", Want::AtLeast("16777216".into())),
+                want("sysctl:net.ipv4.tcp_rmem", Want::AtLeast("4096 87380 16777216".into())),
+            ])),
+        ),
+        selected(
+            "fq",
+            Some(Wants(vec![
+                want("sysctl:net.core.default_qdisc", Want::is("fq")),
+                want("sysctl:net.core.somaxconn", Want::AtLeast("8192".into())),
+                want("qdisc:eth0", Want::is("mq fq")),
+            ])),
+        ),
+        selected("notrack", Some(Wants(vec![want("nft:nettune-notrack", Want::is("chain a\n"))]))),
+    ]
+}
+
+/// Other values, other tweaks.
+pub fn profile_b() -> Vec<Selected> {
+    vec![
+        selected("nic", None),
+        selected("mtu", Some(Wants(vec![want("mtu:eth0", Want::is("8000"))]))),
+        selected("irq", Some(Wants(vec![want("irq:eth0/30", Want::is("4"))]))),
+        selected(
+            "tcp",
+            Some(Wants(vec![
+                want("sysctl:net.core.somaxconn", Want::AtLeast("2048".into())),
+                want("sysctl:net.core.rmem_max", Want::is("4194304")),
+            ])),
+        ),
+        selected("fq", None),
+        selected("notrack", Some(Wants(vec![want("nft:nettune-notrack", Want::is("chain b\n"))]))),
+    ]
+}
