@@ -14,10 +14,6 @@ use nettune::engine::{Exit, Refusal};
 use nettune::model::{Impact, Outcome, Want};
 use support::*;
 
-fn tempdir() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
-}
-
 fn status(answer: &nettune::engine::verbs::Answer, tweak: &str) -> Status {
     answer.rows.iter().find(|r| r.name == tweak).unwrap().status
 }

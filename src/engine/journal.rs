@@ -44,11 +44,14 @@ pub struct Begin {
     pub links: Vec<LinkId>,
 }
 
-/// What a change disturbs, as it was before.
+/// What a change disturbs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collateral {
     pub resource: Resource,
+    /// As it must be once the change is made.
     pub before: State,
+    /// As it was when the stage began.
+    pub now: State,
     /// The change that disturbs it.
     pub cause: Resource,
 }
@@ -70,6 +73,12 @@ pub struct Done {
     pub state: Option<State>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+impl Done {
+    pub fn new(resource: &Resource, outcome: Outcome) -> Self {
+        Done { resource: resource.clone(), outcome, state: None, why: None }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -186,7 +186,8 @@ impl Ledger {
             ));
         }
         let owned = std::mem::take(&mut self.owned);
-        for (resource, owned) in owned {
+        for (resource, mut owned) in owned {
+            owned.cause = owned.cause.map(|cause| self.present(cause, facts));
             match self.follow(&resource, facts) {
                 Followed::Here(now) => {
                     self.stale |= now != resource;
@@ -206,9 +207,11 @@ impl Ledger {
         }
         for begin in &mut open {
             for change in &mut begin.changes {
-                if let Followed::Here(now) = self.follow(&change.resource, facts) {
-                    change.resource = now;
-                }
+                change.resource = self.present(change.resource.clone(), facts);
+            }
+            for collateral in &mut begin.collateral {
+                collateral.resource = self.present(collateral.resource.clone(), facts);
+                collateral.cause = self.present(collateral.cause.clone(), facts);
             }
         }
         self.open = open;
@@ -224,6 +227,14 @@ impl Ledger {
     pub fn close(&mut self, end: &End) {
         self.stale = true;
         self.end(end);
+    }
+
+    /// By the present name of its link.
+    fn present(&self, resource: Resource, facts: &Facts) -> Resource {
+        match self.follow(&resource, facts) {
+            Followed::Here(now) => now,
+            Followed::Gone => resource,
+        }
     }
 
     fn follow(&self, resource: &Resource, facts: &Facts) -> Followed {

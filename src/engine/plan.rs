@@ -131,7 +131,11 @@ fn draft(
             old.keys().filter(|t| !claims.contains_key(*t)).cloned().collect();
         tweaks.extend(dropped.iter().cloned());
         tweaks.dedup();
-        if tweaks.is_empty() {
+        // Collateral whose cause is gone already, but that could not go back with it: tried again.
+        let orphan = owned.is_some_and(|o| {
+            o.claims.is_empty() && o.cause.as_ref().is_none_or(|c| !ledger.owned.contains_key(c))
+        });
+        if tweaks.is_empty() && !orphan {
             continue;
         }
         let state = match state {

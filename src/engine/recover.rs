@@ -2,9 +2,9 @@
 
 use super::Host;
 use super::journal::{Begin, Done, End};
-use super::run::left;
+use super::run::{left, returned};
 use super::store::Store;
-use crate::model::{Outcome, Resource, State};
+use crate::model::{Change, Outcome, Resource, State};
 
 /// Tells our own half-writes from what others wrote, puts the former back, and closes every open
 /// stage. What was written whole stays and is ours: the verb that called this decides about it.
@@ -12,7 +12,8 @@ use crate::model::{Outcome, Resource, State};
 pub fn recover<H: Host>(host: &mut H, store: &mut Store) -> (Vec<String>, Vec<String>) {
     let (mut notes, mut stuck) = (Vec::new(), Vec::new());
     for begin in store.ledger.open.clone() {
-        let end = close(host, &begin, &mut notes, &mut stuck);
+        let mut end = close(host, &begin, &mut notes, &mut stuck);
+        end.outcomes.extend(returned(host, &store.ledger, &begin.collateral, &begin.changes));
         store.ledger.close(&end);
         notes.push(format!(
             "finished what an interrupted {} of {} had left",
@@ -20,6 +21,13 @@ pub fn recover<H: Host>(host: &mut H, store: &mut Store) -> (Vec<String>, Vec<St
         ));
     }
     (notes, stuck)
+}
+
+/// What one change of the unfinished stage was found to be.
+struct Found {
+    /// What it shall be; None leaves it alone.
+    target: Option<State>,
+    done: Done,
 }
 
 fn close<H: Host>(
@@ -30,71 +38,111 @@ fn close<H: Host>(
 ) -> End {
     let resources: Vec<_> = begin.changes.iter().map(|c| c.resource.clone()).collect();
     let states = host.read_many(&resources);
-    let reached = |at: usize| {
-        let change = &begin.changes[at];
-        !change.claim_only() && states[at].as_ref().is_ok_and(|s| *s == change.after)
+    let reached = |at: &usize| {
+        let change = &begin.changes[*at];
+        !change.claim_only() && states[*at].as_ref().is_ok_and(|s| *s == change.after)
     };
-    // The write that was under way is the one after the last that is whole.
-    let frontier = (0..begin.changes.len()).rev().find(|at| reached(*at)).map_or(0, |at| at + 1);
+    // The write that was under way is the one after the last that is whole, or a later one: up to the
+    // first that is still as before, or to one that has disturbed something.
+    let whole = (0..begin.changes.len()).rev().find(reached).map_or(0, |at| at + 1);
+    let untouched =
+        |at: &usize| states[*at].as_ref().is_ok_and(|s| *s == begin.changes[*at].before);
+    let still = (whole..begin.changes.len()).find(untouched).unwrap_or(begin.changes.len());
+    let frontier = whole.max(traces(host, begin, &states)).max(still.saturating_sub(1));
     let cause_made =
         |cause: &Resource| begin.changes.iter().take(frontier + 1).any(|c| c.resource == *cause);
-    let mut outcomes = Vec::new();
-    for (at, change) in begin.changes.iter().enumerate() {
-        let mut done = Done {
-            resource: change.resource.clone(),
-            outcome: Outcome::Undone,
-            state: None,
-            why: None,
-        };
-        let disturbed = || {
-            begin.collateral.iter().any(|c| c.resource == change.resource && cause_made(&c.cause))
-        };
-        match &states[at] {
+    let disturbed = |resource: &Resource| {
+        begin.collateral.iter().any(|c| c.resource == *resource && cause_made(&c.cause))
+    };
+    let found = |(at, change): (usize, &Change)| {
+        let mut done = Done::new(&change.resource, Outcome::Undone);
+        let target = match &states[at] {
             Ok(now) if *now == change.after && (!change.claim_only() || at < frontier) => {
                 done.outcome = Outcome::Written;
+                Some(now.clone())
             }
-            Ok(now) if *now == change.before => {}
+            Ok(now) if *now == change.before => Some(now.clone()),
+            // Missing: not put back and not forgotten; the verb that follows decides.
             Ok(State::Absent) if !change.resource.creatable() => {
-                // Missing: not put back and not forgotten; the verb that follows releases it.
                 done.outcome = Outcome::Failed;
                 done.state = Some(State::Absent);
+                None
             }
-            Ok(now) if at <= frontier || disturbed() => {
-                let put_back = host.write(&change.resource, &change.before);
-                if let Err(e) = put_back {
-                    stuck.push(format!("{}: {e:#}", change.resource));
-                    done.outcome = Outcome::Failed;
-                    done.state = Some(now.clone());
-                } else {
-                    notes.push(format!(
-                        "{} was half written: put back to {}",
-                        change.resource, change.before
-                    ));
-                }
+            Ok(now) if at == frontier || disturbed(&change.resource) => {
+                notes.push(format!(
+                    "{} was half written: {now} -> {}",
+                    change.resource, change.before
+                ));
+                Some(change.before.clone())
             }
             Ok(now) => {
-                notes.push(format!("{} is {now}, which is not ours: left alone", change.resource))
+                notes.push(format!("{} is {now}, which is not ours: left alone", change.resource));
+                // Written by us and changed since: drift, which the verb that follows reports.
+                if at < frontier && !change.back() {
+                    done.outcome = Outcome::Written;
+                }
+                None
             }
             Err(e) => {
                 stuck.push(format!("{}: {e:#}", change.resource));
                 done.outcome = Outcome::Failed;
                 done.state = Some(change.after.clone());
+                None
+            }
+        };
+        Found { target, done }
+    };
+    let mut found: Vec<Found> = begin.changes.iter().enumerate().map(found).collect();
+    // What reshapes a link first: putting it back disturbs the rest, which is read again for that.
+    for stage_one in [true, false] {
+        for (change, found) in begin.changes.iter().zip(&mut found) {
+            let Some(target) =
+                found.target.as_ref().filter(|_| change.resource.stage_one() == stage_one)
+            else {
+                continue;
+            };
+            if host.read(&change.resource).is_ok_and(|now| now == *target) {
+                continue;
+            }
+            if let Err(e) = host.write(&change.resource, target) {
+                stuck.push(format!("{}: {e:#}", change.resource));
+                found.done.outcome = Outcome::Failed;
+                found.done.state = host.read(&change.resource).ok();
             }
         }
-        outcomes.push(done);
     }
-    for disturbed in begin.collateral.iter().filter(|c| cause_made(&c.cause)) {
-        // A change that came after it in the plan has the last word.
-        if begin.changes.iter().any(|c| c.resource == disturbed.resource) {
+    for collateral in begin.collateral.iter().filter(|c| cause_made(&c.cause)) {
+        // A change of the plan itself has the last word.
+        if begin.changes.iter().any(|c| c.resource == collateral.resource) {
             continue;
         }
-        if let Ok(now @ State::Is(_)) = host.read(&disturbed.resource)
-            && now != disturbed.before
+        if let Ok(now @ State::Is(_)) = host.read(&collateral.resource)
+            && now != collateral.before
         {
             // Where it cannot go back while its cause stands, it is recorded as left, below.
-            let _ = host.write(&disturbed.resource, &disturbed.before);
+            let _ = host.write(&collateral.resource, &collateral.before);
         }
     }
+    let outcomes: Vec<Done> = found.into_iter().map(|f| f.done).collect();
     let left = left(host, &begin.collateral, &begin.changes, &outcomes);
     End { run: begin.run.clone(), outcomes, left }
+}
+
+/// The last change that something it disturbs speaks of: by an unexpected value.
+fn traces<H: Host>(host: &H, begin: &Begin, states: &[anyhow::Result<State>]) -> usize {
+    let resources: Vec<Resource> = begin.collateral.iter().map(|c| c.resource.clone()).collect();
+    let now = host.read_many(&resources);
+    let at = |resource: &Resource| begin.changes.iter().position(|c| c.resource == *resource);
+    let disturbed = begin.collateral.iter().zip(now).filter(|(c, now)| {
+        let expected = |state: &State| match at(&c.resource) {
+            // Set by the plan itself: any of its two values is no trace.
+            Some(own) => {
+                let change = &begin.changes[own];
+                states[own].is_err() || *state == change.before || *state == change.after
+            }
+            None => *state == c.before || *state == c.now,
+        };
+        now.as_ref().is_ok_and(|state| !expected(state))
+    });
+    disturbed.filter_map(|(c, _)| at(&c.cause)).max().unwrap_or(0)
 }

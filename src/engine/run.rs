@@ -92,16 +92,17 @@ impl<H: Host> Stage<'_, H> {
                 .take_while(|c| c.resource != cause)
                 .find(|c| c.resource == resource)
                 .map(|c| c.after.clone());
-            let before = match (owned, planned, state) {
+            let Ok(now) = state else { continue };
+            let before = match (owned, planned, &now) {
                 // Still as we had to leave it, or gone: its cause goes, so it can go back.
-                (Some(o), _, Ok(now)) if now == *o.present() || now == State::Absent => {
+                (Some(o), _, now) if *now == *o.present() || *now == State::Absent => {
                     o.baseline.clone()
                 }
                 (_, Some(after), _) => after,
-                (_, _, Ok(now @ State::Is(_))) => now,
+                (_, _, State::Is(_)) => now.clone(),
                 _ => continue,
             };
-            collateral.push(Collateral { resource, before, cause });
+            collateral.push(Collateral { resource, before, now, cause });
         }
         collateral
     }
@@ -323,21 +324,14 @@ impl<H: Host> Stage<'_, H> {
         let Work { changes, outcomes, mut ran, collateral } = work;
         ran.done = outcomes.into_values().collect();
         let mut end = End { run: self.run.clone(), outcomes: ran.done.clone(), left: Vec::new() };
-        // Collateral of an earlier run that has gone back with its cause is ours no more.
-        for disturbed in &collateral {
-            let owned = self.store.ledger.owned.get(&disturbed.resource);
-            let ours = owned
-                .is_some_and(|o| o.cause.as_ref() == Some(&disturbed.cause) && o.claims.is_empty());
-            if ours && changes.iter().all(|c| c.resource != disturbed.resource) {
-                end.outcomes.push(Done {
-                    resource: disturbed.resource.clone(),
-                    outcome: Outcome::Written,
-                    state: None,
-                    why: None,
-                });
-            }
-        }
+        end.outcomes.extend(returned(&*self.host, &self.store.ledger, &collateral, &changes));
         end.left = left(&*self.host, &collateral, &changes, &ran.done);
+        // Left behind by a change that gave its resource back: nothing stands in its way any more.
+        let back = |cause: &Resource| changes.iter().any(|c| c.resource == *cause && c.back());
+        for left in end.left.iter().filter(|l| l.after != State::Absent && back(&l.cause)) {
+            ran.stuck
+                .push(format!("{}: it was {} and is {}", left.resource, left.before, left.after));
+        }
         self.store
             .journal
             .append(Record::End(end.clone()))
@@ -350,32 +344,53 @@ impl<H: Host> Stage<'_, H> {
     }
 }
 
-/// Collateral that is not as it was although its cause was made: while the cause stands, it is ours.
+/// Collateral of an earlier run that has gone back with its cause is ours no more.
+pub fn returned(
+    host: &impl Observe,
+    ledger: &Ledger,
+    collateral: &[Collateral],
+    changes: &[Change],
+) -> Vec<Done> {
+    let is_back = |c: &&Collateral| {
+        let owned = ledger.owned.get(&c.resource);
+        owned.is_some_and(|o| o.cause.as_ref() == Some(&c.cause) && o.claims.is_empty())
+            && changes.iter().all(|change| change.resource != c.resource)
+            && host.read(&c.resource).is_ok_and(|now| now == c.before)
+    };
+    collateral.iter().filter(is_back).map(|c| Done::new(&c.resource, Outcome::Written)).collect()
+}
+
+/// Collateral that is not as it was: ours while its cause stands, and tried again once it is gone.
 pub fn left(
     host: &impl Observe,
     collateral: &[Collateral],
     changes: &[Change],
     done: &[Done],
 ) -> Vec<Left> {
-    let made = |c: &&Collateral| {
-        done.iter().any(|d| d.resource == c.cause && d.outcome == Outcome::Written)
-            && changes.iter().all(|ch| ch.resource != c.resource)
-    };
-    let made: Vec<&Collateral> = collateral.iter().filter(made).collect();
-    let resources: Vec<Resource> = made.iter().map(|c| c.resource.clone()).collect();
-    let states = host.read_many(&resources);
-    made.into_iter()
-        .zip(states)
-        .filter_map(|(c, now)| {
-            let after = now.unwrap_or(State::Absent);
-            (after != c.before).then(|| Left {
-                resource: c.resource.clone(),
-                before: c.before.clone(),
-                after,
-                cause: c.cause.clone(),
-            })
-        })
-        .collect()
+    let at = |resource: &Resource| changes.iter().position(|c| c.resource == *resource);
+    let mut left = Vec::new();
+    let resources: Vec<Resource> = collateral.iter().map(|c| c.resource.clone()).collect();
+    for (c, now) in collateral.iter().zip(host.read_many(&resources)) {
+        let expected = match at(&c.resource) {
+            // What the plan sets after the cause is the plan's own ...
+            Some(own) if at(&c.cause).is_none_or(|cause| own > cause) => continue,
+            // ... and what it set before, and took back, is as it was before that.
+            Some(own) => {
+                let outcome = |d: &Done| (d.resource == c.resource).then_some(d.outcome);
+                match done.iter().find_map(outcome) {
+                    Some(Outcome::Written) => &c.before,
+                    _ => &changes[own].before,
+                }
+            }
+            None => &c.before,
+        };
+        let after = now.unwrap_or(State::Absent);
+        if after != *expected {
+            let (resource, cause) = (c.resource.clone(), c.cause.clone());
+            left.push(Left { resource, before: expected.clone(), after, cause });
+        }
+    }
+    left
 }
 
 /// What undo must write, the last change first.

@@ -101,18 +101,24 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
         made.extend(two);
         whole_undone = must(&all);
     }
-    if whole_undone {
-        let undo = reversed(&made, &all.done, &before);
+    // A tweak that failed in stage two is undone in stage one as well.
+    let failed = |c: &&Change| c.tweaks.iter().all(|t| all.failures.iter().any(|f| f.tweak == *t));
+    let lost: Vec<Change> =
+        made.iter().filter(|c| whole_undone || (failed(c) && !c.back())).cloned().collect();
+    let undo = reversed(&lost, &all.done, &before);
+    if !undo.is_empty() {
         let meta = Meta { verb: "undo", ..ask.meta.clone() };
-        let run = format!("{} undo", ask.meta.time);
-        let stage = Stage { host, store, facts, meta: &meta, run, proofs: BTreeMap::new() };
-        let ran = stage.execute(undo)?;
-        all.stuck.extend(ran.stuck);
-        for done in &mut all.done {
-            if done.outcome == Outcome::Written {
-                done.outcome = Outcome::Undone;
+        let ran = stage(host, store, facts, &meta, "undo", &[]).execute(undo)?;
+        for done in &ran.done {
+            if let Some(mine) = all.done.iter_mut().find(|d| d.resource == done.resource)
+                && done.outcome == Outcome::Written
+            {
+                mine.outcome = Outcome::Undone;
             }
         }
+        all.stuck.extend(ran.stuck);
+    }
+    if whole_undone {
         notes.push("everything this run did was undone".to_string());
     }
     conclude(&mut rows, &made, &all);

@@ -177,6 +177,16 @@ impl Tweak for Wants {
     }
 }
 
+/// In memory where there is such a place: a test makes thousands of journal records.
+pub fn tempdir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 pub fn want(resource: &str, want: Want) -> (Resource, Want, Impact) {
     (resource.parse().unwrap(), want, Impact::None)
 }
