@@ -8,7 +8,7 @@ use super::journal::{Begin, Collateral, Done, End, Left, Record};
 use super::ledger::Ledger;
 use super::store::Store;
 use super::{Host, Observe, Wrote};
-use crate::model::collateral::disturbs;
+use crate::model::collateral::{disturbs, follows};
 use crate::model::facts::Facts;
 use crate::model::script::undo_script;
 use crate::model::{Change, Outcome, Proof, Resource, State};
@@ -65,7 +65,7 @@ impl<H: Host> Stage<'_, H> {
 
     /// What the changes disturb, as it must be afterwards.
     fn collateral(&self, changes: &[Change]) -> Vec<Collateral> {
-        let mut pairs: Vec<(Resource, Resource)> = Vec::new();
+        let mut pairs: Vec<(Resource, &Change)> = Vec::new();
         for change in changes.iter().filter(|c| !c.claim_only()) {
             let mut disturbed = disturbs(&change.resource, self.facts);
             // What an earlier run could not put back goes back with its cause.
@@ -79,12 +79,13 @@ impl<H: Host> Stage<'_, H> {
             disturbed.sort();
             disturbed.dedup();
             let ours = disturbed.into_iter().filter(|r| *r != change.resource);
-            pairs.extend(ours.map(|r| (r, change.resource.clone())));
+            pairs.extend(ours.map(|r| (r, change)));
         }
         let resources: Vec<Resource> = pairs.iter().map(|(r, _)| r.clone()).collect();
         let states = self.host.read_many(&resources);
         let mut collateral = Vec::new();
-        for ((resource, cause), state) in pairs.into_iter().zip(states) {
+        for ((resource, change), state) in pairs.into_iter().zip(states) {
+            let cause = change.resource.clone();
             let owned =
                 self.store.ledger.owned.get(&resource).filter(|o| o.cause.as_ref() == Some(&cause));
             let planned = changes
@@ -93,6 +94,9 @@ impl<H: Host> Stage<'_, H> {
                 .find(|c| c.resource == resource)
                 .map(|c| c.after.clone());
             let Ok(now) = state else { continue };
+            if follows(change, &resource, &now) {
+                continue;
+            }
             let before = match (owned, planned, &now) {
                 // Still as we had to leave it, or gone: its cause goes, so it can go back.
                 (Some(o), _, now) if *now == *o.present() || *now == State::Absent => {

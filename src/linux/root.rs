@@ -58,9 +58,10 @@ impl Root {
         self.read(path).ok().map(|text| text.trim().to_string())
     }
 
-    /// In one write: /proc and /sys take a value whole or not at all.
+    /// In one write: /proc and /sys take a value whole or not at all (and do not mind O_TRUNC, which
+    /// a file that stands in for one needs).
     pub fn write(&self, path: &str, text: &str) -> io::Result<()> {
-        self.openat(path, OFlag::O_WRONLY, 0)?.write_all(text.as_bytes())
+        self.openat(path, OFlag::O_WRONLY | OFlag::O_TRUNC, 0)?.write_all(text.as_bytes())
     }
 
     pub fn exists(&self, path: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What a change disturbs besides what it sets. Seen on real kernels: docs/quirks.md has the list.
 
 use super::facts::Facts;
-use super::{Group, Resource};
+use super::{Change, Group, Resource, State};
 
 /// Resources whose value the kernel may change when `changed` is written. The engine reads them
 /// before and puts them back after, so a name too many costs a read and a name too few a value.
@@ -38,4 +38,11 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether what is disturbed only follows the change: an IPv6 MTU that was the link's MTU becomes
+/// the link's MTU, and putting the old one back would be the disturbance.
+pub fn follows(change: &Change, disturbed: &Resource, state: &State) -> bool {
+    matches!((&change.resource, disturbed), (Resource::Mtu { .. }, Resource::Sysctl { .. }))
+        && *state == change.before
 }

@@ -35,6 +35,11 @@ pub trait Tweak {
     /// Called only where every need is met.
     fn desired(&self, cx: &Context) -> anyhow::Result<Vec<Desired>>;
 
+    /// Settings that this node cannot take while it takes the rest: named, not failed.
+    fn left_out(&self, _: &Context) -> Vec<String> {
+        Vec::new()
+    }
+
     fn proofs(&self, _: &Context) -> Vec<Proof> {
         Vec::new()
     }

@@ -113,9 +113,9 @@ fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String
 /// ", did you mean ...?", or nothing when nothing is near.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = known
-        .map(|k| (strsim::jaro_winkler(name, k), k))
-        .filter(|(score, _)| *score > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+        .map(|k| (strsim::damerau_levenshtein(name, k), k))
+        .filter(|(typos, _)| *typos <= (name.len() / 3).max(1))
+        .min();
     near.map_or(String::new(), |(_, k)| format!(", did you mean {k:?}?"))
 }
 

@@ -98,6 +98,26 @@ fn refused(key: &str) -> Option<&'static str> {
     }
 }
 
+/// Keys that belong to the whole machine: in another network namespace than the first the kernel
+/// refuses them, or would change them for everybody.
+fn machine_wide(key: &str) -> bool {
+    const OF_A_NAMESPACE: [&str; 5] =
+        ["optmem_max", "rps_default_mask", "somaxconn", "tstamp_allow_data", "txrehash"];
+    let parts: Vec<&str> = key.split(['.', '/']).collect();
+    match parts[..] {
+        ["net", "core", name] => !OF_A_NAMESPACE.contains(&name),
+        ["net", "ipv4", "tcp_mem" | "udp_mem"] => true,
+        ["net", ..] => false,
+        _ => true,
+    }
+}
+
+impl Tcp {
+    fn here(&self, key: &str, cx: &Context) -> bool {
+        cx.facts.node.first_netns || !machine_wide(key)
+    }
+}
+
 impl Tweak for Tcp {
     fn validate(&self) -> Result<()> {
         for key in self.sysctl.keys() {
@@ -116,12 +136,24 @@ impl Tweak for Tcp {
         Ok(())
     }
 
-    fn desired(&self, _: &Context) -> Result<Vec<Desired>> {
+    fn left_out(&self, cx: &Context) -> Vec<String> {
+        let keys: Vec<&str> =
+            self.sysctl.keys().map(String::as_str).filter(|k| !self.here(k, cx)).collect();
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "left out, for they are of the whole machine and this is a namespace: {}",
+            keys.join(" ")
+        )]
+    }
+
+    fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
-        for (key, value) in &self.sysctl {
+        for (key, value) in self.sysctl.iter().filter(|(key, _)| self.here(key, cx)) {
             desired.push(Desired::new(Resource::sysctl(key), value.want(), Impact::NewFlows));
         }
-        for (path, value) in &self.sysfs {
+        for (path, value) in self.sysfs.iter().filter(|_| cx.facts.node.first_netns) {
             let resource = Resource::sysfs(path.trim_start_matches("/sys/"));
             desired.push(Desired::new(resource, value.want(), Impact::Node));
         }

@@ -275,6 +275,7 @@ pub fn world() -> Memory {
     let mut facts = Facts { links: vec![link], ..Facts::default() };
     facts.node.boot_id = "boot-1".into();
     facts.node.netns = 4026531840;
+    facts.node.first_netns = true;
     let mut host = Memory::new(facts, BTreeMap::new());
     for (resource, state) in [
         ("ethtool:eth0/channels", "rx=0 tx=0 other=0 combined=4"),

@@ -42,7 +42,7 @@ fn node(root: &Root, agents: &crate::model::facts::Agents) -> Node {
             .or_else(|| (agents.kubelet.installed).then(|| name.to_lowercase())),
         machine_type: root.line("sys/class/dmi/id/product_name").filter(|n| !n.is_empty()),
         boot_id: root.line("proc/sys/kernel/random/boot_id").unwrap_or_default(),
-        netns: netns("self").unwrap_or(0),
+        netns: netns("thread-self").unwrap_or(0),
         // Only the first namespace has it; the inode number of the first one is nowhere promised.
         first_netns: root.exists("proc/sys/net/core/default_qdisc"),
         root: nix::unistd::geteuid().is_root(),
@@ -102,8 +102,10 @@ fn chains(root: &Root) -> Fact<Vec<Chain>> {
 /// Only what is registered already: asking for a legacy table's rules would register it.
 fn legacy(root: &Root) -> Fact<Vec<String>> {
     let mut tables = Vec::new();
-    for (family, path) in [("ip", "proc/net/ip_tables_names"), ("ip6", "proc/net/ip6_tables_names")]
-    {
+    for (family, path) in [
+        ("ip", "proc/thread-self/net/ip_tables_names"),
+        ("ip6", "proc/thread-self/net/ip6_tables_names"),
+    ] {
         match root.read(path) {
             Ok(text) => tables.extend(text.lines().map(|t| format!("{family} {t}"))),
             Err(e) if super::root::is_absent(&e) => {}

@@ -1,0 +1,239 @@
+//! On a real kernel, in namespaces made here: each script of tests/netns, and resources that no
+//! lever sets yet. Never the machine's own links.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+use std::process::Command;
+
+use nettune::engine::{Host, Observe};
+use nettune::linux::Linux;
+use nettune::model::{Resource, State};
+
+/// With NETTUNE_TEST_ALL=1, as in CI, a skip is a failure.
+fn skip(why: &str) {
+    if std::env::var("NETTUNE_TEST_ALL").is_ok_and(|v| v == "1") {
+        panic!("skipped: {why}");
+    }
+    eprintln!("skipped: {why}");
+}
+
+fn root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// An ordinary user gets a user namespace as well.
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg(if root() { "-nm" } else { "-Urnm" });
+    command
+}
+
+fn script(name: &str) {
+    let path = format!("{}/tests/netns/{name}.sh", env!("CARGO_MANIFEST_DIR"));
+    if !unshare().arg("true").status().is_ok_and(|s| s.success()) {
+        return skip("no namespaces may be made here");
+    }
+    for tool in ["ip", "tc", "nft", "ethtool", "sysctl", "ping"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output();
+        if !found.is_ok_and(|o| o.status.success()) {
+            return skip(&format!("{tool} is not installed"));
+        }
+    }
+    let output = unshare()
+        .args(["sh", &path])
+        .env("NETTUNE", env!("CARGO_BIN_EXE_nettune"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {text}");
+}
+
+macro_rules! scripts {
+    ($($test:ident => $name:literal),* $(,)?) => {
+        $(#[test] fn $test() { script($name); })*
+
+        #[test]
+        fn every_script_is_run() {
+            let folder = format!("{}/tests/netns", env!("CARGO_MANIFEST_DIR"));
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let name = name.trim_end_matches(".sh");
+                assert!(name == "lib" || [$($name),*].contains(&name), "{name}");
+            }
+        }
+    };
+}
+
+scripts! {
+    roundtrip => "roundtrip",
+    undo_script => "undo-script",
+    mtu_collateral => "mtu-collateral",
+    mtu_path => "mtu-path",
+    notrack => "notrack",
+    links => "links",
+    drift => "drift",
+    full_disk => "full-disk",
+    bad_input => "bad-input",
+    kill => "kill",
+}
+
+/// Runs `test` in a network and a mount namespace of its own thread.
+fn in_namespace(test: impl FnOnce(&mut Linux) + Send + 'static) {
+    if !root() {
+        return skip("entering a namespace from a thread takes root");
+    }
+    let thread = std::thread::spawn(move || {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::CloneFlags;
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
+        sh(
+            "ip link add v0 numtxqueues 4 numrxqueues 4 type veth peer name v1 numtxqueues 4 numrxqueues 4",
+        );
+        sh("ethtool -L v0 rx 4 tx 4; ip link set v0 up; ip link set v1 up");
+        let mut host = Linux::open("/".as_ref()).unwrap();
+        test(&mut host);
+    });
+    thread.join().unwrap();
+}
+
+fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn set(host: &mut Linux, resource: &str, state: &State) {
+    let resource: Resource = resource.parse().unwrap();
+    host.write(&resource, state).unwrap();
+    assert_eq!(host.read(&resource).unwrap(), *state, "{resource}");
+}
+
+/// Debian 12's ip does not show them: straight from the kernel's answer.
+fn ipv4_sizes(link: &str) -> String {
+    let program = format!(
+        r#"
+import socket, struct
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+index = socket.if_nametoindex("{link}")
+s.send(struct.pack("=IHHIIBBHiII", 32, 18, 1, 1, 0, 0, 0, 0, index, 0, 0))
+data = s.recv(65536)[32:]
+found = {{}}
+while len(data) >= 4:
+    length, kind = struct.unpack("=HH", data[:4])
+    found[kind] = data[4:length]
+    data = data[(length + 3) & ~3:]
+print(*[struct.unpack("=I", found[k])[0] for k in (63, 64)])
+"#
+    );
+    let output = Command::new("python3").args(["-c", &program]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_string()
+}
+
+#[test]
+fn sizes_in_one_message_set_and_restore_exactly() {
+    in_namespace(|host| {
+        let resource: Resource = "sizes:v0".parse().unwrap();
+        let before = host.read(&resource).unwrap();
+        let link = sh("ip -d -j link show v0");
+        // The v6 pair above, the v4 pair below: set apart, the kernel would let one overwrite the other.
+        set(host, "sizes:v0", &State::is("gso=180000 gro=180000 gso_v4=60000 gro_v4=50000"));
+        let now = sh("ip -d link show v0");
+        assert!(now.contains("gso_max_size 180000"), "{now}");
+        assert!(now.contains("gro_max_size 180000"), "{now}");
+        assert_eq!(ipv4_sizes("v0"), "60000 50000");
+        set(host, "sizes:v0", &before);
+        assert_eq!(sh("ip -d -j link show v0"), link);
+    });
+}
+
+#[test]
+fn channels_and_what_they_disturb() {
+    in_namespace(|host| {
+        sh(
+            "echo 2 > /sys/class/net/v0/queues/tx-3/xps_cpus; echo 1 > /sys/class/net/v0/queues/rx-3/rps_cpus",
+        );
+        let resource: Resource = "ethtool:v0/channels".parse().unwrap();
+        let before = host.read(&resource).unwrap();
+        assert_eq!(before.field("rx"), Some("4"), "{before}");
+        let few = before.text().unwrap().replace("rx=4", "rx=2").replace("tx=4", "tx=2");
+        set(host, "ethtool:v0/channels", &State::Is(few));
+        assert!(sh("ethtool -l v0 | tail -5").contains("RX:\t\t2"), "{}", sh("ethtool -l v0"));
+        let facts = host.facts().unwrap();
+        let disturbed = nettune::model::collateral::disturbs(&resource, &facts);
+        let xps: Resource = "sysfs:class/net/v0/queues/tx-3/xps_cpus".parse().unwrap();
+        assert!(disturbed.contains(&xps), "{disturbed:?}");
+        assert_eq!(host.read(&xps).unwrap(), State::Absent);
+        set(host, "ethtool:v0/channels", &before);
+        // This is why the engine puts it back: the queue comes up with 0.
+        assert_eq!(sh("cat /sys/class/net/v0/queues/tx-3/xps_cpus").trim().trim_matches('0'), "");
+    });
+}
+
+#[test]
+fn features_are_what_is_wanted_not_what_is_active() {
+    in_namespace(|host| {
+        let resource: Resource = "ethtool:v0/features".parse().unwrap();
+        let before = host.read(&resource).unwrap();
+        let shown = sh("ethtool -k v0");
+        let off =
+            before.text().unwrap().replace("tx-tcp-segmentation=on", "tx-tcp-segmentation=off");
+        assert_ne!(before.text(), Some(off.as_str()));
+        set(host, "ethtool:v0/features", &State::Is(off));
+        assert!(sh("ethtool -k v0").contains("tx-tcp-segmentation: off"));
+        set(host, "ethtool:v0/features", &before);
+        // Checksums off take TSO along, but it stays wanted.
+        sh("ethtool -K v0 tx off");
+        assert_eq!(host.read(&resource).unwrap().field("tx-tcp-segmentation"), Some("on"));
+        sh("ethtool -K v0 tx on");
+        assert_eq!(sh("ethtool -k v0"), shown);
+    });
+}
+
+#[test]
+fn a_qdisc_set_by_hand_is_foreign_and_the_default_is_told_apart() {
+    in_namespace(|host| {
+        let resource: Resource = "qdisc:v0".parse().unwrap();
+        assert_eq!(host.read(&resource).unwrap(), State::is("default noqueue"));
+        sh("tc qdisc add dev v0 root pfifo limit 10");
+        let state = host.read(&resource).unwrap();
+        assert!(matches!(state, State::Foreign { .. }), "{state:?}");
+        host.write(&resource, &State::is("default noqueue")).unwrap();
+        assert_eq!(host.read(&resource).unwrap(), State::is("default noqueue"));
+        assert!(!sh("tc qdisc show dev v0").contains("pfifo"));
+    });
+}
+
+#[test]
+fn looking_changes_nothing() {
+    in_namespace(|host| {
+        let all = "nft list ruleset; cat /proc/modules 2>/dev/null; ip -d -j link; tc -j qdisc; cat /proc/net/ip_tables_names";
+        let before = sh(all);
+        host.facts().unwrap();
+        assert_eq!(sh(all), before);
+    });
+}
+
+#[test]
+fn a_link_that_is_gone_is_absent_and_not_an_error() {
+    in_namespace(|host| {
+        for resource in [
+            "mtu:nosuch",
+            "sizes:nosuch",
+            "qdisc:nosuch",
+            "ethtool:nosuch/rings",
+            "sysctl:net.ipv4.conf.nosuch.mtu",
+        ] {
+            let resource: Resource = resource.parse().unwrap();
+            assert_eq!(host.read(&resource).unwrap(), State::Absent, "{resource}");
+        }
+        assert!(host.write(&"mtu:nosuch".parse().unwrap(), &State::is("1500")).is_err());
+    });
+}

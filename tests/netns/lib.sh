@@ -1,0 +1,62 @@
+# Sourced by the scripts beside it, each of which runs in a network and mount namespace of its own.
+# NETTUNE is the binary; the snapshot is taken by other tools than it.
+set -eu
+export LC_ALL=C
+
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+work=$(mktemp -d /run/nettune.XXXXXX)
+state=$work/state
+
+nettune() { "$NETTUNE" --state-dir "$state" "$@"; }
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# expect CODE COMMAND...: the exit code, with what was printed when it is another.
+expect() {
+    want=$1; shift
+    got=0
+    "$@" > "$work/out" 2> "$work/err" || got=$?
+    [ "$got" = "$want" ] || { cat "$work/out" "$work/err" >&2; fail "exit $got instead of $want: $*"; }
+}
+
+# A table breaks its lines; what it says does not depend on where.
+says() {
+    cat "$work/out" "$work/err" | tr -s ' \n' ' ' | grep -qF -- "$1" ||
+        { cat "$work/out" "$work/err" >&2; fail "nobody said: $1"; }
+}
+
+# An uplink with a default route, and its other end in a namespace of its own.
+uplink() {
+    # Duplicate address detection would change the snapshot by itself.
+    sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+    ip link set lo up
+    ip netns add peer
+    ip link add up0 type veth peer name peer0 netns peer
+    ip addr add 10.77.0.2/24 dev up0
+    ip link set up0 up
+    ip -n peer addr add 10.77.0.1/24 dev peer0
+    ip -n peer link set peer0 up
+    ip -n peer link set lo up
+    ip route add default via 10.77.0.1
+    ip addr add fd77::2/64 dev up0 nodad
+    sleep 0.1
+}
+
+links() { ls /sys/class/net; }
+
+# Left out: what counts by itself (conntrack's count, lifetimes of addresses, carrier changes).
+snapshot() {
+    {
+        sysctl -a 2>/dev/null | grep -E '^(net|vm|kernel\.numa)' | grep -v nf_conntrack_count || true
+        ip -d -j link; ip -j addr; ip -4 -j route show table all; ip -6 -j route show table all
+        ip -j rule; tc -j qdisc
+        nft list ruleset
+        for link in $(links); do
+            ethtool -k "$link"; ethtool -l "$link"; ethtool -c "$link"; ethtool -g "$link"
+            grep -r . "/sys/class/net/$link/queues" | sort
+        done
+    } 2>/dev/null | sed -E 's/"(valid|preferred)_life_time":[0-9]+//g' > "$1"
+}
+
+same() { diff -u "$1" "$2" >&2 || fail "$1 and $2 differ"; }
