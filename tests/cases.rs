@@ -1,0 +1,148 @@
+//! Each folder of tests/cases is a node, a profile and what nettune makes of them: `facts.json`
+//! (what `nettune facts --json` prints under `facts`; what is left out has its default),
+//! `profile.toml`, `before.toml` (resource = state) and `plan.txt`. The plan is compared, applied,
+//! applied again (no change) and rolled back (equal to before), so a new lever's rollback is proven
+//! without a line of test code. `NETTUNE_UPDATE_CASES=1` rewrites plan.txt: read the difference.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use nettune::engine::evaluate::{Row, Selection, Status};
+use nettune::engine::plan::Scope;
+use nettune::engine::store::Store;
+use nettune::engine::verbs::{self, Ask, preview};
+use nettune::engine::{Exit, Observe};
+use nettune::model::{Facts, Impact, Resource, State};
+use nettune::profile::{Finder, Profile};
+use support::{Memory, meta, rollback, tempdir, verify};
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn states(text: &str) -> BTreeMap<Resource, State> {
+    let table: toml::Table = text.parse().unwrap();
+    let state = |value: &toml::Value| match value {
+        toml::Value::String(text) => State::is(text.as_str()),
+        toml::Value::Table(t) => State::Foreign {
+            what: t["foreign"].as_str().unwrap().to_string(),
+            owner: t.get("owner").and_then(|o| o.as_str()).map(str::to_string),
+        },
+        other => panic!("{other} is no state"),
+    };
+    table.iter().map(|(r, v)| (r.parse().unwrap(), state(v))).collect()
+}
+
+fn text(rows: &[Row], exit: Exit) -> String {
+    let mut out = String::new();
+    for row in rows.iter().filter(|r| !matches!(r.status, Status::Later | Status::Off)) {
+        let status = format!("{:?}", row.status).to_lowercase();
+        writeln!(out, "{} {status} {}", row.name, row.impact).unwrap();
+        for reason in &row.reasons {
+            writeln!(out, "  because {}: {}", reason.code, reason.text).unwrap();
+            if let Some(fix) = &reason.fix {
+                writeln!(out, "     then {fix}").unwrap();
+            }
+        }
+        for (change, outcome) in &row.changes {
+            let outcome = format!("{outcome:?}").to_lowercase();
+            let line = format!("{}: {} -> {}", change.resource, change.before, change.after);
+            writeln!(out, "  {outcome} {line} ({})", change.impact).unwrap();
+        }
+    }
+    writeln!(out, "exit {}", exit as u8).unwrap();
+    out
+}
+
+fn case(folder: &Path) {
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    let mut facts: Facts = serde_json::from_str(&read(&folder.join("facts.json"))).unwrap();
+    if facts.node.boot_id.is_empty() {
+        facts.node.boot_id = "boot".into();
+    }
+    let before = states(&read(&folder.join("before.toml")));
+    let finder = Finder { folders: Vec::new(), strict: false };
+    let path = folder.join("profile.toml");
+    let profile = Profile::load(&finder, path.to_str().unwrap(), &[]).unwrap();
+    let tweaks = profile.tweaks().unwrap();
+    let links = profile.links();
+    let mut accept = [Impact::None, Impact::NewFlows, Impact::Node].into();
+    let accept: &mut std::collections::BTreeSet<Impact> = &mut accept;
+    if !facts.live() {
+        accept.insert(Impact::LinkReset);
+    }
+    accept.extend(profile.accept());
+    let ask = Ask {
+        selection: Selection { tweaks: &tweaks, links: &links, cni: profile.cni() },
+        scope: Scope::default(),
+        accept: accept.clone(),
+        strict: false,
+        atomic: false,
+        meta: meta("apply"),
+    };
+    let dir = tempdir();
+    let mut host = Memory::new(facts.clone(), before.clone());
+    // Peers of a case answer whatever size.
+    for proof in tweaks
+        .iter()
+        .filter_map(|t| t.tweak.as_ref())
+        .flat_map(|t| t.proofs(&nettune::model::Context { facts: &facts, links: &links }))
+    {
+        let nettune::model::Proof::Path { peer, mtu } = proof;
+        host.paths.insert(peer, mtu);
+    }
+    let store = Store::read(dir.path(), &facts).unwrap();
+    let answer = preview(&host, &store, &facts, &ask).unwrap();
+    let plan = text(&answer.rows, answer.exit);
+    let expected = folder.join("plan.txt");
+    if std::env::var_os("NETTUNE_UPDATE_CASES").is_some() {
+        std::fs::write(&expected, &plan).unwrap();
+    }
+    assert_eq!(plan, read(&expected), "{name}: the plan differs");
+
+    let apply = |host: &mut Memory| {
+        let mut store = Store::write(dir.path(), Duration::ZERO, &facts).unwrap();
+        let facts = host.facts().unwrap();
+        verbs::apply(host, &mut store, &facts, &ask).unwrap()
+    };
+    let answer = apply(&mut host);
+    assert_eq!(answer.exit, Exit::Fine, "{name}: {answer:#?}");
+    let (after, writes) = (host.states.clone(), host.writes);
+    apply(&mut host);
+    assert_eq!((&host.states, host.writes), (&after, writes), "{name}: applied again");
+    let verified = verify(&host, dir.path()).exit;
+    assert!(matches!(verified, Exit::Fine | Exit::Nothing), "{name}: verify {verified:?}");
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::Fine, "{name}: {answer:#?}");
+    assert_eq!(host.states, before, "{name}: rolled back");
+}
+
+#[test]
+fn every_case() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut folders: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    folders.sort();
+    assert!(folders.len() >= 12, "only {} cases", folders.len());
+    folders.iter().for_each(|f| case(f));
+}
+
+#[test]
+fn every_lever_has_a_case() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for entry in nettune::tweaks::TWEAKS.iter().filter(|t| t.lever.is_some()) {
+        let prefix = format!("{}-", entry.name);
+        let has = std::fs::read_dir(&root)
+            .unwrap()
+            .any(|e| e.unwrap().file_name().to_string_lossy().starts_with(&prefix));
+        assert!(has, "tests/cases has no folder {prefix}*");
+    }
+}
