@@ -47,7 +47,7 @@ impl fmt::Display for State {
         match self {
             State::Absent => write!(f, "absent"),
             State::Is(text) => match text.split_once('\n') {
-                Some((head, rest)) => write!(f, "{head} ({} lines)", rest.lines().count()),
+                Some((head, rest)) => write!(f, "{head} and {} more lines", rest.lines().count()),
                 None => write!(f, "{}", if text.is_empty() { "(empty)" } else { text }),
             },
             State::Foreign { what, owner: Some(owner) } => write!(f, "{what}, of {owner}"),
@@ -95,6 +95,8 @@ pub enum Want {
     /// Number by number ("4096 131072 6291456"): raise what is lower, never lower.
     AtLeast(String),
     AtMost(String),
+    /// A set of words or numbers: what is missing is added, what others put in stays.
+    Includes(String),
     /// Some fields of a `rx=1024 tx=512` state; the others stay.
     Fields(BTreeMap<String, Want>),
 }
@@ -119,6 +121,9 @@ impl Want {
             Want::Exactly(state) => Ok(state.clone()),
             Want::AtLeast(floor) => Self::numbers(from, floor, u64::max),
             Want::AtMost(ceiling) => Self::numbers(from, ceiling, u64::min),
+            Want::Includes(words) => {
+                Ok(State::Is(union(from.text().ok_or("there is nothing to add to")?, words)))
+            }
             Want::Fields(wanted) => {
                 let text = from.text().ok_or("there is nothing to change")?;
                 let mut pairs = Vec::new();
@@ -167,6 +172,7 @@ impl Want {
             (a, b) if a == b => Some(a.clone()),
             (Want::AtLeast(a), Want::AtLeast(b)) => bound(a, b, u64::max).map(Want::AtLeast),
             (Want::AtMost(a), Want::AtMost(b)) => bound(a, b, u64::min).map(Want::AtMost),
+            (Want::Includes(a), Want::Includes(b)) => Some(Want::Includes(union(a, b))),
             (Want::Fields(a), Want::Fields(b)) => {
                 let mut all = a.clone();
                 for (key, want) in b {
@@ -183,12 +189,22 @@ impl Want {
     }
 }
 
+/// The words of both, numbers in their order.
+fn union(a: &str, b: &str) -> String {
+    let words = a.split_whitespace().chain(b.split_whitespace());
+    let mut keyed: Vec<(u64, &str)> = words.map(|w| (w.parse().unwrap_or(u64::MAX), w)).collect();
+    keyed.sort_unstable();
+    keyed.dedup();
+    keyed.iter().map(|(_, w)| *w).collect::<Vec<_>>().join(" ")
+}
+
 impl fmt::Display for Want {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Want::Exactly(state) => write!(f, "{state}"),
             Want::AtLeast(n) => write!(f, "at least {n}"),
             Want::AtMost(n) => write!(f, "at most {n}"),
+            Want::Includes(words) => write!(f, "with {words}"),
             Want::Fields(map) => {
                 let all: Vec<String> = map.iter().map(|(k, w)| format!("{k} {w}")).collect();
                 write!(f, "{}", all.join(", "))
@@ -220,6 +236,14 @@ mod tests {
         let want = Want::field("rx", at_least("4096"));
         assert_eq!(want.resolve(&State::is("rx=1024 tx=512")), Ok(State::is("rx=4096 tx=512")));
         assert!(want.resolve(&State::is("tx=512")).is_err());
+    }
+
+    #[test]
+    fn a_set_grows_and_keeps_what_others_put_in() {
+        let want = Want::Includes("34 9".into());
+        assert_eq!(want.resolve(&State::is("100 7")), Ok(State::is("7 9 34 100")));
+        assert_eq!(want.resolve(&State::is("")), Ok(State::is("9 34")));
+        assert!(want.met_by(&State::is("9 34 100")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The JSON of every verb. Names do not change inside a schema number; `nettune schema` prints the
 //! JSON Schema made from these types.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
@@ -259,17 +260,23 @@ pub fn profile(profile: &Profile) -> impl Serialize + use<> {
     envelope("show", body, Exit::Fine)
 }
 
+#[derive(Serialize, JsonSchema)]
+pub struct ListJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<BTreeMap<String, String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tweaks: Option<Vec<BTreeMap<String, String>>>,
+}
+
 pub fn list(key: &str, columns: &[&str], rows: &[Vec<String>]) -> impl Serialize + use<> {
-    let row = |row: &Vec<String>| -> serde_json::Value {
-        columns
-            .iter()
-            .zip(row)
-            .map(|(c, v)| (c.to_string(), v.clone().into()))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+    let row = |row: &Vec<String>| {
+        columns.iter().zip(row).map(|(c, v)| (c.to_string(), v.clone())).collect()
     };
-    let rows: serde_json::Value = rows.iter().map(row).collect::<Vec<_>>().into();
-    let body = serde_json::Map::from_iter([(key.to_string(), rows)]);
+    let rows: Vec<BTreeMap<String, String>> = rows.iter().map(row).collect();
+    let body = match key {
+        "profiles" => ListJson { profiles: Some(rows), tweaks: None },
+        _ => ListJson { profiles: None, tweaks: Some(rows) },
+    };
     envelope("list", body, Exit::Fine)
 }
 
@@ -282,31 +289,35 @@ pub fn error(command: &str, error: &str, exit: Exit) -> impl Serialize + use<> {
     envelope(command, ErrorJson { error: error.to_string() }, exit)
 }
 
-/// One schema a form: which one a verb prints is in its description.
+/// One form a group of verbs; which verbs is in its description.
 pub fn schema() -> serde_json::Value {
+    let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
     let forms = [
         (
             "check, plan, apply, verify, rollback, explain",
-            schemars::schema_for!(Envelope<TweaksJson>),
+            generator.subschema_for::<Envelope<TweaksJson>>(),
         ),
-        ("facts", schemars::schema_for!(Envelope<FactsJson>)),
-        ("status", schemars::schema_for!(Envelope<StatusJson>)),
-        ("show", schemars::schema_for!(Envelope<ProfileJson>)),
-        ("any verb that failed before it had a result", schemars::schema_for!(Envelope<ErrorJson>)),
+        ("facts", generator.subschema_for::<Envelope<FactsJson>>()),
+        ("status", generator.subschema_for::<Envelope<StatusJson>>()),
+        ("show", generator.subschema_for::<Envelope<ProfileJson>>()),
+        ("list", generator.subschema_for::<Envelope<ListJson>>()),
+        (
+            "any verb that failed before it had a result",
+            generator.subschema_for::<Envelope<ErrorJson>>(),
+        ),
     ];
-    let forms: Vec<serde_json::Value> = forms
-        .into_iter()
-        .map(|(verbs, schema)| {
-            let mut value = schema.to_value();
-            if let Some(map) = value.as_object_mut() {
-                map.insert("description".into(), verbs.into());
-            }
-            value
-        })
-        .collect();
+    let form = |(verbs, schema): (&str, schemars::Schema)| {
+        let mut value = schema.to_value();
+        if let Some(map) = value.as_object_mut() {
+            map.insert("description".into(), verbs.into());
+        }
+        value
+    };
+    let forms: Vec<serde_json::Value> = forms.into_iter().map(form).collect();
     serde_json::json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": format!("nettune --json, schema {SCHEMA}"),
-        "oneOf": forms,
+        "anyOf": forms,
+        "$defs": generator.take_definitions(true),
     })
 }

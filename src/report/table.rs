@@ -2,6 +2,7 @@
 
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
+use tabled::settings::peaker::PriorityMax;
 use tabled::settings::style::Style as TableStyle;
 use tabled::settings::{Padding, Width};
 
@@ -289,7 +290,7 @@ pub fn list(rows: &[Vec<String>], style: &Style) -> String {
     }
     let mut table = builder.build();
     table.with(TableStyle::empty()).with(Padding::new(0, 2, 0, 0));
-    table.with(Width::wrap(style.width).keep_words(true));
+    table.with(Width::wrap(style.width).keep_words(true).priority(PriorityMax::right()));
     trimmed(&table.to_string())
 }
 

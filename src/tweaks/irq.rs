@@ -158,7 +158,7 @@ impl Tweak for Irq {
         let told = cx.facts.agents.irqbalance_socket;
         if running && self.irqbalance == Irqbalance::Ban && told {
             let list: Vec<String> = vectors.iter().map(u32::to_string).collect();
-            let want = Want::is(list.join(" "));
+            let want = Want::Includes(list.join(" "));
             desired.push(Desired::new(Resource::IrqbalanceBans, want, Impact::None));
         } else if running && self.irqbalance != Irqbalance::Leave {
             let unit = Resource::Unit { name: UNIT.into(), aspect: UnitAspect::Active };
