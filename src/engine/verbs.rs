@@ -248,7 +248,7 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
             let row = rows
                 .entry(tweak.clone())
                 .or_insert_with(|| Row::new(tweak, Side::Node, Status::Applied));
-            let (status, text) = match &state {
+            let (status, reason) = match &state {
                 Ok(state) if state == owned.present() => continue,
                 Ok(state) => {
                     let change = Change {
@@ -260,18 +260,21 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
                         tweaks: vec![tweak.clone()],
                     };
                     row.changes.push((change, Outcome::Drifted));
-                    (
-                        Status::Drifted,
-                        format!("{resource} is {state}, applied was {}", owned.present()),
-                    )
+                    let text = format!("{resource} is {state}, applied was {}", owned.present());
+                    // A value back at its old one is nobody's and may be set again.
+                    let fix = if *state == owned.baseline {
+                        "nettune apply sets it again"
+                    } else {
+                        "find who wrote it; rollback --force puts the old value back"
+                    };
+                    (Status::Drifted, Reason::new("drift", text).fix(fix))
                 }
-                Err(e) => (Status::Unknown, format!("{resource}: {e:#}")),
+                Err(e) => {
+                    (Status::Unknown, Reason::new("unreadable", format!("{resource}: {e:#}")))
+                }
             };
             row.status = status;
-            row.reasons.push(
-                Reason::new("drift", text)
-                    .fix("nettune apply sets a value that is back at its old one; rollback --force puts the old one back"),
-            );
+            row.reasons.push(reason);
         }
     }
     let rows: Vec<Row> = rows.into_values().collect();

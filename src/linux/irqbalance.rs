@@ -12,7 +12,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
 use super::root::Root;
 use crate::model::State;
 
-const PATIENCE: Duration = Duration::from_secs(2);
+/// It answers between two scans of the machine, which may take it seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// "34 35 36", or empty; absent when no irqbalance with a socket runs.
 pub fn read(root: &Root) -> Result<State> {

@@ -249,6 +249,8 @@ pub struct Agents {
     /// Pods that run now.
     pub pods: Fact<u32>,
     pub cilium: Option<Cilium>,
+    /// Chains of kube-proxy are in nf_tables, whoever runs it.
+    pub kube_proxy_rules: Fact<bool>,
     /// The first CNI configuration file by name, if there is one.
     pub cni: Option<String>,
     /// Pod CIDRs named in the CNI configuration.

@@ -16,8 +16,13 @@ use crate::model::uplinks::uplinks;
 use crate::model::{Change, Outcome};
 use crate::profile::Profile;
 
-const NAME: usize = 22;
 const STATUS: usize = 11;
+
+/// Width of the first column: the longest name of the rows that get a line of their own.
+fn name_width(rows: &[Row]) -> usize {
+    let own = rows.iter().filter(|r| !matches!(r.status, Status::Off | Status::Later));
+    own.map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
+}
 
 pub fn pending(view: &View) -> Vec<String> {
     verbs::pending(&view.store.ledger)
@@ -34,6 +39,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
     let mut out = head(view, style);
     let rows = &view.answer.rows;
     let changing = matches!(view.verb, "apply" | "rollback");
+    let width = name_width(rows);
     for group in groups(view) {
         let of: Vec<&Row> = rows.iter().filter(|r| group.statuses.contains(&r.status)).collect();
         if of.is_empty() {
@@ -48,9 +54,9 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
         }
         let mut builder = Builder::default();
         for row in of {
-            push(&mut builder, row, style, verbose || view.verb == "plan", changing);
+            push(&mut builder, row, style, width, verbose || view.verb == "plan", changing);
         }
-        out.push_str(&render(builder, style));
+        out.push_str(&render(builder, width));
     }
     if rows.is_empty() {
         out.push_str(match view.verb {
@@ -178,7 +184,14 @@ fn queues(link: &Link) -> String {
     format!("{now} of {most}")
 }
 
-fn push(builder: &mut Builder, row: &Row, style: &Style, verbose: bool, changing: bool) {
+fn push(
+    builder: &mut Builder,
+    row: &Row,
+    style: &Style,
+    name: usize,
+    verbose: bool,
+    changing: bool,
+) {
     let mut lines = Vec::new();
     let made: Vec<&(Change, Outcome)> =
         row.changes.iter().filter(|(c, _)| !c.claim_only()).collect();
@@ -221,7 +234,16 @@ fn push(builder: &mut Builder, row: &Row, style: &Style, verbose: bool, changing
             _ => String::new(),
         });
     }
-    builder.push_record([format!("  {}", row.name), style.status(row.status), lines.join("\n")]);
+    // Wrapped here and not by the table, which would run the lines into one another.
+    let rest = style.width.saturating_sub(name + STATUS + 2).max(20);
+    let fitted: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            super::text::wrap(line, rest, "")
+                .replace('\n', if line.starts_with("->") { "\n   " } else { "\n" })
+        })
+        .collect();
+    builder.push_record([format!("  {}", row.name), style.status(row.status), fitted.join("\n")]);
 }
 
 /// The first change stands for the rest.
@@ -255,15 +277,13 @@ fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
     }
 }
 
-fn render(builder: Builder, style: &Style) -> String {
-    let rest = style.width.saturating_sub(NAME + STATUS + 2).max(20);
+fn render(builder: Builder, name: usize) -> String {
     let mut table = builder.build();
     table
         .with(TableStyle::empty())
         .with(Padding::new(0, 1, 0, 0))
-        .modify(Columns::one(0), Width::increase(NAME))
-        .modify(Columns::one(1), Width::increase(STATUS))
-        .modify(Columns::one(2), Width::wrap(rest).keep_words(true));
+        .modify(Columns::one(0), Width::increase(name))
+        .modify(Columns::one(1), Width::increase(STATUS));
     trimmed(&table.to_string())
 }
 
@@ -275,11 +295,12 @@ fn trimmed(text: &str) -> String {
 /// This node's values, for `explain`.
 pub fn live(view: &View, style: &Style) -> String {
     let mut out = format!("{}\n", style.bold("On this node"));
+    let width = name_width(&view.answer.rows);
     let mut builder = Builder::default();
     for row in &view.answer.rows {
-        push(&mut builder, row, style, true, false);
+        push(&mut builder, row, style, width, true, false);
     }
-    out.push_str(&render(builder, style));
+    out.push_str(&render(builder, width));
     out
 }
 
@@ -380,6 +401,9 @@ fn agents(facts: &Facts) -> String {
         }
     }
     words.extend(a.cilium.as_ref().map(|c| format!("Cilium seen by {}", c.seen_by)));
+    words.extend(
+        (a.kube_proxy_rules.known() == Some(&true)).then(|| "kube-proxy rules".to_string()),
+    );
     words.extend(a.cni.as_ref().map(|c| format!("CNI {c}")));
     words.extend(a.container.as_ref().map(|c| format!("in a container ({c})")));
     words.extend(a.vm.as_ref().map(|v| format!("in a virtual machine ({v})")));

@@ -50,6 +50,8 @@ pub fn gather(root: &Root, links: &[Link]) -> Agents {
         firewalld: agent(&["firewalld"], "firewalld"),
         pods: pods(root),
         cilium: cilium(root, links, cni.as_deref()),
+        // From the netfilter rules, which are read elsewhere.
+        kube_proxy_rules: Fact::Known(false),
         cni,
         pod_cidrs,
         container: container(root),

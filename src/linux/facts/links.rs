@@ -22,15 +22,13 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
         });
         link.ipv6 = v6.contains(&link.index);
         link.driver.clone_from(&link.kind);
-        // Only a device of its own has a folder `device`; a stacked or paired link has none.
-        if link.kind.is_none() && !link.loopback {
-            device(root, link);
-        }
+        device(root, link);
     }
     Ok(links)
 }
 
 fn device(root: &Root, link: &mut Link) {
+    // Only a link with a device of its own has this folder; a stacked or paired link has none.
     let folder = format!("sys/class/net/{}/device", link.name);
     let Ok(target) = root.readlink(&folder) else { return };
     if let Ok(driver) = root.readlink(&format!("{folder}/driver")) {

@@ -17,12 +17,14 @@ use crate::model::facts::{Chain, Conntrack, Fact, Netfilter, Node};
 pub fn gather(root: &Root, links: &Links) -> Result<Facts> {
     let kernel = kernel::gather(root);
     let links = links::gather(root, links)?;
-    let agents = agents::gather(root, &links);
+    let netfilter = netfilter(root);
+    let mut agents = agents::gather(root, &links);
+    agents.kube_proxy_rules = kube_proxy(&netfilter);
     Ok(Facts {
         node: node(root, &agents),
         cpus: cpus::gather(root),
         memory_kib: memory(root),
-        netfilter: netfilter(root),
+        netfilter,
         kernel,
         links,
         agents,
@@ -68,6 +70,17 @@ fn netfilter(root: &Root) -> Netfilter {
         .zip(number("proc/sys/net/netfilter/nf_conntrack_max"))
         .map(|(count, max)| Conntrack { count, max });
     Netfilter { chains: chains(root), legacy: legacy(root), conntrack }
+}
+
+/// By its chains: KUBE-SERVICES of the iptables modes, table kube-proxy of the nftables mode.
+fn kube_proxy(netfilter: &Netfilter) -> Fact<bool> {
+    match &netfilter.chains {
+        Fact::Known(chains) => {
+            let theirs = |c: &Chain| c.table == "kube-proxy" || c.chain == "KUBE-SERVICES";
+            Fact::Known(chains.iter().any(theirs))
+        }
+        Fact::Unknown { unknown } => Fact::unknown(unknown.clone()),
+    }
 }
 
 /// Chains with their rules; those that only jumps lead to stand with an empty hook.
