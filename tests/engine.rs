@@ -512,3 +512,22 @@ fn a_journal_that_has_grown_is_compacted_and_still_undoes() {
     rollback(&mut host, dir.path()).unwrap();
     assert_eq!(host.states, before);
 }
+
+#[test]
+fn what_cannot_be_read_does_not_keep_the_rest_of_its_tweak() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let blind: nettune::model::Resource = "sysctl:net.core.rmem_max".parse().unwrap();
+    host.unreadable = Some(blind.clone());
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::NotPutBack, "{answer:#?}");
+    assert!(
+        answer.notes.iter().any(|n| n.contains("sysctl:net.core.rmem_max")),
+        "{:?}",
+        answer.notes
+    );
+    assert_eq!(host.get(&"sysctl:net.core.somaxconn".parse().unwrap()).text(), Some("4096"));
+    host.unreadable = None;
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, world().states);
+}

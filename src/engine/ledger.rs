@@ -69,8 +69,10 @@ impl Ledger {
     fn end(&mut self, end: &End) {
         let Some(at) = self.open.iter().position(|b| b.run == end.run) else { return };
         let begin = self.open.remove(at);
+        let changes: BTreeMap<&Resource, &Change> =
+            begin.changes.iter().map(|c| (&c.resource, c)).collect();
         for done in &end.outcomes {
-            if let Some(change) = begin.changes.iter().find(|c| c.resource == done.resource) {
+            if let Some(change) = changes.get(&done.resource) {
                 self.settle(&begin, change, done);
             } else if done.outcome == Outcome::Released || done.outcome == Outcome::Written {
                 // Collateral that went back with its cause, or a link that is gone.

@@ -31,8 +31,10 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Given up without a write, and why.
     pub released: Vec<(Resource, String)>,
-    /// Somebody else changed it since, or it cannot be read: left alone.
+    /// Somebody else changed it since: left alone.
     pub drifted: Vec<(Resource, String)>,
+    /// To be given back, and not to be read.
+    pub stuck: Vec<String>,
     /// Left for the next boot.
     pub held_back: Vec<Change>,
 }
@@ -140,8 +142,15 @@ fn draft(
         }
         let state = match state {
             Ok(state) => state,
+            // What cannot be read cannot be put back now; the rest of its tweak still can.
+            Err(e) if claims.is_empty() => {
+                draft.plan.stuck.push(format!("{resource}: {e}"));
+                continue;
+            }
             Err(e) => {
-                draft.unreadable(resource, e, &tweaks, owned.is_some());
+                let reason = Reason::new("unreadable", format!("{resource}: {e}"));
+                let unknown = tweaks.into_iter().map(|t| (t, Status::Unknown, reason.clone()));
+                draft.blocked.extend(unknown);
                 continue;
             }
         };
@@ -219,14 +228,6 @@ impl Draft {
             claims: Claims::new(),
             tweaks,
         });
-    }
-
-    fn unreadable(&mut self, resource: &Resource, error: &str, tweaks: &[String], owned: bool) {
-        if owned {
-            self.plan.drifted.push((resource.clone(), error.to_string()));
-        }
-        let reason = Reason::new("unreadable", error);
-        self.blocked.extend(tweaks.iter().map(|t| (t.clone(), Status::Unknown, reason.clone())));
     }
 }
 

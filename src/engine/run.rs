@@ -83,18 +83,16 @@ impl<H: Host> Stage<'_, H> {
         }
         let resources: Vec<Resource> = pairs.iter().map(|(r, _)| r.clone()).collect();
         let states = self.host.read_many(&resources);
+        let index = positions(changes);
         let mut collateral = Vec::new();
         for ((resource, change), state) in pairs.into_iter().zip(states) {
             let cause = change.resource.clone();
             let owned =
                 self.store.ledger.owned.get(&resource).filter(|o| o.cause.as_ref() == Some(&cause));
-            let planned = changes
-                .iter()
-                .take_while(|c| c.resource != cause)
-                .find(|c| c.resource == resource)
-                .map(|c| c.after.clone());
+            let own = index.get(&resource).filter(|own| **own < index[&cause]);
+            let planned = own.map(|own| changes[*own].after.clone());
             let Ok(now) = state else { continue };
-            if follows(change, &resource, &now) {
+            if owned.is_none() && follows(change, &resource, &now) {
                 continue;
             }
             let before = match (owned, planned, &now) {
@@ -304,7 +302,8 @@ impl<H: Host> Stage<'_, H> {
 
     /// Runs the proofs of tweaks whose last change this was.
     fn prove_finished(&mut self, work: &mut Work, at: usize) {
-        let tweaks = work.changes[at].tweaks.clone();
+        let proved = |t: &&String| self.proofs.get(*t).is_some_and(|p| !p.is_empty());
+        let tweaks: Vec<String> = work.changes[at].tweaks.iter().filter(proved).cloned().collect();
         for tweak in tweaks {
             let more =
                 work.changes[at + 1..].iter().any(|c| c.tweaks.contains(&tweak) && !c.back());
@@ -371,7 +370,8 @@ pub fn left(
     changes: &[Change],
     done: &[Done],
 ) -> Vec<Left> {
-    let at = |resource: &Resource| changes.iter().position(|c| c.resource == *resource);
+    let index = positions(changes);
+    let at = |resource: &Resource| index.get(resource).copied();
     let mut left = Vec::new();
     let resources: Vec<Resource> = collateral.iter().map(|c| c.resource.clone()).collect();
     for (c, now) in collateral.iter().zip(host.read_many(&resources)) {
@@ -397,15 +397,20 @@ pub fn left(
     left
 }
 
+fn positions(changes: &[Change]) -> BTreeMap<&Resource, usize> {
+    changes.iter().enumerate().map(|(at, c)| (&c.resource, at)).collect()
+}
+
 /// What undo must write, the last change first.
 fn baselines(ledger: &Ledger, changes: &[Change]) -> Vec<(Resource, State, State)> {
     let mut undo: Vec<(Resource, State, State)> = Vec::new();
+    let changing: BTreeSet<&Resource> = changes.iter().map(|c| &c.resource).collect();
     for change in changes.iter().rev() {
         let baseline = ledger.owned.get(&change.resource).map_or(&change.before, |o| &o.baseline);
         undo.push((change.resource.clone(), change.after.clone(), baseline.clone()));
     }
     for (resource, owned) in &ledger.owned {
-        if undo.iter().all(|(r, _, _)| r != resource) {
+        if !changing.contains(resource) {
             undo.push((resource.clone(), owned.present().clone(), owned.baseline.clone()));
         }
     }

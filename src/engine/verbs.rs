@@ -61,6 +61,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     }
     let released = release(store, facts, &ask.meta, &first)?;
     notes.extend(released.iter().cloned());
+    stuck.append(&mut first.stuck);
     let two =
         first.changes.split_off(first.changes.partition_point(|c| order::phase(c).first_stage()));
     let one = std::mem::take(&mut first.changes);
@@ -205,6 +206,7 @@ pub fn rollback<H: Host>(
     let accept = ask.accept();
     let plan =
         plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
+    stuck.extend(plan.stuck.iter().cloned());
     let released = release(store, facts, &ask.meta, &plan)?;
     let run = format!("{} back", ask.meta.time);
     let stage = Stage { host, store, facts, meta: &ask.meta, run, proofs: BTreeMap::new() };
@@ -389,6 +391,8 @@ fn reversed(made: &[Change], done: &[Done], before: &Ledger) -> Vec<Change> {
 
 /// Writes what happened into the rows.
 fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
+    let outcomes: BTreeMap<&Resource, Outcome> =
+        ran.done.iter().map(|d| (&d.resource, d.outcome)).collect();
     for row in rows.iter_mut() {
         let failures: Vec<_> = ran.failures.iter().filter(|f| f.tweak == row.name).collect();
         if row.status == Status::Held {
@@ -397,10 +401,7 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
         let mine: Vec<(Change, Outcome)> = made
             .iter()
             .filter(|c| c.tweaks.contains(&row.name))
-            .map(|c| {
-                let done = ran.done.iter().find(|d| d.resource == c.resource);
-                (c.clone(), done.map_or(Outcome::Planned, |d| d.outcome))
-            })
+            .map(|c| (c.clone(), outcomes.get(&c.resource).copied().unwrap_or(Outcome::Planned)))
             .collect();
         let held = row.changes.iter().filter(|(_, o)| *o == Outcome::Held).cloned();
         row.changes = mine.into_iter().chain(held).collect();

@@ -360,10 +360,3 @@ impl LinkId {
         self.index == link.index && self.mac == link.permanent_mac && self.bus == link.bus
     }
 }
-
-impl Cpus {
-    pub fn core_of(&self, cpu: u32) -> Option<&str> {
-        let has = |list: &&String| super::cpulist::parse(list).is_some_and(|c| c.contains(&cpu));
-        self.cores.iter().find(has).map(String::as_str)
-    }
-}

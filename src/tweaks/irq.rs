@@ -78,11 +78,13 @@ impl Irq {
             .and_then(|node| cpus.numa.get(&node))
             .map(|list| parse(list))
             .unwrap_or_default();
+        let first_threads: BTreeSet<u32> =
+            cpus.cores.iter().filter_map(|core| parse(core).first().copied()).collect();
         // First threads of cores before their siblings; the NIC's node before the others.
         let mut order: Vec<(bool, bool, u32)> = allowed
             .iter()
             .map(|cpu| {
-                let first = cpus.core_of(*cpu).is_none_or(|core| parse(core).first() == Some(cpu));
+                let first = first_threads.is_empty() || first_threads.contains(cpu);
                 (!local.is_empty() && !local.contains(cpu), !first, *cpu)
             })
             .collect();

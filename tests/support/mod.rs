@@ -41,6 +41,8 @@ pub struct Memory {
     pub fault: Option<(usize, Fault)>,
     pub writes: usize,
     pub reads: RefCell<usize>,
+    /// What cannot be read now.
+    pub unreadable: Option<Resource>,
     /// Peers that answer packets up to a size.
     pub paths: BTreeMap<String, u32>,
 }
@@ -124,7 +126,11 @@ impl Observe for Memory {
 
     fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {
         *self.reads.borrow_mut() += resources.len();
-        resources.iter().map(|r| Ok(self.get(r))).collect()
+        let read = |r: &Resource| match &self.unreadable {
+            Some(blind) if blind == r => bail!("read {r}: Input/output error (os error 5)"),
+            _ => Ok(self.get(r)),
+        };
+        resources.iter().map(read).collect()
     }
 }
 
