@@ -82,7 +82,7 @@ def fake_root(folder):
     for n in range(VECTORS):
         put(f"{device}/msi_irqs/{100 + n}", "msix")
         put(f"proc/irq/{100 + n}/smp_affinity_list", f"0-{CPUS - 1}")
-        (root / f"proc/irq/{100 + n}/eth0-TxRx-{n}").mkdir()
+        put(f"sys/kernel/irq/{100 + n}/actions", f"eth0-TxRx-{n}")
     put(f"{device}/numa_node", "1")
     net = root / "sys/class/net/eth0"
     net.mkdir(parents=True)

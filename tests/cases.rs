@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nettune::engine::evaluate::{Row, Selection, Status};
 use nettune::engine::plan::Scope;
-use nettune::engine::store::Store;
+use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Ask, preview};
 use nettune::engine::{Exit, Observe};
 use nettune::model::{Facts, Impact, Resource, State};
@@ -106,7 +106,8 @@ fn case(folder: &Path) {
     assert_eq!(plan, read(&expected), "{name}: the plan differs");
 
     let apply = |host: &mut Memory| {
-        let mut store = Store::write(dir.path(), Duration::ZERO, &facts).unwrap();
+        let mut store =
+            Store::write(Lock::take(dir.path(), Duration::ZERO).unwrap(), &facts).unwrap();
         let facts = host.facts().unwrap();
         verbs::apply(host, &mut store, &facts, &ask).unwrap()
     };

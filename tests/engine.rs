@@ -475,10 +475,10 @@ fn an_old_limit_below_the_live_count_is_not_put_back() {
 
 #[test]
 fn a_second_writer_is_told_who_holds_the_lock() {
-    let (dir, host) = (tempdir(), world());
-    let store = nettune::engine::store::Store::write(dir.path(), Default::default(), &host.facts);
-    let _held = store.unwrap();
-    let error = nettune::engine::store::Store::write(dir.path(), Default::default(), &host.facts);
+    let dir = tempdir();
+    let take = || nettune::engine::store::Lock::take(dir.path(), Default::default());
+    let _held = take().unwrap();
+    let error = take();
     let error = error.err().unwrap();
     assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Busy);
     assert!(format!("{error}").contains(&std::process::id().to_string()), "{error}");
@@ -530,4 +530,45 @@ fn what_cannot_be_read_does_not_keep_the_rest_of_its_tweak() {
     host.unreadable = None;
     assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
     assert_eq!(host.states, world().states);
+}
+
+#[test]
+fn death_before_the_proof_puts_the_path_back() {
+    let toml: toml::Table = "mtu = 9000\nprobe = [\"10.0.0.2\"]\n".parse().unwrap();
+    let lever = nettune::tweaks::find("mtu").unwrap().lever.as_ref().unwrap();
+    let profile = [Selected {
+        tweak: Some((lever.build)(toml).unwrap()),
+        enable: true,
+        ..selected("mtu", None)
+    }];
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    host.fault = Some((0, Fault::DieAfter));
+    assert!(dies(&mut host, |h| drop(apply(h, dir.path(), &profile))));
+    // The peer does not answer: the MTU that was left raised must not pass for proved.
+    let answer = apply(&mut host, dir.path(), &profile).unwrap();
+    assert_eq!(answer.exit, Exit::Part, "{answer:#?}");
+    assert_eq!(host.states, before);
+}
+
+#[test]
+fn an_atomic_switch_that_fails_goes_back_to_the_profile_before() {
+    for at in 0..40 {
+        let (dir, mut host) = (tempdir(), world());
+        apply(&mut host, dir.path(), &profile_a()).unwrap();
+        let a = host.states.clone();
+        let profile = profile_b();
+        let mut asked = ask(&profile);
+        asked.atomic = true;
+        host.fault = Some((host.writes + at, Fault::Refuse));
+        let answer = apply_as(&mut host, dir.path(), &asked).unwrap();
+        let fired = host.fault.is_some_and(|(n, _)| n < host.writes);
+        host.fault = None;
+        if fired && answer.exit == Exit::Failed {
+            assert_eq!(host.states, a, "at {at}: {answer:#?}");
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "at {at}");
+        }
+        rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(host.states, world().states, "at {at}");
+    }
 }

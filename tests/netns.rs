@@ -81,6 +81,8 @@ scripts! {
     full_disk => "full-disk",
     bad_input => "bad-input",
     kill => "kill",
+    steering => "steering",
+    big_tcp => "big-tcp",
 }
 
 /// Runs `test` in a network and a mount namespace of its own thread.

@@ -6,6 +6,7 @@ use super::{Session, accepted, known_tweak, links, look, need_root, scope};
 use crate::cli::{ApplyArgs, RollbackArgs};
 use crate::engine::evaluate::Selection;
 use crate::engine::plan::Scope;
+use crate::engine::store::Store;
 use crate::engine::verbs::{
     Ask, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
 };
@@ -26,6 +27,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let profile = session.profile(&args.choice)?;
     let tweaks = profile.tweaks()?;
     need_root()?;
+    let lock = session.lock()?;
     let mut host = session.host()?;
     let facts = session.facts(&host)?;
     let links = profile.links();
@@ -37,7 +39,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         atomic: args.atomic,
         meta: session.meta("apply", Some(profile.name.clone())),
     };
-    let mut store = session.writer(&facts)?;
+    let mut store = Store::write(lock, &facts)?;
     let answer = engine_apply(&mut host, &mut store, &facts, &ask)?;
     let view = View {
         verb: "apply",
@@ -57,6 +59,7 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
     if !args.dry_run {
         need_root()?;
     }
+    let lock = if args.dry_run { None } else { Some(session.lock()?) };
     let mut host = session.host()?;
     let facts = session.facts(&host)?;
     let side = |name: &str| tweaks::find(name).map_or(Side::Node, |t| t.side);
@@ -70,16 +73,16 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         meta: session.meta("rollback", None),
         side: &side,
     };
-    let (store, answer) = if args.dry_run {
+    let (store, answer) = if let Some(lock) = lock {
+        let mut store = Store::write(lock, &facts)?;
+        let answer = engine_rollback(&mut host, &mut store, &facts, &ask)?;
+        (store, answer)
+    } else {
         let store = session.reader(&facts)?;
         if store.unreadable {
             return Err(Refusal::with(Exit::NeedsRoot, "what is applied can be read by root only"));
         }
         let answer = rollback_preview(&host, &store, &facts, &ask)?;
-        (store, answer)
-    } else {
-        let mut store = session.writer(&facts)?;
-        let answer = engine_rollback(&mut host, &mut store, &facts, &ask)?;
         (store, answer)
     };
     let view =

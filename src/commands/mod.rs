@@ -16,7 +16,7 @@ use clap::Parser;
 use crate::cli::{Choice, Cli, Command, Format};
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
-use crate::engine::store::Store;
+use crate::engine::store::{Lock, Store};
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::Linux;
 use crate::model::{Facts, Impact};
@@ -110,8 +110,8 @@ impl Session<'_> {
         Store::read(&self.state_dir(), facts)
     }
 
-    pub fn writer(&self, facts: &Facts) -> Result<Store> {
-        Store::write(&self.state_dir(), Duration::from_secs(self.cli.global.wait), facts)
+    pub fn lock(&self) -> Result<Lock> {
+        Lock::take(&self.state_dir(), Duration::from_secs(self.cli.global.wait))
     }
 
     /// The profile that is asked for, else the node's own, else cilium-max.

@@ -4,7 +4,7 @@ use super::Host;
 use super::journal::{Begin, Done, End};
 use super::run::{left, returned};
 use super::store::Store;
-use crate::model::{Change, Outcome, Resource, State};
+use crate::model::{Change, Impact, Outcome, Resource, State};
 
 /// Tells our own half-writes from what others wrote, puts the former back, and closes every open
 /// stage. What was written whole stays and is ours: the verb that called this decides about it.
@@ -57,6 +57,14 @@ fn close<H: Host>(
     let found = |(at, change): (usize, &Change)| {
         let mut done = Done::new(&change.resource, Outcome::Undone);
         let target = match &states[at] {
+            // Its proof had not been had, and without an end record nobody knows whether it would be.
+            Ok(now) if *now == change.after && change.impact == Impact::Path && !change.back() => {
+                notes.push(format!(
+                    "{} was not proved yet: put back to {}",
+                    change.resource, change.before
+                ));
+                Some(change.before.clone())
+            }
             Ok(now) if *now == change.after && (!change.claim_only() || at < frontier) => {
                 done.outcome = Outcome::Written;
                 Some(now.clone())

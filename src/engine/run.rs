@@ -46,6 +46,8 @@ pub struct Stage<'a, H: Host> {
     pub meta: &'a Meta,
     /// Names this stage in the journal.
     pub run: String,
+    /// Takes back a run: what can go back goes back, whoever holds it afterwards.
+    pub undo: bool,
     /// What must hold once a tweak's changes are made.
     pub proofs: BTreeMap<String, Vec<Proof>>,
 }
@@ -138,7 +140,7 @@ impl<H: Host> Stage<'_, H> {
     fn write_all(&mut self, work: &mut Work) {
         let mut missing: Vec<usize> = Vec::new();
         for at in 0..work.changes.len() {
-            if work.skipped(at) {
+            if !self.undo && work.skipped(at) {
                 continue;
             }
             match self.write_one(work, at) {
@@ -252,7 +254,7 @@ impl<H: Host> Stage<'_, H> {
                 work.set(at, Outcome::Failed, now, Some(failed.text.clone()));
             }
         }
-        if change.back() {
+        if change.back() || self.undo {
             // Giving back has no unit: what can go back goes back, the rest is named.
             if failed.moved {
                 work.ran.notes.push(format!("{}: {}", change.resource, failed.text));
@@ -265,7 +267,7 @@ impl<H: Host> Stage<'_, H> {
                 Failure { tweak: tweak.clone(), text: failed.text.clone(), moved: failed.moved };
             work.ran.failures.push(failure);
         }
-        if !change.back() {
+        if !change.back() && !self.undo {
             self.undo_failed(work);
         }
     }
@@ -342,7 +344,7 @@ impl<H: Host> Stage<'_, H> {
         self.store.ledger.close(&end);
         // Closing by a record of its own leaves nothing to compact away.
         self.store.ledger.stale = false;
-        self.store.write_undo(&undo_script(&baselines(&self.store.ledger, &[])))?;
+        self.store.write_undo(&undo_of(&self.store.ledger))?;
         Ok(ran)
     }
 }
@@ -399,6 +401,11 @@ pub fn left(
 
 fn positions(changes: &[Change]) -> BTreeMap<&Resource, usize> {
     changes.iter().enumerate().map(|(at, c)| (&c.resource, at)).collect()
+}
+
+/// The script that puts back all that is owned.
+pub fn undo_of(ledger: &Ledger) -> String {
+    undo_script(&baselines(ledger, &[]))
 }
 
 /// What undo must write, the last change first.

@@ -21,7 +21,25 @@ pub struct Store {
     /// The journal is there and cannot be read: what is applied is unknown.
     pub unreadable: bool,
     /// Held for as long as this may write.
-    _lock: Option<Flock<File>>,
+    _lock: Option<Lock>,
+}
+
+/// Proof that nobody else writes.
+pub struct Lock {
+    dir: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Makes the directory and takes the lock, waiting up to `wait` for it.
+    pub fn take(dir: &Path, wait: Duration) -> Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("create {}", dir.display()))?;
+        Ok(Lock { dir: dir.to_path_buf(), _file: lock(dir, wait)? })
+    }
 }
 
 impl Store {
@@ -37,18 +55,13 @@ impl Store {
         Ok(Store { dir: dir.to_path_buf(), journal, ledger, unreadable, _lock: None })
     }
 
-    /// For verbs that write: makes the directory and takes the lock, waiting up to `wait` for it.
-    pub fn write(dir: &Path, wait: Duration, facts: &Facts) -> Result<Self> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("create {}", dir.display()))?;
-        let lock = lock(dir, wait)?;
-        let journal = Journal::load(dir)?;
+    /// For verbs that write. The facts are to be gathered under the lock: another nettune may have
+    /// changed queues and vectors while this one waited.
+    pub fn write(lock: Lock, facts: &Facts) -> Result<Self> {
+        let journal = Journal::load(&lock.dir)?;
         let mut ledger = Ledger::replay(&journal.records);
         ledger.settle_on(facts)?;
-        Ok(Store { dir: dir.to_path_buf(), journal, ledger, unreadable: false, _lock: Some(lock) })
+        Ok(Store { dir: lock.dir.clone(), journal, ledger, unreadable: false, _lock: Some(lock) })
     }
 
     /// Leaves the script that undoes everything when the binary is gone.

@@ -11,7 +11,7 @@ use super::ledger::Ledger;
 use super::order;
 use super::plan::{Options, Plan, Scope, plan};
 use super::recover::recover;
-use super::run::{Meta, Ran, Stage};
+use super::run::{Meta, Ran, Stage, undo_of};
 use super::store::Store;
 use super::{Exit, Host, Observe};
 use crate::model::facts::Facts;
@@ -78,29 +78,28 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
                 || all.failures.iter().any(|f| required.contains(&f.tweak.as_str())))
     };
     let mut whole_undone = must(&all);
+    let mut broken = false;
     if !whole_undone {
-        let again;
-        let (facts, two) = if one.is_empty() {
-            (facts, two)
-        } else {
-            // Links, queues and vectors may be others now: what depends on them is planned anew.
-            again = host.facts()?;
-            let mut fresh = evaluate(&ask.selection, &again, only);
-            for row in &mut fresh {
-                if let Some(f) = all.failures.iter().find(|f| f.tweak == row.name) {
-                    row.block(Status::Failed, Reason::new("failed", f.text.clone()));
+        match plan_two(host, &store.ledger, facts, ask, &mut rows, &one, two, &all) {
+            Ok((facts, two)) => {
+                let two_stage = stage(host, store, &facts, &ask.meta, "2", &rows);
+                match two_stage.execute(two.clone()) {
+                    Ok(ran) => {
+                        collect(&mut all, ran);
+                        made.extend(two);
+                    }
+                    Err(e) => {
+                        broken = true;
+                        notes.push(format!("stage two was not begun: {e:#}"));
+                    }
                 }
             }
-            let second = plan(&mut fresh, &store.ledger, host, &again, &options)?;
-            let is_new = |c: &Change| {
-                !order::phase(c).first_stage() && made.iter().all(|m| m.resource != c.resource)
-            };
-            rows = fresh;
-            (&again, second.changes.into_iter().filter(is_new).collect())
-        };
-        collect(&mut all, stage(host, store, facts, &ask.meta, "2", &rows).execute(two.clone())?);
-        made.extend(two);
-        whole_undone = must(&all);
+            Err(e) => {
+                broken = true;
+                notes.push(format!("stage two could not be planned: {e:#}"));
+            }
+        }
+        whole_undone = must(&all) || (broken && (ask.atomic || ask.strict));
     }
     // A tweak that failed in stage two is undone in stage one as well.
     let failed = |c: &&Change| c.tweaks.iter().all(|t| all.failures.iter().any(|f| f.tweak == *t));
@@ -118,6 +117,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
             }
         }
         all.stuck.extend(ran.stuck);
+        all.notes.extend(ran.notes);
     }
     if whole_undone {
         notes.push("everything this run did was undone".to_string());
@@ -130,13 +130,44 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     if !stuck.is_empty() || !released.is_empty() {
         exit = exit.worst(Exit::NotPutBack);
     }
-    if all.failures.iter().any(|f| !f.moved) {
+    if broken || all.failures.iter().any(|f| !f.moved) {
         exit = exit.worst(if whole_undone { Exit::Failed } else { Exit::Part });
     }
     if all.failures.iter().any(|f| f.moved) || rows.iter().any(|r| r.status == Status::Drifted) {
         exit = exit.worst(if whole_undone { Exit::Failed } else { Exit::Drift });
     }
     Ok(Answer { rows, notes, exit })
+}
+
+/// Stage two, planned anew where stage one has changed anything: links, queues and vectors may be
+/// others now.
+#[expect(clippy::too_many_arguments, reason = "the state of one run, at its one turning point")]
+fn plan_two(
+    host: &impl Observe,
+    ledger: &Ledger,
+    facts: &Facts,
+    ask: &Ask,
+    rows: &mut Vec<Row>,
+    one: &[Change],
+    two: Vec<Change>,
+    all: &Ran,
+) -> Result<(Facts, Vec<Change>)> {
+    if one.is_empty() {
+        return Ok((facts.clone(), two));
+    }
+    let facts = host.facts()?;
+    let mut fresh = evaluate(&ask.selection, &facts, ask.scope.tweaks.as_ref());
+    for row in &mut fresh {
+        if let Some(f) = all.failures.iter().find(|f| f.tweak == row.name) {
+            row.block(Status::Failed, Reason::new("failed", f.text.clone()));
+        }
+    }
+    let options = options(&ask.scope, &ask.accept, false);
+    let second = plan(&mut fresh, ledger, host, &facts, &options)?;
+    *rows = fresh;
+    let is_new =
+        |c: &Change| !order::phase(c).first_stage() && one.iter().all(|m| m.resource != c.resource);
+    Ok((facts, second.changes.into_iter().filter(is_new).collect()))
 }
 
 fn stage<'a, H: Host>(
@@ -148,7 +179,15 @@ fn stage<'a, H: Host>(
     rows: &[Row],
 ) -> Stage<'a, H> {
     let proofs = rows.iter().map(|r| (r.name.clone(), r.proofs.clone())).collect();
-    Stage { host, store, facts, meta, run: format!("{} {run}", meta.time), proofs }
+    Stage {
+        host,
+        store,
+        facts,
+        meta,
+        run: format!("{} {run}", meta.time),
+        undo: run == "undo",
+        proofs,
+    }
 }
 
 /// The rows of a rollback of the tweaks in scope: a profile that wants nothing.
@@ -209,7 +248,8 @@ pub fn rollback<H: Host>(
     stuck.extend(plan.stuck.iter().cloned());
     let released = release(store, facts, &ask.meta, &plan)?;
     let run = format!("{} back", ask.meta.time);
-    let stage = Stage { host, store, facts, meta: &ask.meta, run, proofs: BTreeMap::new() };
+    let stage =
+        Stage { host, store, facts, meta: &ask.meta, run, undo: false, proofs: BTreeMap::new() };
     let ran = stage.execute(plan.changes.clone())?;
     conclude(&mut rows, &plan.changes, &ran);
     notes.extend(released.iter().cloned());
@@ -350,6 +390,7 @@ fn release(store: &mut Store, facts: &Facts, meta: &Meta, plan: &Plan) -> Result
     let stale = store.ledger.stale;
     store.ledger.close(&end);
     store.ledger.stale = stale;
+    store.write_undo(&undo_of(&store.ledger))?;
     Ok(plan.released.iter().map(|(r, why)| format!("{r} released as it is: {why}")).collect())
 }
 

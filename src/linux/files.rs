@@ -45,7 +45,13 @@ pub fn write_sysfs(root: &Root, path: &str, state: &State) -> Result<()> {
     write_value(root, &format!("sys/{path}"), state)
 }
 
-pub fn read_irq(root: &Root, vector: u32) -> Result<State> {
+/// Absent unless it is (still) one of the link's: numbers are given anew when a driver resets.
+pub fn read_irq(root: &Root, link: &str, vector: u32) -> Result<State> {
+    let device = format!("sys/class/net/{link}/device");
+    let ours = |place: &str| root.exists(&format!("{device}/{place}msi_irqs/{vector}"));
+    if !ours("") && !ours("../") {
+        return Ok(State::Absent);
+    }
     read_value(root, &format!("proc/irq/{vector}/smp_affinity_list"))
 }
 
@@ -53,20 +59,31 @@ pub fn write_irq(root: &Root, vector: u32, state: &State) -> Result<Wrote> {
     let path = format!("proc/irq/{vector}/smp_affinity_list");
     match root.write(&path, state.text().unwrap_or_default()) {
         Ok(()) => Ok(Wrote::Yes),
-        // A managed vector: the driver has the kernel place it, for good reasons of its own.
-        Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => {
+        // A managed vector: the driver has the kernel place it, for good reasons of its own. Newer
+        // kernels say EPERM, which root gets for nothing else here.
+        Err(e) if matches!(e.raw_os_error(), Some(nix::libc::EIO | nix::libc::EPERM)) => {
             Ok(Wrote::KernelKeeps("the kernel manages this vector itself".into()))
         }
         Err(e) => Err(e).with_context(|| format!("write {}", root.full(&path))),
     }
 }
 
-/// White space is folded; of a choice ("always [madvise] never") the chosen word is the state.
+/// White space is folded; of a choice ("always [madvise] never", "none (full)") the chosen word is
+/// the state.
 fn read_value(root: &Root, path: &str) -> Result<State> {
-    match root.read(path) {
+    // A sysctl may be a list of any length; what sysfs has fits a page.
+    let text = if path.starts_with("proc/sys/") { root.read(path) } else { root.value(path) };
+    match text {
         Ok(text) => {
-            let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-            let text = chosen.map_or(text.as_str(), |(word, _)| word);
+            let between = |open, close| {
+                let (_, rest) = text.split_once(open)?;
+                rest.split_once(close).map(|(word, _)| word)
+            };
+            let chosen = match path.starts_with("sys/") {
+                true => between('[', ']').or_else(|| between('(', ')')),
+                false => None,
+            };
+            let text = chosen.unwrap_or(text.as_str());
             Ok(State::Is(text.split_whitespace().collect::<Vec<_>>().join(" ")))
         }
         Err(e) if is_absent(&e) => Ok(State::Absent),

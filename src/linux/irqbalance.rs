@@ -4,10 +4,13 @@
 use std::io::{IoSlice, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials,
+    sendmsg, socket,
+};
 
 use super::root::Root;
 use crate::model::State;
@@ -45,14 +48,40 @@ pub fn write(root: &Root, state: &State) -> Result<()> {
 pub fn socket_path(root: &Root) -> Option<String> {
     let folder = "run/irqbalance";
     let names = root.list(folder).ok()?;
-    let name = names.iter().find(|n| n.starts_with("irqbalance") && n.ends_with(".sock"))?;
+    // One whose process was killed leaves its socket behind.
+    let alive = |n: &&String| {
+        let pid = n.strip_prefix("irqbalance").and_then(|n| n.strip_suffix(".sock"));
+        pid.is_some_and(|pid| root.exists(&format!("proc/{pid}/comm")))
+    };
+    let name = names.iter().find(alive)?;
     Some(root.full(&format!("{folder}/{name}")))
+}
+
+/// Without waiting in a full queue of a process that hangs.
+fn connect(path: &str) -> std::io::Result<UnixStream> {
+    let deadline = Instant::now() + PATIENCE;
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    while let Err(e) = nix::sys::socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        if e != nix::errno::Errno::EAGAIN || Instant::now() > deadline {
+            return Err(e.into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let stream = UnixStream::from(fd);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 fn ask(path: &str, command: &str) -> Result<String> {
     let what = || format!("ask irqbalance at {path}: {command}");
-    let mut stream = UnixStream::connect(path).with_context(what)?;
+    let mut stream = connect(path).with_context(what)?;
     stream.set_read_timeout(Some(PATIENCE)).with_context(what)?;
+    stream.set_write_timeout(Some(PATIENCE)).with_context(what)?;
     // It answers only who proves to be root by credentials sent along.
     let who = UnixCredentials::new();
     let message = [IoSlice::new(command.as_bytes())];

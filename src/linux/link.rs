@@ -162,7 +162,7 @@ impl Links {
                 let default = route.header.destination_prefix_length == 0 && is_unicast(&route);
                 for link in links.iter_mut().filter(|l| indices.contains(&l.index)) {
                     link.default_route |= default && !link.loopback;
-                    if v6 && mtu_of(&route).is_some() {
+                    if v6 && indices.len() == 1 && mtu_of(&route).is_some() && !learned(&route) {
                         link.mtu_routes.push(describe(&route));
                     }
                 }
@@ -229,6 +229,13 @@ fn devices(route: &RouteMessage) -> Vec<u32> {
 
 fn is_unicast(route: &RouteMessage) -> bool {
     route.header.kind == netlink_packet_route::route::RouteType::Unicast
+}
+
+/// By a router's advertisement: it has a lifetime and flags that a message of ours would take away,
+/// and the next advertisement brings its MTU again.
+fn learned(route: &RouteMessage) -> bool {
+    route.header.protocol == netlink_packet_route::route::RouteProtocol::Ra
+        || route.attributes.iter().any(|a| matches!(a, RouteAttribute::Expires(_)))
 }
 
 fn mtu_of(route: &RouteMessage) -> Option<u32> {

@@ -38,7 +38,7 @@ impl Linux {
         match resource {
             Resource::Sysctl { key } => files::read_sysctl(&self.root, key),
             Resource::Sysfs { path } => files::read_sysfs(&self.root, path),
-            Resource::Irq { vector, .. } => files::read_irq(&self.root, *vector),
+            Resource::Irq { link, vector } => files::read_irq(&self.root, link, *vector),
             Resource::File { path } => files::read_file(&self.root, path),
             Resource::Mtu { link } => {
                 Ok(self.links.one(link)?.map_or(State::Absent, |l| State::Is(l.mtu.to_string())))

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,8 +14,10 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::{libc, setsockopt_impl, sockopt_impl};
 
-const PATIENCE: Duration = Duration::from_millis(700);
-const TRIES: u16 = 3;
+/// A change of MTU resets many NICs for some seconds: as often, and as long, as that may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TRIES: u16 = 6;
+static SEQUENCE: AtomicU16 = AtomicU16::new(1);
 const ECHO_V4: u8 = 8;
 const ECHO_V6: u8 = 128;
 /// linux/in.h: set DF and do not let what the kernel remembers of the path decide.
@@ -30,10 +33,22 @@ pub fn prove(peer: &str, mtu: u32) -> Result<()> {
     let headers = if peer.is_ipv4() { 28 } else { 48 };
     let Some(payload) = (mtu as usize).checked_sub(headers) else { bail!("{mtu} is too small") };
     let mut last = Errno::ETIMEDOUT;
-    for sequence in 1..=TRIES {
+    for _ in 0..TRIES {
+        let begin = Instant::now();
+        // Never used twice: a late answer of one peer must not speak for another.
+        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         match echo(peer, payload, sequence) {
             Ok(()) => return Ok(()),
-            Err(e) => last = e,
+            // The link itself says that it is too large: waiting does not help.
+            Err(Errno::EMSGSIZE) => {
+                last = Errno::EMSGSIZE;
+                break;
+            }
+            Err(e) => {
+                last = e;
+                let early = PATIENCE.saturating_sub(begin.elapsed());
+                std::thread::sleep(if e == Errno::EAGAIN { Duration::ZERO } else { early });
+            }
         }
     }
     let why = match last {

@@ -53,9 +53,16 @@ impl Root {
         Ok(String::from_utf8_lossy(&self.bytes(path)?).into_owned())
     }
 
-    /// One line without its end; None when there is no such file.
+    /// One value, without its line end; None when there is no such file.
     pub fn line(&self, path: &str) -> Option<String> {
-        self.read(path).ok().map(|text| text.trim().to_string())
+        self.value(path).ok().map(|text| text.trim().to_string())
+    }
+
+    /// A file of /proc or /sys that holds one value: the kernel hands it out in one read.
+    pub fn value(&self, path: &str) -> io::Result<String> {
+        let mut bytes = [0; 4096];
+        let length = self.openat(path, OFlag::O_RDONLY, 0)?.read(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
     }
 
     /// In one write: /proc and /sys take a value whole or not at all (and do not mind O_TRUNC, which

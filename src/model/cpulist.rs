@@ -41,13 +41,15 @@ pub fn format(cpus: &BTreeSet<u32>) -> String {
     out
 }
 
-/// Bit mask as /sys/class/net/X/queues/*/xps_cpus shows it: comma separated 32-bit words in hex,
-/// the highest first, padded to `bits`.
+/// Bit mask as the kernel prints it: comma separated 32-bit words in hex, the highest first and only
+/// as wide as its own bits. `bits` is the number of CPUs that there may ever be.
 pub fn to_mask(cpus: &BTreeSet<u32>, bits: u32) -> String {
     let words = bits.div_ceil(32).max(1);
     let word =
         |w: u32| (0..32).filter(|b| cpus.contains(&(w * 32 + b))).fold(0u32, |m, b| m | 1 << b);
-    (0..words).rev().map(|w| format!("{:08x}", word(w))).collect::<Vec<_>>().join(",")
+    let digits = |w: u32| (bits.max(1) - w * 32).min(32).div_ceil(4) as usize;
+    let words = (0..words).rev().map(|w| format!("{:0width$x}", word(w), width = digits(w)));
+    words.collect::<Vec<_>>().join(",")
 }
 
 /// The reverse of [`to_mask`], for masks of any width.
@@ -76,6 +78,9 @@ mod tests {
         let cpus = parse("0,33,63").unwrap();
         assert_eq!(to_mask(&cpus, 64), "80000002,00000001");
         assert_eq!(from_mask("80000002,00000001"), Some(cpus));
+        for (list, bits, mask) in [("0", 2, "1"), ("0", 8, "01"), ("35", 36, "8,00000000")] {
+            assert_eq!(to_mask(&parse(list).unwrap(), bits), mask);
+        }
         assert_eq!(from_mask("f").map(|c| format(&c)).as_deref(), Some("0-3"));
     }
 }

@@ -60,6 +60,8 @@ pub struct Node {
     /// Whether this is the first network namespace: some sysctls exist only there.
     pub first_netns: bool,
     pub root: bool,
+    /// net.ipv6.conf.all.forwarding: the kernel itself forwards IPv6.
+    pub ipv6_forwarding: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

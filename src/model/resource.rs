@@ -119,7 +119,9 @@ impl Resource {
     /// The same resource of the same link under its present name.
     pub fn renamed(&self, to: &str) -> Self {
         let mut new = self.clone();
-        let Some(old) = self.link().map(str::to_string) else { return new };
+        if self.link().is_none() {
+            return new;
+        }
         match &mut new {
             Resource::Ethtool { link, .. }
             | Resource::Mtu { link }
@@ -127,9 +129,9 @@ impl Resource {
             | Resource::LinkSizes { link }
             | Resource::Qdisc { link }
             | Resource::Irq { link, .. } => *link = to.to_string(),
-            Resource::Sysctl { key: text } | Resource::Sysfs { path: text } => {
-                *text = text.replacen(&format!("/{old}/"), &format!("/{to}/"), 1);
-            }
+            // The link is the fourth part of a sysctl and the third of a path below /sys.
+            Resource::Sysctl { key: text } => *text = with_part(text, 3, to),
+            Resource::Sysfs { path: text } => *text = with_part(text, 2, to),
             _ => {}
         }
         new
@@ -189,6 +191,12 @@ impl Resource {
             _ => Ok(()),
         }
     }
+}
+
+fn with_part(path: &str, at: usize, part: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts[at] = part;
+    parts.join("/")
 }
 
 /// The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no white space.
@@ -335,6 +343,8 @@ mod tests {
         let r: Resource = "sysctl:net.ipv6.conf.eth0.mtu".parse().unwrap();
         assert_eq!(r.link(), Some("eth0"));
         assert_eq!(r.renamed("lan.7").to_string(), "sysctl:net/ipv6/conf/lan.7/mtu");
+        let r: Resource = "sysfs:class/net/net/queues/tx-0/xps_cpus".parse().unwrap();
+        assert_eq!(r.renamed("lan").to_string(), "sysfs:class/net/lan/queues/tx-0/xps_cpus");
         let r: Resource = "sysctl:net.ipv6.conf.all.forwarding".parse().unwrap();
         assert_eq!(r.link(), None);
     }

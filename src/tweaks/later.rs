@@ -17,22 +17,6 @@ const fn later(
 
 const GUIDE: &str = "Cilium tuning guide";
 
-pub const PREEMPT: Entry = later(
-    "preempt",
-    Side::Node,
-    "preemption model: none, or lazy where none is gone",
-    "node",
-    "A kernel that preempts less spends less time switching while it moves packets.",
-    "Cilium tuning guide (CONFIG_PREEMPT_NONE); Linux kernel/sched/core.c",
-);
-pub const TUNED: Entry = later(
-    "tuned",
-    Side::Node,
-    "TuneD's profile network-latency or network-throughput",
-    "node",
-    "Switches a running TuneD; without it the profiles of those names hold the same values.",
-    "Cilium tuning guide (tuned network-* profiles); TuneD's D-Bus interface",
-);
 pub const NIC: Entry = later(
     "nic",
     Side::Node,
@@ -40,22 +24,6 @@ pub const NIC: Entry = later(
     "link-reset",
     "As many queues as there are CPUs for them, rings deep enough for a burst.",
     "Linux networking/ethtool-netlink.rst and the drivers' own documents",
-);
-pub const STEERING: Entry = later(
-    "steering",
-    Side::Node,
-    "RPS, RFS and XPS consistent with irq",
-    "none",
-    "Keeps a flow on the CPU that its interrupt came to.",
-    "Linux networking/scaling.rst",
-);
-pub const BIG_TCP: Entry = later(
-    "big-tcp",
-    Side::Both,
-    "GSO and GRO sizes above 64 KiB on uplinks",
-    "new-flows",
-    "Fewer, larger packets through the stack for bulk TCP.",
-    "Cilium tuning guide (BIG TCP); Linux 5.19 and 6.3",
 );
 pub const HOST_ROUTING: Entry = later(
     "host-routing",

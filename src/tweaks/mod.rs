@@ -4,12 +4,16 @@
 
 mod bandwidth_manager;
 mod bbr;
+mod big_tcp;
 mod cpu;
 mod irq;
 mod later;
 mod mtu;
 mod notrack;
+mod preempt;
+mod steering;
 mod tcp;
+mod tuned;
 
 use anyhow::Result;
 use schemars::{JsonSchema, Schema};
@@ -55,17 +59,17 @@ const fn lever<T: Tweak + DeserializeOwned + JsonSchema + 'static>() -> Lever {
 
 /// In the order of application.
 pub const TWEAKS: &[Entry] = &[
-    later::PREEMPT,
-    later::TUNED,
+    preempt::ENTRY,
+    tuned::ENTRY,
     cpu::ENTRY,
     later::NIC,
     mtu::ENTRY,
     irq::ENTRY,
-    later::STEERING,
+    steering::ENTRY,
     tcp::ENTRY,
     bandwidth_manager::ENTRY,
     bbr::ENTRY,
-    later::BIG_TCP,
+    big_tcp::ENTRY,
     notrack::ENTRY,
     later::HOST_ROUTING,
     later::XDP,

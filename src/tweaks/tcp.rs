@@ -84,6 +84,13 @@ fn refused(key: &str) -> Option<&'static str> {
     let parts: Vec<&str> = key.split(['.', '/']).collect();
     match parts[..] {
         ["net", "ipv4", "ip_forward"] => Some("it wipes the per-link forwarding values"),
+        ["net", "ipv6", "conf", _, "forwarding"] => {
+            Some("it removes routes that routers advertised")
+        }
+        ["vm", "overcommit_ratio" | "overcommit_kbytes"] => Some("the two exclude each other"),
+        ["kernel", "modules_disabled" | "kexec_load_disabled" | "unprivileged_bpf_disabled"] => {
+            Some("it cannot be taken back before the next boot")
+        }
         ["net", "ipv4" | "ipv6", "conf", "all", ..] => Some("it rewrites the values of all links"),
         ["net", "ipv6", "conf", _, "disable_ipv6"] => Some("it removes addresses and routes"),
         ["vm", "dirty_bytes" | "dirty_background_bytes"] => {
@@ -142,10 +149,7 @@ impl Tweak for Tcp {
         if keys.is_empty() {
             return Vec::new();
         }
-        vec![format!(
-            "left out, for they are of the whole machine and this is a namespace: {}",
-            keys.join(" ")
-        )]
+        vec![format!("these are of the whole machine, and this is a namespace: {}", keys.join(" "))]
     }
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use nettune::engine::evaluate::{Owner, Selected, Selection};
 use nettune::engine::plan::Scope;
 use nettune::engine::run::Meta;
-use nettune::engine::store::Store;
+use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Answer, Ask, Rollback};
 use nettune::engine::{Host, Observe, Wrote};
 use nettune::model::facts::{Fact, Link};
@@ -234,7 +234,7 @@ pub fn apply(host: &mut Memory, dir: &Path, tweaks: &[Selected]) -> Result<Answe
 
 pub fn apply_as(host: &mut Memory, dir: &Path, ask: &Ask) -> Result<Answer> {
     let facts = host.facts()?;
-    let mut store = Store::write(dir, Duration::ZERO, &facts)?;
+    let mut store = Store::write(Lock::take(dir, Duration::ZERO)?, &facts)?;
     verbs::apply(host, &mut store, &facts, ask)
 }
 
@@ -244,7 +244,7 @@ pub fn rollback(host: &mut Memory, dir: &Path) -> Result<Answer> {
 
 pub fn rollback_as(host: &mut Memory, dir: &Path, scope: Scope, force: bool) -> Result<Answer> {
     let facts = host.facts()?;
-    let mut store = Store::write(dir, Duration::ZERO, &facts)?;
+    let mut store = Store::write(Lock::take(dir, Duration::ZERO)?, &facts)?;
     let side = |_: &str| Side::Node;
     let ask = Rollback { scope, gentle: false, force, meta: meta("rollback"), side: &side };
     verbs::rollback(host, &mut store, &facts, &ask)

@@ -31,6 +31,14 @@ fn device(root: &Root, link: &mut Link) {
     // Only a link with a device of its own has this folder; a stacked or paired link has none.
     let folder = format!("sys/class/net/{}/device", link.name);
     let Ok(target) = root.readlink(&folder) else { return };
+    // /sys shows the links of the namespace it was mounted in.
+    if root
+        .line(&format!("sys/class/net/{}/ifindex", link.name))
+        .is_some_and(|i| i != link.index.to_string())
+    {
+        link.vectors = Fact::unknown("/sys was mounted in another network namespace");
+        return;
+    }
     if let Ok(driver) = root.readlink(&format!("{folder}/driver")) {
         link.driver = driver.rsplit('/').next().map(str::to_string);
     }
@@ -64,20 +72,28 @@ fn bus_path(target: &str) -> Option<String> {
 fn vectors(root: &Root, irqs: &[String]) -> Fact<Vec<Vector>> {
     let mut vectors = Vec::new();
     for irq in irqs.iter().filter_map(|n| n.parse::<u32>().ok()) {
-        let affinity = match root.read(&format!("proc/irq/{irq}/smp_affinity_list")) {
+        let affinity = match root.value(&format!("proc/irq/{irq}/smp_affinity_list")) {
             Ok(text) => text.trim().to_string(),
             // Requested by the device, used by nobody.
             Err(e) if is_absent(&e) => continue,
             Err(e) => return Fact::unknown(format!("read affinity of vector {irq}: {e}")),
         };
-        // The handler's name is the one folder beside the files.
-        let names = root.list(&format!("proc/irq/{irq}")).unwrap_or_default();
-        let name = names.into_iter().find(|n| !FILES.contains(&n.as_str())).unwrap_or_default();
+        let name = handler(root, irq);
         let (role, queue) = role(&name);
         vectors.push(Vector { irq, name, role, queue, affinity });
     }
     vectors.sort_by_key(|v| v.irq);
     Fact::Known(vectors)
+}
+
+/// The name that the driver gave its handler: one small file where the kernel has it, else the one
+/// folder beside the files of /proc/irq/N. (/proc/interrupts has all, in 23 MB on a large machine.)
+fn handler(root: &Root, irq: u32) -> String {
+    if let Some(actions) = root.line(&format!("sys/kernel/irq/{irq}/actions")) {
+        return actions.split(',').next().unwrap_or_default().to_string();
+    }
+    let names = root.list(&format!("proc/irq/{irq}")).unwrap_or_default();
+    names.into_iter().find(|n| !FILES.contains(&n.as_str())).unwrap_or_default()
 }
 
 const FILES: [&str; 7] = [

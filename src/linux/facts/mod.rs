@@ -47,6 +47,7 @@ fn node(root: &Root, agents: &crate::model::facts::Agents) -> Node {
         netns: netns("thread-self").unwrap_or(0),
         // Only the first namespace has it; the inode number of the first one is nowhere promised.
         first_netns: root.exists("proc/sys/net/core/default_qdisc"),
+        ipv6_forwarding: root.line("proc/sys/net/ipv6/conf/all/forwarding").as_deref() == Some("1"),
         root: nix::unistd::geteuid().is_root(),
         name,
     }
