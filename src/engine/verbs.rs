@@ -88,6 +88,8 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
                         collect(&mut all, ran);
                         made.extend(two);
                     }
+                    // Nothing was done at all.
+                    Err(e) if one.is_empty() => return Err(e),
                     Err(e) => {
                         broken = true;
                         notes.push(format!("stage two was not begun: {e:#}"));
@@ -453,6 +455,7 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
                 row.reasons.push(Reason::new(code, failure.text.clone()));
             }
         }
+        let reached = |row: &Row| row.changes.iter().any(|(_, o)| *o != Outcome::Planned);
         let written = row.changes.iter().any(|(c, o)| *o == Outcome::Written && !c.back());
         row.status = match row.status {
             Status::Off => Status::Off,
@@ -464,6 +467,7 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
             {
                 Status::Ready
             }
+            Status::Ready if made.is_empty() || !reached(row) => Status::Ready,
             Status::Ready => Status::Applied,
             Status::Ok if written => Status::Applied,
             other => other,
