@@ -3,7 +3,7 @@
 
     sudo benches/processes.py [BINARY] > docs/performance-table.md
 
-Needs root; works in network and mount namespaces of its own. Each row is the median of ROUNDS runs, all
+Needs root and time(1) (Debian package time); works in network and mount namespaces of its own. Each row is the median of ROUNDS runs, all
 variants in turn in every round, so that a noisy machine is noisy for all of them.
 """
 
@@ -23,7 +23,7 @@ ONLY = ["--only", "tcp,mtu,notrack", "--set", 'notrack.cidrs=["10.244.0.0/16"]',
 
 
 def measure(command):
-    """(milliseconds of CPU, MiB at the peak, wall milliseconds, exit code) of one process."""
+    """(milliseconds of CPU, wall milliseconds, exit code) of one process."""
     pid = os.fork()
     if pid == 0:
         null = os.open(os.devnull, os.O_RDWR)
@@ -34,7 +34,13 @@ def measure(command):
     _, status, usage = os.wait4(pid, 0)
     wall = (time.monotonic() - start) * 1000
     code = os.waitstatus_to_exitcode(status)
-    return (usage.ru_utime + usage.ru_stime) * 1000, usage.ru_maxrss / 1024, wall, code
+    return (usage.ru_utime + usage.ru_stime) * 1000, wall, code
+
+
+def peak(command):
+    """MiB at the peak, by time(1): a process forked from here would be given our own peak."""
+    done = subprocess.run(["/usr/bin/time", "-f", "%M", *command], capture_output=True, text=True)
+    return int(done.stderr.strip().splitlines()[-1]) / 1024
 
 
 def unshare():
@@ -106,10 +112,16 @@ def scenario(name, prepare, variants):
                 runs[label].append(measure(command))
                 if after:
                     measure(after)
+        peaks = {}
+        for label, command, after in variants:
+            peaks[label] = peak(command)
+            if after:
+                measure(after)
         for label, _, _ in variants:
-            cpu, memory, wall = (statistics.median(run[i] for run in runs[label]) for i in range(3))
+            cpu, wall = (statistics.median(run[i] for run in runs[label]) for i in range(2))
             spread = max(run[0] for run in runs[label]) - min(run[0] for run in runs[label])
-            codes = sorted({run[3] for run in runs[label]})
+            codes = sorted({run[2] for run in runs[label]})
+            memory = peaks[label]
             lines.append(f"| {name} | `{label}` | {cpu:.1f} ± {spread / 2:.1f} | {wall:.1f} | {memory:.1f} | {codes} |")
         os.write(write, ("\n".join(lines) + "\n").encode())
         os._exit(0)

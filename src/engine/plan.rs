@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Owned};
 use super::{Exit, Observe, Refusal, order};
 use crate::model::facts::Facts;
 use crate::model::restore::no_longer_fits;
-use crate::model::{Change, Claims, Impact, Outcome, Resource, State, Want};
+use crate::model::{Change, Claims, Desired, Impact, Outcome, Resource, State, Want};
 
 /// What a run may look at; everything else stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +110,12 @@ fn draft(
     let mut draft = Draft::default();
     let settled: BTreeMap<&str, &Row> =
         rows.iter().filter(|r| r.settled()).map(|r| (r.name.as_str(), r)).collect();
+    let mut wanted: BTreeMap<&Resource, Vec<(&Row, &Desired)>> = BTreeMap::new();
+    for row in settled.values() {
+        for desired in row.desired.iter().filter(|d| options.scope.covers(&row.name, &d.resource)) {
+            wanted.entry(&desired.resource).or_default().push((row, desired));
+        }
+    }
     for (resource, state) in states {
         let owned = ledger.owned.get(resource);
         let old = owned.map(|o| o.claims.clone()).unwrap_or_default();
@@ -118,16 +124,14 @@ fn draft(
             .retain(|t, _| !settled.contains_key(t.as_str()) || !options.scope.covers(t, resource));
         let mut impact = Impact::None;
         let mut tweaks: Vec<String> = Vec::new();
-        for row in settled.values().filter(|r| options.scope.covers(&r.name, resource)) {
-            for desired in row.desired.iter().filter(|d| d.resource == *resource) {
-                impact = impact.max(desired.impact);
-                let want = match claims.get(&row.name) {
-                    Some(mine) => merge(&row.name, mine, &row.name, &desired.want, resource)?,
-                    None => desired.want.clone(),
-                };
-                claims.insert(row.name.clone(), want);
-                tweaks.push(row.name.clone());
-            }
+        for (row, desired) in wanted.get(resource).into_iter().flatten() {
+            impact = impact.max(desired.impact);
+            let want = match claims.get(&row.name) {
+                Some(mine) => merge(&row.name, mine, &row.name, &desired.want, resource)?,
+                None => desired.want.clone(),
+            };
+            claims.insert(row.name.clone(), want);
+            tweaks.push(row.name.clone());
         }
         let dropped: Vec<String> =
             old.keys().filter(|t| !claims.contains_key(*t)).cloned().collect();

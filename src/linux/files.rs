@@ -1,5 +1,6 @@
 //! Resources that are files: sysctls, sysfs attributes, IRQ affinities, and files of the node.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -46,13 +47,29 @@ pub fn write_sysfs(root: &Root, path: &str, state: &State) -> Result<()> {
 }
 
 /// Absent unless it is (still) one of the link's: numbers are given anew when a driver resets.
-pub fn read_irq(root: &Root, link: &str, vector: u32) -> Result<State> {
+pub fn read_irq(
+    root: &Root,
+    link: &str,
+    vector: u32,
+    known: Option<&BTreeSet<String>>,
+) -> Result<State> {
     let device = format!("sys/class/net/{link}/device");
     let ours = |place: &str| root.exists(&format!("{device}/{place}msi_irqs/{vector}"));
-    if !ours("") && !ours("../") {
+    let ours = match known {
+        Some(list) => list.contains(&vector.to_string()),
+        None => ours("") || ours("../"),
+    };
+    if !ours {
         return Ok(State::Absent);
     }
     read_value(root, &format!("proc/irq/{vector}/smp_affinity_list"))
+}
+
+/// Numbers of the link's vectors, as strings.
+pub fn vectors(root: &Root, link: &str) -> BTreeSet<String> {
+    let device = format!("sys/class/net/{link}/device");
+    let list = |place: &str| root.list(&format!("{device}/{place}msi_irqs")).ok();
+    list("").or_else(|| list("../")).unwrap_or_default().into_iter().collect()
 }
 
 pub fn write_irq(root: &Root, vector: u32, state: &State) -> Result<Wrote> {

@@ -13,7 +13,7 @@ mod qdisc;
 pub mod root;
 mod socket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -38,7 +38,12 @@ impl Linux {
         match resource {
             Resource::Sysctl { key } => files::read_sysctl(&self.root, key),
             Resource::Sysfs { path } => files::read_sysfs(&self.root, path),
-            Resource::Irq { link, vector } => files::read_irq(&self.root, link, *vector),
+            Resource::Irq { link, vector } => {
+                if dumps.batch && !dumps.vectors.contains_key(link) {
+                    dumps.vectors.insert(link.clone(), files::vectors(&self.root, link));
+                }
+                files::read_irq(&self.root, link, *vector, dumps.vectors.get(link))
+            }
             Resource::File { path } => files::read_file(&self.root, path),
             Resource::Mtu { link } => {
                 Ok(self.links.one(link)?.map_or(State::Absent, |l| State::Is(l.mtu.to_string())))
@@ -72,6 +77,9 @@ impl Linux {
 #[derive(Default)]
 struct Dumps {
     qdiscs: Option<BTreeMap<u32, Vec<qdisc::Qdisc>>>,
+    vectors: BTreeMap<String, BTreeSet<String>>,
+    /// Many are asked for: worth listing a folder once.
+    batch: bool,
 }
 
 impl Observe for Linux {
@@ -80,7 +88,7 @@ impl Observe for Linux {
     }
 
     fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {
-        let mut dumps = Dumps::default();
+        let mut dumps = Dumps { batch: resources.len() > 8, ..Dumps::default() };
         resources.iter().map(|r| self.read_one(r, &mut dumps)).collect()
     }
 }

@@ -25,6 +25,12 @@ impl Root {
         Ok(Root { dir: dir.into(), path: path.to_path_buf() })
     }
 
+    /// A folder as a root of its own, for many reads in it.
+    pub fn below(&self, path: &str) -> io::Result<Root> {
+        let dir = self.openat(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+        Ok(Root { dir: dir.into(), path: self.path.join(path) })
+    }
+
     /// The node's own root, not one seen through a mount.
     pub fn is_live(&self) -> bool {
         self.path == Path::new("/")

@@ -71,14 +71,16 @@ fn bus_path(target: &str) -> Option<String> {
 
 fn vectors(root: &Root, irqs: &[String]) -> Fact<Vec<Vector>> {
     let mut vectors = Vec::new();
+    let Ok(all) = root.below("proc/irq") else { return Fact::unknown("/proc/irq cannot be read") };
+    let kernel = root.below("sys/kernel/irq").ok();
     for irq in irqs.iter().filter_map(|n| n.parse::<u32>().ok()) {
-        let affinity = match root.value(&format!("proc/irq/{irq}/smp_affinity_list")) {
+        let affinity = match all.value(&format!("{irq}/smp_affinity_list")) {
             Ok(text) => text.trim().to_string(),
             // Requested by the device, used by nobody.
             Err(e) if is_absent(&e) => continue,
             Err(e) => return Fact::unknown(format!("read affinity of vector {irq}: {e}")),
         };
-        let name = handler(root, irq);
+        let name = handler(&all, kernel.as_ref(), irq);
         let (role, queue) = role(&name);
         vectors.push(Vector { irq, name, role, queue, affinity });
     }
@@ -88,11 +90,11 @@ fn vectors(root: &Root, irqs: &[String]) -> Fact<Vec<Vector>> {
 
 /// The name that the driver gave its handler: one small file where the kernel has it, else the one
 /// folder beside the files of /proc/irq/N. (/proc/interrupts has all, in 23 MB on a large machine.)
-fn handler(root: &Root, irq: u32) -> String {
-    if let Some(actions) = root.line(&format!("sys/kernel/irq/{irq}/actions")) {
+fn handler(all: &Root, kernel: Option<&Root>, irq: u32) -> String {
+    if let Some(actions) = kernel.and_then(|k| k.line(&format!("{irq}/actions"))) {
         return actions.split(',').next().unwrap_or_default().to_string();
     }
-    let names = root.list(&format!("proc/irq/{irq}")).unwrap_or_default();
+    let names = all.list(&irq.to_string()).unwrap_or_default();
     names.into_iter().find(|n| !FILES.contains(&n.as_str())).unwrap_or_default()
 }
 
