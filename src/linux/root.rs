@@ -31,11 +31,6 @@ impl Root {
         Ok(Root { dir: dir.into(), path: self.path.join(path) })
     }
 
-    /// The node's own root, not one seen through a mount.
-    pub fn is_live(&self) -> bool {
-        self.path == Path::new("/")
-    }
-
     /// For messages.
     pub fn full(&self, path: &str) -> String {
         self.path.join(path.trim_start_matches('/')).display().to_string()
