@@ -15,6 +15,7 @@ use super::run::{Meta, Ran, Stage, undo_of};
 use super::store::Store;
 use super::{Exit, Host, Observe};
 use crate::model::facts::Facts;
+use crate::model::restore::outlives;
 use crate::model::{Change, Impact, Outcome, Resource, Side};
 
 pub struct Ask<'a> {
@@ -255,6 +256,12 @@ pub fn rollback<H: Host>(
     let ran = stage.execute(plan.changes.clone())?;
     conclude(&mut rows, &plan.changes, &ran);
     notes.extend(released.iter().cloned());
+    let gone_back = |c: &&Change| {
+        let written = |d: &Done| d.resource == c.resource && d.outcome == Outcome::Written;
+        !c.claim_only() && ran.done.iter().any(written)
+    };
+    let behind = plan.changes.iter().filter(gone_back);
+    notes.extend(behind.filter_map(|c| outlives(&c.resource, &c.before)).map(str::to_string));
     notes.extend(ran.notes);
     stuck.extend(ran.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));

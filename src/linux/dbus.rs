@@ -9,6 +9,7 @@ use zbus::zvariant::DynamicType;
 use zbus::{Connection, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant};
 
 use super::link::Links;
+use super::root::Root;
 use crate::model::{State, UnitAspect};
 
 const SYSTEMD: (&str, &str) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
@@ -19,12 +20,15 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// A unit may take as long to stop as its TimeoutStopSec; TuneD's profiles run scripts.
 const JOB: Duration = Duration::from_secs(60);
 
-async fn connect() -> Result<Option<Connection>> {
+/// The node's system bus, also where its root is seen through a mount.
+async fn connect(root: &Root) -> Result<Option<Connection>> {
     // No socket, no D-Bus: that is an answer, not an error.
-    if !std::path::Path::new("/run/dbus/system_bus_socket").exists() {
+    if !root.exists("run/dbus/system_bus_socket") {
         return Ok(None);
     }
-    let connection = tokio::time::timeout(ANSWER, Connection::system())
+    let address = format!("unix:path={}", root.full("run/dbus/system_bus_socket"));
+    let builder = zbus::connection::Builder::address(address.as_str());
+    let connection = tokio::time::timeout(ANSWER, builder.build())
         .await
         .context("connect to D-Bus: no answer")?
         .context("connect to D-Bus")?;
@@ -106,9 +110,9 @@ async fn property(bus: &Connection, path: &str, interface: &str, name: &str) -> 
 
 /// Active: active, inactive or failed. Enabled: enabled, disabled, masked, static ...
 /// Absent where there is no systemd or no such unit.
-pub fn read_unit(links: &Links, name: &str, aspect: UnitAspect) -> Result<State> {
+pub fn read_unit(root: &Root, links: &Links, name: &str, aspect: UnitAspect) -> Result<State> {
     links.block_on(async {
-        let Some(bus) = connect().await? else { return Ok(State::Absent) };
+        let Some(bus) = connect(root).await? else { return Ok(State::Absent) };
         let unit = match call(&bus, SYSTEMD, MANAGER, "LoadUnit", &(name,)).await {
             Ok(reply) => reply.body().deserialize::<OwnedObjectPath>()?,
             Err(e) if nobody(&e) => return Ok(State::Absent),
@@ -141,10 +145,16 @@ pub fn read_unit(links: &Links, name: &str, aspect: UnitAspect) -> Result<State>
     })
 }
 
-pub fn write_unit(links: &Links, name: &str, aspect: UnitAspect, state: &State) -> Result<()> {
+pub fn write_unit(
+    root: &Root,
+    links: &Links,
+    name: &str,
+    aspect: UnitAspect,
+    state: &State,
+) -> Result<()> {
     let wanted = state.text().context("a unit cannot be taken away")?;
     links.block_on(async {
-        let bus = connect().await?.context("there is no D-Bus to reach systemd by")?;
+        let bus = connect(root).await?.context("there is no D-Bus to reach systemd by")?;
         match (aspect, wanted) {
             (UnitAspect::Active, "active") => job(&bus, "StartUnit", name).await,
             (UnitAspect::Active, "inactive") => job(&bus, "StopUnit", name).await,
@@ -206,9 +216,9 @@ async fn job(bus: &Connection, member: &str, name: &str) -> Result<()> {
 }
 
 /// "profile=NAME mode=manual"; absent when TuneD does not run.
-pub fn read_tuned(links: &Links) -> Result<State> {
+pub fn read_tuned(root: &Root, links: &Links) -> Result<State> {
     links.block_on(async {
-        let Some(bus) = connect().await? else { return Ok(State::Absent) };
+        let Some(bus) = connect(root).await? else { return Ok(State::Absent) };
         let name = match call(&bus, TUNED, CONTROL, "active_profile", &()).await {
             Ok(reply) => reply.body().deserialize::<String>()?,
             Err(e) if nobody(&e) => return Ok(State::Absent),
@@ -226,9 +236,9 @@ pub fn read_tuned(links: &Links) -> Result<State> {
     })
 }
 
-pub fn write_tuned(links: &Links, state: &State) -> Result<()> {
+pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
     links.block_on(async {
-        let bus = connect().await?.context("there is no D-Bus to reach TuneD by")?;
+        let bus = connect(root).await?.context("there is no D-Bus to reach TuneD by")?;
         let rule = zbus::MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
             .interface(CONTROL)

@@ -66,8 +66,10 @@ impl Linux {
                 Ok(all.map_or(State::Absent, |q| qdisc::state(q)))
             }
             Resource::Nft { table } => nft::read_table(&self.root, table),
-            Resource::Unit { name, aspect } => dbus::read_unit(&self.links, name, *aspect),
-            Resource::Tuned => dbus::read_tuned(&self.links),
+            Resource::Unit { name, aspect } => {
+                dbus::read_unit(&self.root, &self.links, name, *aspect)
+            }
+            Resource::Tuned => dbus::read_tuned(&self.root, &self.links),
             Resource::IrqbalanceBans => irqbalance::read(&self.root),
         }
     }
@@ -108,8 +110,10 @@ impl Host for Linux {
             }
             Resource::Qdisc { link } => qdisc::write(&self.root, &self.links, link, state)?,
             Resource::Nft { table } => nft::replace_table(&self.root, table, state)?,
-            Resource::Unit { name, aspect } => dbus::write_unit(&self.links, name, *aspect, state)?,
-            Resource::Tuned => dbus::write_tuned(&self.links, state)?,
+            Resource::Unit { name, aspect } => {
+                dbus::write_unit(&self.root, &self.links, name, *aspect, state)?
+            }
+            Resource::Tuned => dbus::write_tuned(&self.root, &self.links, state)?,
             Resource::IrqbalanceBans => irqbalance::write(&self.root, state)?,
         }
         Ok(Wrote::Yes)

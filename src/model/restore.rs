@@ -39,3 +39,20 @@ pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> O
         _ => None,
     }
 }
+
+/// What stays behind when `before` has gone back: said, because nettune cannot take it back.
+pub fn outlives(resource: &Resource, before: &State) -> Option<&'static str> {
+    let text = before.text()?;
+    match resource {
+        Resource::Sysctl { key } if key == "net/ipv4/tcp_congestion_control" && text == "bbr" => {
+            Some(
+                "network namespaces born meanwhile keep bbr, tcp_bbr stays loaded, and bbr stays in \
+             tcp_allowed_congestion_control",
+            )
+        }
+        Resource::Sysctl { key } if key == "net/core/default_qdisc" && text == "fq" => {
+            Some("links made meanwhile keep fq, and sch_fq stays loaded")
+        }
+        _ => None,
+    }
+}
