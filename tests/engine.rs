@@ -445,17 +445,23 @@ fn a_path_that_does_not_carry_it_puts_the_mtu_back_at_once() {
 }
 
 #[test]
-fn a_value_that_moved_since_the_plan_is_left_alone() {
+fn a_value_that_moved_since_the_plan_stops_its_tweak() {
     let (dir, mut host) = (tempdir(), world());
-    apply(&mut host, dir.path(), &profile_a()).unwrap();
-    let facts = host.facts.clone();
-    // Another writer between the plan and the write: the journal says one thing, the node another.
-    let store = nettune::engine::store::Store::read(dir.path(), &facts).unwrap();
-    assert!(!store.ledger.owned.is_empty());
-    host.set("sysctl:net.core.rmem_max", "555");
-    let answer = rollback(&mut host, dir.path()).unwrap();
-    assert_eq!(answer.exit, Exit::Drift);
-    assert_eq!(host.get(&"sysctl:net.core.rmem_max".parse().unwrap()).text(), Some("555"));
+    let key = "sysctl:net.ipv4.tcp_rmem".parse().unwrap();
+    // The last of tweak tcp's three keys is written by somebody else while ours begins.
+    host.meanwhile = Some((0, key, nettune::model::State::is("1 2 3")));
+    let answer = apply(&mut host, dir.path(), &profile_a()[3..4]).unwrap();
+    assert_eq!(
+        (answer.exit, status(&answer, "tcp")),
+        (Exit::Drift, Status::Drifted),
+        "{answer:#?}"
+    );
+    let text = |r: &str| host.get(&r.parse().unwrap()).text().map(str::to_string).unwrap();
+    assert_eq!(text("sysctl:net.ipv4.tcp_rmem"), "1 2 3");
+    // What was written before it is undone: the tweak is the unit.
+    assert_eq!(text("sysctl:net.core.rmem_max"), "212992");
+    assert_eq!(text("sysctl:net.core.somaxconn"), "4096");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Nothing);
 }
 
 #[test]

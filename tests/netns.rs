@@ -214,6 +214,29 @@ fn a_qdisc_set_by_hand_is_foreign_and_the_default_is_told_apart() {
 }
 
 #[test]
+fn a_file_is_whole_or_as_it_was() {
+    if !root() {
+        return skip("a file's owner is set by root only");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("etc-default");
+    let resource = format!("file:{}", path.display());
+    let mut host = Linux::open("/".as_ref()).unwrap();
+    let read = |host: &Linux| host.read(&resource.parse().unwrap()).unwrap();
+    assert_eq!(read(&host), State::Absent);
+    let first = State::is("mode=0640 owner=0:4\nARGS=\"--x\"\n");
+    set(&mut host, &resource, &first);
+    let stat = format!("stat -c '%a %u:%g' {}; cat {}", path.display(), path.display());
+    assert_eq!(sh(&stat), "640 0:4\nARGS=\"--x\"\n");
+    set(&mut host, &resource, &State::is("mode=0600 owner=0:0\n"));
+    set(&mut host, &resource, &State::is("link /etc/hostname"));
+    assert_eq!(std::fs::read_link(&path).unwrap().to_str(), Some("/etc/hostname"));
+    set(&mut host, &resource, &first);
+    set(&mut host, &resource, &State::Absent);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn looking_changes_nothing() {
     in_namespace(|host| {
         let all = "nft list ruleset; cat /proc/modules 2>/dev/null; ip -d -j link; tc -j qdisc; cat /proc/net/ip_tables_names";

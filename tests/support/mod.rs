@@ -41,6 +41,8 @@ pub struct Memory {
     pub fault: Option<(usize, Fault)>,
     pub writes: usize,
     pub reads: RefCell<usize>,
+    /// Somebody else writes this at the moment of our n-th write.
+    pub meanwhile: Option<(usize, Resource, State)>,
     /// What cannot be read now.
     pub unreadable: Option<Resource>,
     /// Peers that answer packets up to a size.
@@ -138,6 +140,11 @@ impl Host for Memory {
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
         let number = self.writes;
         self.writes += 1;
+        if let Some((at, other, state)) = self.meanwhile.clone()
+            && at == number
+        {
+            self.put(&other, state);
+        }
         let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
         match fault {
             Some(Fault::Refuse) => bail!("write {resource}: Operation not permitted (os error 1)"),
