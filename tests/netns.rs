@@ -51,6 +51,9 @@ fn script(name: &str) {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) {
+        return skip(text.lines().last().unwrap_or_default());
+    }
     assert!(output.status.success(), "{name}: {text}");
 }
 

@@ -22,7 +22,8 @@ expect 78 nettune check --set mtu
 snapshot "$work/before"
 printf '[tcp.sysctl]\n"net.ipv4.tcp_syn_retries" = 5\n"net.ipv4.tcp_fastopen" = 99999999999\n[notrack]\ncidrs = ["10.9.0.0/16"]\n' > "$work/p.toml"
 chmod 600 "$work/p.toml"
-expect 7 nettune apply -p "$work/p.toml" --accept bypass
+# shellcheck disable=SC2086
+expect 7 nettune apply -p "$work/p.toml" --accept bypass $signature
 says "tcp"
 says "net.ipv4.tcp_fastopen to 99999999999"
 says "Invalid argument"

@@ -6,7 +6,7 @@ ip -n peer link set peer0 mtu 9000
 sysctl -q -w net.ipv6.conf.up0.mtu=1400
 ip -6 route add fd99::/64 dev up0 mtu 1300
 snapshot "$work/before"
-set -- --accept path,bypass --set 'mtu.probe=["10.77.0.1"]' --set 'notrack.cidrs=["10.244.0.0/16","10.245.0.0/16"]'
+set -- --accept path,bypass --set 'mtu.probe=["10.77.0.1"]' --set 'notrack.cidrs=["10.244.0.0/16","10.245.0.0/16"]' $signature
 kill_after() {
     delay=$1; shift
     timeout --signal=KILL "$delay" "$NETTUNE" --state-dir "$state" "$@" > /dev/null 2>&1 || true

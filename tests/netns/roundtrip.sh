@@ -4,6 +4,8 @@ uplink
 ip -n peer link set peer0 mtu 9000
 set -- -p cilium-max --only tcp,mtu,notrack --accept path,bypass \
     --set 'mtu.probe=["10.77.0.1"]' --set 'notrack.cidrs=["10.244.0.0/16","fd00:10::/56"]'
+# shellcheck disable=SC2086
+set -- "$@" $signature
 snapshot "$work/before"
 expect 3 nettune verify
 expect 0 nettune check "$@"
