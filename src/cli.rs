@@ -39,7 +39,8 @@ pub struct Global {
     /// Where the journal is kept [default: /var/lib/nettune below --host]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Where what dies with the boot is kept [default: /run/nettune below --host]
+    /// Where what dies with the boot is kept; nothing in this version [default: /run/nettune below
+    /// --host]
     #[arg(long, global = true, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Wait so long for another nettune to finish

@@ -90,7 +90,12 @@ impl Session<'_> {
     }
 
     pub fn host(&self) -> Result<Linux> {
-        Linux::open(&self.cli.global.host)
+        let root = &self.cli.global.host;
+        if !root.is_dir() {
+            let text = format!("--host {} is not a directory", root.display());
+            return Err(Refusal::with(Exit::Usage, text));
+        }
+        Linux::open(root)
     }
 
     pub fn facts(&self, host: &Linux) -> Result<Facts> {

@@ -45,6 +45,9 @@ async fn call<B>(
 where
     B: serde::Serialize + DynamicType,
 {
+    // TuneD answers a wish for another profile only when it has looked at the machine.
+    let slow = interface == CONTROL && !matches!(member, "active_profile" | "profile_mode");
+    let patience = if slow { JOB } else { ANSWER };
     let what = || format!("call {member} of {}", to.0);
     let message = Message::method_call(to.1, member)
         .destination(to.0)
@@ -70,7 +73,7 @@ where
         }
         bail!("the bus closed the connection")
     };
-    tokio::time::timeout(ANSWER, reply)
+    tokio::time::timeout(patience, reply)
         .await
         .with_context(|| format!("{}: no answer", what()))?
         .with_context(what)
