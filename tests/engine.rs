@@ -578,3 +578,18 @@ fn an_atomic_switch_that_fails_goes_back_to_the_profile_before() {
         assert_eq!(host.states, world().states, "at {at}");
     }
 }
+
+#[test]
+fn what_belongs_to_a_change_goes_back_with_it_and_not_before() {
+    let (dir, mut host) = (tempdir(), world());
+    host.set("tuned:profile", "profile=virtual-guest mode=auto");
+    host.set("file:/etc/tuned/bootcmdline", "mode=0644 owner=0:0\nold\n");
+    let before = host.states.clone();
+    let wants = Wants(vec![want("tuned:profile", Want::is("profile=x mode=manual"))]);
+    apply(&mut host, dir.path(), &[selected("tuned", Some(wants))]).unwrap();
+    let file = "file:/etc/tuned/bootcmdline".parse().unwrap();
+    assert!(host.get(&file).text().unwrap().contains("profile=x"), "{:?}", host.get(&file));
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, before);
+}

@@ -4,6 +4,7 @@ use super::Host;
 use super::journal::{Begin, Done, End};
 use super::run::{left, returned};
 use super::store::Store;
+use crate::model::collateral::belongs;
 use crate::model::{Change, Impact, Outcome, Resource, State};
 
 /// Tells our own half-writes from what others wrote, puts the former back, and closes every open
@@ -120,6 +121,11 @@ fn close<H: Host>(
         }
     }
     for collateral in begin.collateral.iter().filter(|c| cause_made(&c.cause)) {
+        let stands =
+            |f: &Found| f.done.resource == collateral.cause && f.done.outcome == Outcome::Written;
+        if belongs(&collateral.cause) && found.iter().any(stands) {
+            continue;
+        }
         // A change of the plan itself has the last word.
         if begin.changes.iter().any(|c| c.resource == collateral.resource) {
             continue;

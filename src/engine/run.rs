@@ -8,7 +8,7 @@ use super::journal::{Begin, Collateral, Done, End, Left, Record};
 use super::ledger::Ledger;
 use super::store::Store;
 use super::{Host, Observe, Wrote};
-use crate::model::collateral::{disturbs, follows};
+use crate::model::collateral::{belongs, disturbs, follows};
 use crate::model::facts::Facts;
 use crate::model::script::undo_script;
 use crate::model::{Change, Outcome, Proof, Resource, State};
@@ -104,6 +104,8 @@ impl<H: Host> Stage<'_, H> {
                 }
                 (_, Some(after), _) => after,
                 (_, _, State::Is(_)) => now.clone(),
+                // A file that is not there yet may be made, and is then taken away again.
+                (_, _, State::Absent) if resource.creatable() => now.clone(),
                 _ => continue,
             };
             collateral.push(Collateral { resource, before, now, cause });
@@ -192,7 +194,9 @@ impl<H: Host> Stage<'_, H> {
                 work.set(at, Outcome::Released, None, Some(why));
                 return Ok(true);
             }
-            self.restore_collateral(work, &change.resource);
+            if change.back() || self.undo || !belongs(&change.resource) {
+                self.restore_collateral(work, &change.resource);
+            }
         }
         work.set(at, Outcome::Written, None, None);
         Ok(true)

@@ -36,8 +36,15 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
             let epp = path.replace("/scaling_governor", "/energy_performance_preference");
             vec![Resource::sysfs(epp)]
         }
+        // Its boot loader plugin keeps boot arguments there, and does not take all of them back.
+        Resource::Tuned => vec![Resource::File { path: "/etc/tuned/bootcmdline".into() }],
         _ => Vec::new(),
     }
+}
+
+/// Whether what is disturbed belongs to the change while it stands, and goes back with it.
+pub fn belongs(cause: &Resource) -> bool {
+    *cause == Resource::Tuned
 }
 
 /// Whether what is disturbed only follows the change: an IPv6 MTU that was the link's MTU becomes

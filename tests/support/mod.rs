@@ -111,6 +111,12 @@ impl Memory {
                     fact.mtu = state.text().and_then(|t| t.parse().ok()).unwrap_or(fact.mtu);
                 }
             }
+            // TuneD writes a file of its own at every switch, and never takes all of it back.
+            Resource::Tuned => {
+                let file = Resource::File { path: "/etc/tuned/bootcmdline".into() };
+                let text = format!("mode=0644 owner=0:0\nswitched to {state}\n");
+                self.put(&file, State::Is(text));
+            }
             Resource::Qdisc { link } => {
                 if let Some(fact) = self.facts.links.iter_mut().find(|l| l.name == *link) {
                     fact.qdisc = state.text().map(str::to_string);
