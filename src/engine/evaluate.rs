@@ -168,7 +168,7 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
     }
     row.impact = row.desired.iter().map(|d| d.impact).max().unwrap_or(Impact::None);
     row.proofs = tweak.proofs(cx);
-    row.reasons.extend(tweak.left_out(cx).into_iter().map(|text| Reason::new("left-out", text)));
+    row.reasons.extend(tweak.remarks(cx).into_iter().map(|text| Reason::new("remark", text)));
     row
 }
 

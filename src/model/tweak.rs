@@ -35,8 +35,9 @@ pub trait Tweak {
     /// Called only where every need is met.
     fn desired(&self, cx: &Context) -> anyhow::Result<Vec<Desired>>;
 
-    /// Settings that this node cannot take while it takes the rest: named, not failed.
-    fn left_out(&self, _: &Context) -> Vec<String> {
+    /// What the reader should know besides: settings that this node cannot take while it takes the
+    /// rest, or who else a value reaches.
+    fn remarks(&self, _: &Context) -> Vec<String> {
         Vec::new()
     }
 

@@ -108,7 +108,7 @@ impl Tweak for BigTcp {
         vec![Need::met("tso-max-size")]
     }
 
-    fn left_out(&self, cx: &Context) -> Vec<String> {
+    fn remarks(&self, cx: &Context) -> Vec<String> {
         let mut out = Vec::new();
         let links = cx.uplinks();
         if self.families != Families::Ipv4 && cx.facts.node.ipv6_forwarding {

@@ -145,7 +145,7 @@ impl Tweak for Steering {
         Ok(desired)
     }
 
-    fn left_out(&self, cx: &Context) -> Vec<String> {
+    fn remarks(&self, cx: &Context) -> Vec<String> {
         let mut left = Vec::new();
         if self.xps == Mode::Auto && self.xps_links(cx).is_empty() {
             left.push(format!("steering.xps: {NO_XPS}"));

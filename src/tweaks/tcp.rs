@@ -119,6 +119,9 @@ fn machine_wide(key: &str) -> bool {
     }
 }
 
+/// What a new network namespace takes over from the first; the rest starts at the kernel's default.
+const INHERITED: [&str; 2] = ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"];
+
 impl Tcp {
     fn here(&self, key: &str, cx: &Context) -> bool {
         cx.facts.node.first_netns || !machine_wide(key)
@@ -143,13 +146,23 @@ impl Tweak for Tcp {
         Ok(())
     }
 
-    fn left_out(&self, cx: &Context) -> Vec<String> {
-        let keys: Vec<&str> =
-            self.sysctl.keys().map(String::as_str).filter(|k| !self.here(k, cx)).collect();
-        if keys.is_empty() {
-            return Vec::new();
+    fn remarks(&self, cx: &Context) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let keys = || self.sysctl.keys().map(String::as_str);
+        let elsewhere: Vec<&str> = keys().filter(|k| !self.here(k, cx)).collect();
+        if !elsewhere.is_empty() {
+            let list = elsewhere.join(" ");
+            remarks
+                .push(format!("these are of the whole machine, and this is a namespace: {list}"));
         }
-        vec![format!("these are of the whole machine, and this is a namespace: {}", keys.join(" "))]
+        let inherited = keys().filter(|k| INHERITED.contains(k)).count();
+        if inherited > 0 && cx.facts.node.first_netns && cx.facts.kubernetes() {
+            remarks.push(format!(
+                "{inherited} of {} reach new pods, which inherit them",
+                self.sysctl.len()
+            ));
+        }
+        remarks
     }
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {

@@ -1,0 +1,99 @@
+//! Where profiles come from, who may write them, and what a value's origin is.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use nettune::engine::{Exit, Refusal};
+use nettune::profile::{Finder, Profile};
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+}
+
+fn refused(result: anyhow::Result<Profile>, said: &str) {
+    let error = result.err().unwrap();
+    assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Config, "{error:#}");
+    assert!(format!("{error:#}").contains(said), "{error:#}");
+}
+
+fn value(profile: &Profile, key: &str) -> (String, String) {
+    let all = profile.values();
+    let (_, value, origin) = all.iter().find(|(k, _, _)| k == key).unwrap();
+    (value.clone(), origin.to_string())
+}
+
+#[test]
+fn admin_over_vendor_over_built_in_and_includes_before_the_file() {
+    let root = tempfile::tempdir().unwrap();
+    let (admin, vendor) = (root.path().join("admin"), root.path().join("vendor"));
+    let finder = Finder { folders: vec![admin.clone(), vendor.clone()], strict: false };
+    let load = |name: &str, sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        Profile::load(&finder, name, &sets)
+    };
+    assert!(load("cilium-max", &[]).unwrap().summary().contains("tuning guide"));
+    write(&vendor, "cilium-max", "summary = \"the vendor's\"\n[mtu]\nmtu = 8000\n");
+    assert_eq!(load("cilium-max", &[]).unwrap().summary(), "the vendor's");
+    write(&admin, "cilium-max", "summary = \"the admin's\"\n[mtu]\nmtu = 7000\n");
+    assert_eq!(load("cilium-max", &[]).unwrap().summary(), "the admin's");
+    write(
+        &admin,
+        "mine",
+        "include = [\"cilium-max\", \"network-latency\"]\n[cpu]\nepp = \"power\"\n",
+    );
+    let mine = load("mine", &["mtu.mtu=6000"]).unwrap();
+    assert_eq!(value(&mine, "mtu.mtu"), ("6000".into(), "--set mtu.mtu=6000".into()));
+    assert_eq!(value(&mine, "cpu.epp").0, "\"power\"");
+    assert!(value(&mine, "cpu.epp").1.ends_with("mine.toml"));
+    assert_eq!(value(&mine, "cpu.governor").1, "network-latency (built in)");
+    assert_eq!(value(&mine, "summary").1, "network-latency (built in)");
+    assert_eq!(
+        nettune::profile::names(&finder).iter().filter(|(n, _)| n == "cilium-max").count(),
+        1
+    );
+}
+
+#[test]
+fn what_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("p");
+    let finder = Finder { folders: vec![folder.clone()], strict: false };
+    write(&folder, "loop", "include = [\"loop\"]\n");
+    refused(Profile::load(&finder, "loop", &[]), "nested deeper than 8");
+    write(&folder, "large", &format!("summary = \"{}\"\n", "x".repeat(1 << 20)));
+    refused(Profile::load(&finder, "large", &[]), "larger than 1 MiB");
+    refused(Profile::load(&finder, "cilium-mx", &[]), "did you mean \"cilium-max\"?");
+    refused(Profile::load(&finder, "..", &[]), "not the name of a profile");
+    write(&folder, "open", "[cpu]\n");
+    let path = folder.join("open.toml");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let strict = Finder { folders: vec![folder.clone()], strict: true };
+    refused(Profile::load(&strict, "open", &[]), "others than root may write it");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = if nix::unistd::geteuid().is_root() { "its folder" } else { "others than root" };
+    refused(Profile::load(&strict, "open", &[]), said);
+}
+
+#[test]
+fn every_built_in_profile_is_whole() {
+    let finder = Finder { folders: Vec::new(), strict: true };
+    for (name, origin) in nettune::profile::names(&finder) {
+        let profile = Profile::load(&finder, &name, &[]).unwrap();
+        assert!(profile.tweaks().unwrap().iter().any(|t| t.enable), "{name}");
+        assert!(!profile.summary().is_empty() && origin == "built in", "{name}");
+    }
+}
+
+#[test]
+fn without_root_nothing_is_changed() {
+    for verb in [&["apply", "-p", "cilium-max"][..], &["rollback"]] {
+        let mut command = Command::new("unshare");
+        command.args(["-U", env!("CARGO_BIN_EXE_nettune")]).args(verb);
+        let Ok(output) = command.output() else { continue };
+        assert_eq!(output.status.code(), Some(77), "{verb:?}: {output:?}");
+    }
+}
