@@ -167,6 +167,11 @@ fn jit(root: &Root) -> Fact<Option<u32>> {
     }
 }
 
+/// Without debugfs its folder is there and empty.
+fn mounted(root: &Root) -> bool {
+    root.list("sys/kernel/debug").is_ok_and(|names| !names.is_empty())
+}
+
 fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
     let is = |option: &str| config.get(option).is_some_and(|v| v == "y");
     let build = [
@@ -185,9 +190,7 @@ fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
             (Fact::Known(current), text.split_whitespace().map(word).collect())
         }
         // Without debugfs mounted the file is not there either, which says nothing of the kernel.
-        Err(e) if is_absent(&e) && root.exists("sys/kernel/debug/sched") => {
-            (Fact::Known(None), Vec::new())
-        }
+        Err(e) if is_absent(&e) && mounted(root) => (Fact::Known(None), Vec::new()),
         Err(e) if is_absent(&e) => (Fact::unknown("debugfs is not mounted"), Vec::new()),
         Err(e) => (Fact::unknown(format!("read {}: {e}", root.full(path))), Vec::new()),
     };
