@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{Choice, Cli, Command, Format};
+use crate::cli::{Choice, Cli, Command};
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
 use crate::engine::store::{Lock, Store};
@@ -83,10 +83,6 @@ pub struct Session<'a> {
 impl Session<'_> {
     pub fn report(&self) -> Report {
         Report::new(self.cli)
-    }
-
-    pub fn json(&self) -> bool {
-        self.cli.global.json || self.cli.global.format == Format::Json
     }
 
     pub fn host(&self) -> Result<Linux> {
