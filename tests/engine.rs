@@ -593,3 +593,80 @@ fn what_belongs_to_a_change_goes_back_with_it_and_not_before() {
     assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
     assert_eq!(host.states, before);
 }
+
+#[test]
+fn a_key_that_the_driver_refuses_loses_no_other() {
+    let rings: nettune::model::Resource = "ethtool:eth0/rings".parse().unwrap();
+    let large = |n: &str| {
+        let both = ["rx", "tx"].map(|k| (k.to_string(), Want::AtLeast(n.into())));
+        let wants = vec![
+            (rings.clone(), Want::Fields(both.into()), Impact::None),
+            want("sysctl:net.core.somaxconn", Want::is("9")),
+        ];
+        [selected("nic", Some(Wants(wants)))]
+    };
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    host.refuses.insert(rings.clone(), vec!["tx".into()]);
+    let answer = apply(&mut host, dir.path(), &large("4096")).unwrap();
+    assert_eq!((answer.exit, status(&answer, "nic")), (Exit::Fine, Status::Applied));
+    assert!(answer.rows[0].reasons.iter().any(|r| r.code == "refused"), "{answer:#?}");
+    assert_eq!(host.get(&rings).text(), Some("rx=4096 tx=1024"));
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    // It is not tried again before the next boot, and said each time ...
+    let made = host.writes;
+    let answer = apply(&mut host, dir.path(), &large("4096")).unwrap();
+    assert_eq!((host.writes, status(&answer, "nic")), (made, Status::Applied));
+    assert!(answer.rows[0].reasons.iter().any(|r| r.code == "refused"), "{answer:#?}");
+    // ... but another size is.
+    apply(&mut host, dir.path(), &large("8192")).unwrap();
+    assert_eq!(host.get(&rings).text(), Some("rx=8192 tx=1024"));
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, before);
+}
+
+#[test]
+fn a_run_undone_as_a_whole_takes_back_what_was_taken_in_part() {
+    let rings: nettune::model::Resource = "ethtool:eth0/rings".parse().unwrap();
+    let both = ["rx", "tx"].map(|k| (k.to_string(), Want::is("4096")));
+    let tweaks = [
+        selected(
+            "nic",
+            Some(Wants(vec![(rings.clone(), Want::Fields(both.into()), Impact::None)])),
+        ),
+        selected("tcp", Some(Wants(vec![want("sysctl:net.core.somaxconn", Want::is("9"))]))),
+    ];
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    host.refuses.insert(rings, vec!["rx".into()]);
+    host.fault = Some((1, Fault::Refuse));
+    let mut asked = ask(&tweaks);
+    asked.atomic = true;
+    let answer = apply_as(&mut host, dir.path(), &asked).unwrap();
+    assert_eq!((answer.exit, &host.states), (Exit::Failed, &before), "{answer:#?}");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Nothing);
+}
+
+#[test]
+fn a_tweak_of_which_the_kernel_takes_nothing_is_unsupported() {
+    let irq: nettune::model::Resource = "irq:eth0/30".parse().unwrap();
+    let tweaks = [selected("irq", Some(Wants(vec![(irq.clone(), Want::is("5"), Impact::None)])))];
+    let (dir, mut host) = (tempdir(), world());
+    host.refuses.insert(irq, vec![String::new()]);
+    for _ in 0..2 {
+        let answer = apply(&mut host, dir.path(), &tweaks).unwrap();
+        assert_eq!((answer.exit, status(&answer, "irq")), (Exit::Fine, Status::Unsupported));
+        assert_eq!((host.writes, &host.states), (1, &world().states));
+    }
+    // What was ours stays ours when the kernel refuses a new value, and goes back when it can.
+    let (dir, mut host) = (tempdir(), world());
+    let to =
+        |n: &str| [selected("nic", Some(Wants(vec![want("ethtool:eth0/rings", Want::is(n))])))];
+    apply(&mut host, dir.path(), &to("rx=2048 tx=1024")).unwrap();
+    host.refuses.insert("ethtool:eth0/rings".parse().unwrap(), vec!["rx".into()]);
+    apply(&mut host, dir.path(), &to("rx=4096 tx=1024")).unwrap();
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::NotPutBack);
+    host.refuses.clear();
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, world().states);
+}

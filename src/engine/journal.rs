@@ -68,16 +68,19 @@ pub struct End {
 pub struct Done {
     pub resource: Resource,
     pub outcome: Outcome,
-    /// Where a failed change left it.
+    /// Where a change left it that failed, or of which the kernel took a part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
+    /// What the kernel did not take, all or a part of it, and will not take until the next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<State>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
 impl Done {
     pub fn new(resource: &Resource, outcome: Outcome) -> Self {
-        Done { resource: resource.clone(), outcome, state: None, why: None }
+        Done { resource: resource.clone(), outcome, state: None, refused: None, why: None }
     }
 }
 

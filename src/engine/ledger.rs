@@ -32,6 +32,15 @@ impl Owned {
     }
 }
 
+/// Asked for `asked`, the kernel left it at `kept`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub asked: State,
+    pub kept: State,
+    pub why: String,
+    boot: String,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     pub owned: BTreeMap<Resource, Owned>,
@@ -41,6 +50,8 @@ pub struct Ledger {
     /// or a replay would take our value for a baseline.
     pub stale: bool,
     pub links: Vec<LinkId>,
+    /// What the kernel did not take of what was asked, this boot.
+    pub refused: BTreeMap<Resource, Refused>,
     /// Stages that were begun and not ended: their run died.
     pub open: Vec<Begin>,
 }
@@ -72,6 +83,15 @@ impl Ledger {
         let changes: BTreeMap<&Resource, &Change> =
             begin.changes.iter().map(|c| (&c.resource, c)).collect();
         for done in &end.outcomes {
+            if let (Some(asked), Some(kept)) = (&done.refused, &done.state) {
+                let refused = Refused {
+                    asked: asked.clone(),
+                    kept: kept.clone(),
+                    why: done.why.clone().unwrap_or_default(),
+                    boot: begin.boot.clone(),
+                };
+                self.refused.insert(done.resource.clone(), refused);
+            }
             if let Some(change) = changes.get(&done.resource) {
                 self.settle(&begin, change, done);
             } else if done.outcome == Outcome::Released || done.outcome == Outcome::Written {
@@ -89,7 +109,7 @@ impl Ledger {
 
     fn settle(&mut self, begin: &Begin, change: &Change, done: &Done) {
         let now = match done.outcome {
-            Outcome::Written => change.after.clone(),
+            Outcome::Written => done.state.clone().unwrap_or_else(|| change.after.clone()),
             Outcome::Failed => match &done.state {
                 Some(state) => state.clone(),
                 None => return,
@@ -178,6 +198,9 @@ impl Ledger {
         let recorded = self.owned.len();
         self.owned.retain(|resource, o| !resource.runtime() || o.boot == *boot);
         self.stale |= self.owned.len() != recorded;
+        self.refused.retain(|_, r| r.boot == *boot);
+        let refused = std::mem::take(&mut self.refused);
+        self.refused = refused.into_iter().map(|(r, why)| (self.present(r, facts), why)).collect();
         let foreign = |b: &Begin| b.boot == *boot && b.netns != facts.node.netns;
         if self.owned.iter().any(|(r, o)| r.runtime() && !here(o)) || self.open.iter().any(foreign)
         {

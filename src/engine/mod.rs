@@ -37,7 +37,8 @@ pub trait Observe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrote {
     Yes,
-    /// The kernel keeps this one to itself (a managed IRQ), and why: not a failure of the tweak.
+    /// The kernel keeps some or all of it to itself (a managed IRQ, a ring size that the driver
+    /// refuses), and why: not a failure of the tweak.
     KernelKeeps(String),
 }
 

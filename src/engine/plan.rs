@@ -92,12 +92,18 @@ fn observe(rows: &[Row], ledger: &Ledger, host: &impl Observe, options: &Options
     resources.iter().cloned().zip(states).collect()
 }
 
+struct Missing {
+    tweak: String,
+    resource: Resource,
+    refused: Option<String>,
+}
+
 #[derive(Default)]
 struct Draft {
     plan: Plan,
     blocked: Vec<(String, Status, Reason)>,
-    /// Wanted, but this node has no such thing.
-    absent: Vec<(String, Resource)>,
+    /// Wanted, but this node has no such thing, or its kernel did not take it this boot.
+    absent: Vec<Missing>,
 }
 
 fn draft(
@@ -166,7 +172,7 @@ fn draft(
             continue;
         }
         if *state == State::Absent && !resource.creatable() {
-            draft.absent.extend(tweaks.into_iter().map(|t| (t, resource.clone())));
+            draft.missing(tweaks, resource, None);
             continue;
         }
         if let Some(why) = owned.filter(|o| o.drifted(state)).and_then(|o| drift(o, state, options))
@@ -184,6 +190,16 @@ fn draft(
                     .extend(tweaks.into_iter().map(|t| (t, Status::Blocked, reason.clone())));
             }
             Ok(target) if target == *state && (owned.is_none() || claims == old) => {}
+            Ok(target)
+                if (owned.is_none() || claims == old)
+                    && ledger
+                        .refused
+                        .get(resource)
+                        .is_some_and(|r| r.asked == target && r.kept == *state) =>
+            {
+                let why = ledger.refused.get(resource).map(|r| r.why.clone());
+                draft.missing(tweaks, resource, why);
+            }
             Ok(after) => draft.plan.changes.push(Change {
                 resource: resource.clone(),
                 before: state.clone(),
@@ -198,6 +214,12 @@ fn draft(
 }
 
 impl Draft {
+    fn missing(&mut self, tweaks: Vec<String>, resource: &Resource, refused: Option<String>) {
+        let missing =
+            |tweak| Missing { tweak, resource: resource.clone(), refused: refused.clone() };
+        self.absent.extend(tweaks.into_iter().map(missing));
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the parts of one decision, named at one call")]
     fn back(
         &mut self,
@@ -307,7 +329,7 @@ fn hold(rows: &mut [Row], changes: &[Change], accept: &BTreeSet<Impact>) -> bool
 }
 
 /// The rows' final statuses.
-fn conclude(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<(String, Resource)>) {
+fn conclude(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Missing>) {
     let holds = |tweak: &str| ledger.owned.values().any(|o| o.claims.contains_key(tweak));
     for row in rows.iter_mut() {
         if row.settled() {
@@ -319,14 +341,20 @@ fn conclude(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<(String,
             row.changes.extend(of(&plan.held_back, Outcome::Held));
             row.impact = row.changes.iter().map(|(c, _)| c.impact).max().unwrap_or(Impact::None);
         }
+        let mine = || absent.iter().filter(|m| m.tweak == row.name);
+        let none = mine().count() == row.desired.len() && !row.desired.is_empty();
         let missing: Vec<String> =
-            absent.iter().filter(|(t, _)| *t == row.name).map(|(_, r)| r.to_string()).collect();
+            mine().filter(|m| m.refused.is_none()).map(|m| m.resource.to_string()).collect();
+        let refused =
+            mine().filter_map(|m| Some(format!("{}: {}", m.resource, m.refused.as_ref()?)));
+        row.reasons.extend(refused.map(|text| Reason::new("refused", text)).collect::<Vec<_>>());
         if row.status == Status::Ready {
-            if !missing.is_empty() && missing.len() == row.desired.len() {
-                row.block(
-                    Status::Unsupported,
-                    Reason::new("absent", list(&missing, "is not here")),
-                );
+            if none && !holds(&row.name) {
+                row.status = Status::Unsupported;
+                if !missing.is_empty() {
+                    row.reasons.push(Reason::new("absent", list(&missing, "is not here")));
+                }
+                row.desired.clear();
                 continue;
             }
             if row.changes.iter().all(|(c, _)| c.claim_only()) {

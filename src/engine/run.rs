@@ -190,12 +190,23 @@ impl<H: Host> Stage<'_, H> {
             )));
         }
         if now != change.after {
-            if let Wrote::KernelKeeps(why) = self.set(&change.resource, &change.after)? {
-                work.set(at, Outcome::Released, None, Some(why));
-                return Ok(true);
-            }
+            let wrote = self.set(&change.resource, &change.after)?;
             if change.back() || self.undo || !belongs(&change.resource) {
                 self.restore_collateral(work, &change.resource);
+            }
+            if let Wrote::KernelKeeps(why) = wrote {
+                let left = self.host.read(&change.resource).map_err(Failed::refused)?;
+                if change.back() || self.undo {
+                    return Err(Failed::bent(format!("{}: {why}", change.resource)));
+                }
+                let ours = self.store.ledger.owned.contains_key(&change.resource);
+                let outcome = match left == change.before && !ours {
+                    true => Outcome::Released,
+                    false => Outcome::Written,
+                };
+                work.set(at, outcome, Some(left), Some(why));
+                work.refused(at);
+                return Ok(true);
             }
         }
         work.set(at, Outcome::Written, None, None);
@@ -440,7 +451,15 @@ struct Work {
 impl Work {
     fn set(&mut self, at: usize, outcome: Outcome, state: Option<State>, why: Option<String>) {
         let resource = self.changes[at].resource.clone();
-        self.outcomes.insert(at, Done { resource, outcome, state, why });
+        self.outcomes.insert(at, Done { resource, outcome, state, refused: None, why });
+    }
+
+    /// Remembered until the next boot, so that an apply does not try it each time.
+    fn refused(&mut self, at: usize) {
+        let change = &self.changes[at];
+        if let Some(done) = self.outcomes.get_mut(&at).filter(|_| !change.back()) {
+            done.refused = Some(change.after.clone());
+        }
     }
 
     fn failed_all(&self, change: &Change) -> bool {

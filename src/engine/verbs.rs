@@ -390,6 +390,7 @@ fn release(store: &mut Store, facts: &Facts, meta: &Meta, plan: &Plan) -> Result
         resource: resource.clone(),
         outcome: Outcome::Released,
         state: None,
+        refused: None,
         why: Some(why.clone()),
     };
     let end = End { run, outcomes: plan.released.iter().map(done).collect(), left: Vec::new() };
@@ -428,9 +429,11 @@ fn reversed(made: &[Change], done: &[Done], before: &Ledger) -> Vec<Change> {
     let written = |c: &&Change| {
         done.iter().any(|d| d.resource == c.resource && d.outcome == Outcome::Written)
     };
+    let kept =
+        |c: &Change| done.iter().find(|d| d.resource == c.resource).and_then(|d| d.state.clone());
     let back = |c: &Change| Change {
         resource: c.resource.clone(),
-        before: c.after.clone(),
+        before: kept(c).unwrap_or_else(|| c.after.clone()),
         after: c.before.clone(),
         impact: c.impact,
         claims: before.owned.get(&c.resource).map(|o| o.claims.clone()).unwrap_or_default(),
@@ -462,6 +465,16 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
                 row.reasons.push(Reason::new(code, failure.text.clone()));
             }
         }
+        let refused = ran.done.iter().filter(|d| {
+            d.refused.is_some()
+                && made.iter().any(|c| c.resource == d.resource && c.tweaks.contains(&row.name))
+        });
+        row.reasons.extend(refused.map(|d| {
+            Reason::new(
+                "refused",
+                format!("{}: {}", d.resource, d.why.as_deref().unwrap_or_default()),
+            )
+        }));
         let reached = |row: &Row| row.changes.iter().any(|(_, o)| *o != Outcome::Planned);
         let written = row.changes.iter().any(|(c, o)| *o == Outcome::Written && !c.back());
         row.status = match row.status {
@@ -475,6 +488,10 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
                 Status::Ready
             }
             Status::Ready if made.is_empty() || !reached(row) => Status::Ready,
+            // The kernel keeps all of it to itself.
+            Status::Ready if row.changes.iter().all(|(_, o)| *o == Outcome::Released) => {
+                Status::Unsupported
+            }
             Status::Ready => Status::Applied,
             Status::Ok if written => Status::Applied,
             other => other,

@@ -45,6 +45,8 @@ pub struct Memory {
     pub meanwhile: Option<(usize, Resource, State)>,
     /// What cannot be read now.
     pub unreadable: Option<Resource>,
+    /// Keys of a resource (`tx` of its rings) that the driver refuses; "" for the whole of it.
+    pub refuses: BTreeMap<Resource, Vec<String>>,
     /// Peers that answer packets up to a size.
     pub paths: BTreeMap<String, u32>,
 }
@@ -70,6 +72,24 @@ impl Memory {
             State::Absent => self.states.remove(resource),
             state => self.states.insert(resource.clone(), state),
         };
+    }
+
+    /// What is left of `state` without the keys that are refused.
+    fn taken(&self, resource: &Resource, state: &State) -> State {
+        let now = self.get(resource);
+        match self.refuses.get(resource) {
+            None => state.clone(),
+            Some(keys) if keys.iter().any(String::is_empty) => now,
+            Some(keys) => {
+                let new = |(key, value): (&str, &str)| match keys.iter().any(|k| k == key) {
+                    true => format!("{key}={value}"),
+                    false => format!("{key}={}", state.field(key).unwrap_or(value)),
+                };
+                let text = now.text().unwrap_or_default();
+                let pairs: Vec<String> = nettune::model::state::fields(text).map(new).collect();
+                State::is(pairs.join(" "))
+            }
+        }
     }
 
     fn disturb(&mut self, resource: &Resource, state: &State) {
@@ -169,12 +189,16 @@ impl Host for Memory {
         if self.get(resource) == State::Absent && !resource.creatable() {
             bail!("write {resource}: No such file or directory (os error 2)");
         }
-        self.put(resource, state.clone());
-        self.disturb(resource, state);
+        let kept = self.taken(resource, state);
+        self.put(resource, kept.clone());
+        self.disturb(resource, &kept);
         if fault == Some(Fault::DieAfter) {
             std::panic::panic_any(Died);
         }
-        Ok(Wrote::Yes)
+        match kept == *state {
+            true => Ok(Wrote::Yes),
+            false => Ok(Wrote::KernelKeeps(format!("the driver refuses some of {state}"))),
+        }
     }
 
     fn prove(&mut self, proof: &Proof) -> Result<()> {
