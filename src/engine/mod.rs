@@ -39,7 +39,11 @@ pub enum Wrote {
     Yes,
     /// The kernel keeps some or all of it to itself (a managed IRQ, a ring size that the driver
     /// refuses), and why: not a failure of the tweak.
-    KernelKeeps(String),
+    KernelKeeps {
+        why: String,
+        /// Trying again before the next boot is of no use.
+        lasting: bool,
+    },
 }
 
 pub trait Host: Observe {

@@ -182,7 +182,7 @@ fn draft(
         }
         let want = claims_merged(&claims, resource)?;
         let basis = owned.map_or(state, |o| &o.baseline);
-        match want.resolve(basis) {
+        match want.resolve(basis).map(|state| resource.canonical(state)) {
             Err(why) => {
                 let reason = foreign(resource, state, &why);
                 draft

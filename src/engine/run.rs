@@ -194,7 +194,7 @@ impl<H: Host> Stage<'_, H> {
             if change.back() || self.undo || !belongs(&change.resource) {
                 self.restore_collateral(work, &change.resource);
             }
-            if let Wrote::KernelKeeps(why) = wrote {
+            if let Wrote::KernelKeeps { why, lasting } = wrote {
                 let left = self.host.read(&change.resource).map_err(Failed::refused)?;
                 if change.back() || self.undo {
                     return Err(Failed::bent(format!("{}: {why}", change.resource)));
@@ -205,7 +205,9 @@ impl<H: Host> Stage<'_, H> {
                     false => Outcome::Written,
                 };
                 work.set(at, outcome, Some(left), Some(why));
-                work.refused(at);
+                if lasting {
+                    work.refused(at);
+                }
                 return Ok(true);
             }
         }

@@ -466,7 +466,8 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
             }
         }
         let refused = ran.done.iter().filter(|d| {
-            d.refused.is_some()
+            matches!(d.outcome, Outcome::Written | Outcome::Released)
+                && d.state.is_some()
                 && made.iter().any(|c| c.resource == d.resource && c.tweaks.contains(&row.name))
         });
         row.reasons.extend(refused.map(|d| {

@@ -8,6 +8,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use super::socket::{Attrs, Conn, Message, attributes, attrs, c_bytes, c_string, errno, nla, nlas};
+use crate::engine::Wrote;
 use crate::model::facts::{Features, Link};
 use crate::model::{Group, State, state};
 
@@ -48,11 +49,23 @@ const COALESCE: Numbers = Numbers {
         ("rx-frames", 3),
         ("tx-usecs", 6),
         ("tx-frames", 7),
+        ("cqe-rx", 25),
+        ("cqe-tx", 24),
     ],
     maxima: &[],
-    bytes: &[11, 12],
+    bytes: &[11, 12, 24, 25],
 };
 const FEATURES_GET: u8 = 11;
+
+/// What a driver answers that does not take a value.
+const REFUSALS: [i32; 6] = [
+    nix::libc::EINVAL,
+    nix::libc::EOPNOTSUPP,
+    nix::libc::ERANGE,
+    nix::libc::EBUSY,
+    nix::libc::ENOMEM,
+    nix::libc::EIO,
+];
 
 fn numbers(group: Group) -> Option<&'static Numbers> {
     match group {
@@ -86,6 +99,31 @@ impl Ethtool {
     fn request(&self, flags: u16, command: u8, body: Vec<u8>, what: &str) -> Result<Vec<Message>> {
         let message = Message { message_type: self.family, head: [command, 1, 0, 0], body };
         self.conn.request(flags, message, what)
+    }
+
+    fn send(&self, index: u32, group: Group, pairs: &[(&str, &str)], what: &str) -> Result<()> {
+        let mut body = header(index, 0);
+        let Some(numbers) = numbers(group) else {
+            let mut list = Vec::new();
+            for (name, value) in pairs {
+                let mut bit = nla(2, &c_bytes(name));
+                if *value == "on" {
+                    bit.extend(nla(3, &[]));
+                }
+                list.extend(nla(1 | NESTED, &bit));
+            }
+            body.extend(nla(3 | NESTED, &attributes(&[(3 | NESTED, &list)])));
+            return self.request(NLM_F_ACK, FEATURES_GET + 1, body, what).map(drop);
+        };
+        for (name, value) in pairs {
+            let kind = numbers.values.iter().find(|(n, _)| n == name).map(|(_, kind)| *kind);
+            let kind = kind.with_context(|| format!("{name} is not a setting"))?;
+            let value: u32 = value.parse().with_context(|| format!("{value:?} is not a number"))?;
+            let bytes = value.to_ne_bytes();
+            let one = [value as u8];
+            body.extend(nla(kind, if numbers.bytes.contains(&kind) { &one } else { &bytes }));
+        }
+        self.request(NLM_F_ACK, numbers.get + 1, body, what).map(drop)
     }
 
     /// Names of all features by bit.
@@ -145,16 +183,9 @@ fn pairs(body: &Attrs, names: &[(&str, u16)]) -> Vec<String> {
     found.map(|(name, n)| format!("{name}={n}")).collect()
 }
 
-/// Under adaptive mode the driver moves the microseconds by itself: they are not part of the state.
-fn drop_adaptive(mut text: Vec<String>, side: &str) -> Vec<String> {
-    if text.contains(&format!("adaptive-{side}=1")) {
-        text.retain(|pair| !pair.starts_with(&format!("{side}-")));
-    }
-    text
-}
-
-fn values(group: &Numbers, body: &Attrs) -> Vec<String> {
-    drop_adaptive(drop_adaptive(pairs(body, group.values), "rx"), "tx")
+/// The state in the form in which it is compared.
+fn values(group: Group, numbers: &Numbers, body: &Attrs) -> String {
+    group.canonical(&pairs(body, numbers.values).join(" "))
 }
 
 /// Bits that are on, by name.
@@ -191,8 +222,9 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
         for message in dump(numbers.get, 0, "list ethtool settings").unwrap_or_default() {
             let body = plain(&message.body);
             let Some(at) = index_of(&body).and_then(|i| by_index.get(&i)) else { continue };
-            let mut text = values(numbers, &body);
+            let mut text = vec![values(group, numbers, &body)];
             text.extend(pairs(&body, numbers.maxima));
+            text.retain(|part| !part.is_empty());
             let slot = match group {
                 Group::Channels => &mut links[*at].channels,
                 Group::Rings => &mut links[*at].rings,
@@ -224,9 +256,8 @@ pub fn read(index: u32, group: Group) -> Result<State> {
     if let Some(numbers) = numbers(group) {
         return match get(numbers.get, 0) {
             Ok(reply) => {
-                let text =
-                    reply.first().map(|m| values(numbers, &plain(&m.body))).unwrap_or_default();
-                Ok(if text.is_empty() { State::Absent } else { State::Is(text.join(" ")) })
+                let text = reply.first().map(|m| values(group, numbers, &plain(&m.body)));
+                Ok(text.filter(|t| !t.is_empty()).map_or(State::Absent, State::Is))
             }
             Err(e) if absent(&e) => Ok(State::Absent),
             Err(e) => Err(e),
@@ -250,40 +281,39 @@ pub fn read(index: u32, group: Group) -> Result<State> {
     }
 }
 
-/// Sends only what differs: a driver may refuse a message that names what it does not have.
-pub fn write(index: u32, group: Group, wanted: &State) -> Result<()> {
+/// Sends only what differs: a driver may refuse a message that names what it does not have. Where it
+/// refuses all at once, key by key, so that one it does not take loses no other.
+pub fn write(index: u32, group: Group, wanted: &State) -> Result<Wrote> {
     let text = wanted.text().context("ethtool settings cannot be taken away")?;
     let now = read(index, group)?;
     let differs = |pair: &(&str, &str)| now.field(pair.0) != Some(pair.1);
     let changed: Vec<(&str, &str)> = state::fields(text).filter(differs).collect();
     let ethtool = Ethtool::open()?;
-    let mut body = header(index, 0);
     let what = format!("set {} to {}", group.name(), wanted);
-    match numbers(group) {
-        Some(numbers) => {
-            for (name, value) in changed {
-                let kind = numbers.values.iter().find(|(n, _)| *n == name).map(|(_, kind)| *kind);
-                let kind = kind.with_context(|| format!("{name} is not a setting"))?;
-                let value: u32 =
-                    value.parse().with_context(|| format!("{value:?} is not a number"))?;
-                let bytes = value.to_ne_bytes();
-                let one = [value as u8];
-                body.extend(nla(kind, if numbers.bytes.contains(&kind) { &one } else { &bytes }));
-            }
-            ethtool.request(NLM_F_ACK, numbers.get + 1, body, &what)?;
-        }
-        None => {
-            let mut list = Vec::new();
-            for (name, value) in changed {
-                let mut bit = nla(2, &c_bytes(name));
-                if value == "on" {
-                    bit.extend(nla(3, &[]));
+    let Err(e) = ethtool.send(index, group, &changed, &what) else { return Ok(Wrote::Yes) };
+    // ENODEV and EPERM are about the link and the caller, not about a key.
+    if !errno(&e).is_some_and(|n| REFUSALS.contains(&n)) {
+        return Err(e);
+    }
+    let (mut refused, mut lasting) = (Vec::new(), true);
+    let mut note = |name: &str, value: &str, e: &anyhow::Error| {
+        lasting &= !matches!(errno(e), Some(nix::libc::EBUSY | nix::libc::ENOMEM));
+        // Its outermost layer is what was asked; below are the driver's words and the errno.
+        let words: Vec<String> = e.chain().skip(1).map(|c| c.to_string()).collect();
+        refused.push(format!("{name}={value}: {}", words.join(": ")));
+    };
+    match changed[..] {
+        [(name, value)] => note(name, value, &e),
+        _ => {
+            for (name, value) in &changed {
+                if let Err(e) = ethtool.send(index, group, &[(name, value)], &what) {
+                    note(name, value, &e);
                 }
-                list.extend(nla(1 | NESTED, &bit));
             }
-            body.extend(nla(3 | NESTED, &attributes(&[(3 | NESTED, &list)])));
-            ethtool.request(NLM_F_ACK, FEATURES_GET + 1, body, &what)?;
         }
     }
-    Ok(())
+    if refused.is_empty() {
+        return Ok(Wrote::Yes);
+    }
+    Ok(Wrote::KernelKeeps { why: format!("the driver refuses {}", refused.join("; ")), lasting })
 }

@@ -79,7 +79,8 @@ pub fn write_irq(root: &Root, vector: u32, state: &State) -> Result<Wrote> {
         // A managed vector: the driver has the kernel place it, for good reasons of its own. Newer
         // kernels say EPERM, which root gets for nothing else here.
         Err(e) if matches!(e.raw_os_error(), Some(nix::libc::EIO | nix::libc::EPERM)) => {
-            Ok(Wrote::KernelKeeps("the kernel manages this vector itself".into()))
+            let why = "the kernel manages this vector itself".into();
+            Ok(Wrote::KernelKeeps { why, lasting: true })
         }
         Err(e) => Err(e).with_context(|| format!("write {}", root.full(&path))),
     }

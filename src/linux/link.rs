@@ -10,14 +10,15 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    InfoBondPort, InfoKind, InfoPortData, LacpState, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, LinkXdp, MiiStatus,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use netlink_packet_route::tc::TcMessage;
 use rtnetlink::{Handle, RouteMessageBuilder};
 
 use crate::model::State;
-use crate::model::facts::{Link, Sizes, Xdp};
+use crate::model::facts::{BondPort, Link, Sizes, Xdp};
 
 const IFLA_GSO_IPV4: u16 = 63;
 const IFLA_GRO_IPV4: u16 = 64;
@@ -320,8 +321,12 @@ fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -
             LinkAttribute::ParentDevBusName(name) => parent_bus = Some(name.clone()),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        link.kind = Some(kind_name(kind));
+                    match info {
+                        LinkInfo::Kind(kind) => link.kind = Some(kind_name(kind)),
+                        LinkInfo::PortData(InfoPortData::BondPort(port)) => {
+                            link.bond_port = Some(bond_port(port));
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -338,6 +343,23 @@ fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -
         link.bus = Some(format!("{bus}/{device}"));
     }
     link
+}
+
+fn bond_port(attributes: &[InfoBondPort]) -> BondPort {
+    let both = LacpState::COLLECTING | LacpState::DISTRIBUTING;
+    let mut port = BondPort { carries: true, lacp: false };
+    for attribute in attributes {
+        match attribute {
+            InfoBondPort::MiiStatus(status) => port.carries &= *status == MiiStatus::Up,
+            InfoBondPort::AdActorOperPortState(state)
+            | InfoBondPort::AdPartnerOperPortState(state) => {
+                port.lacp = true;
+                port.carries &= state.contains(both);
+            }
+            _ => {}
+        }
+    }
+    port
 }
 
 /// Attributes that this version of the crate does not know by name.

@@ -11,6 +11,7 @@ mod nft;
 mod path;
 mod qdisc;
 pub mod root;
+mod settle;
 mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::engine::{Host, Observe, Wrote};
 use crate::model::{Facts, Proof, Resource, State};
 use link::Links;
 use root::Root;
+use settle::Settle;
 
 pub struct Linux {
     root: Root,
@@ -102,11 +104,18 @@ impl Host for Linux {
             Resource::Sysfs { path } => files::write_sysfs(&self.root, path, state)?,
             Resource::Irq { vector, .. } => return files::write_irq(&self.root, *vector, state),
             Resource::File { path } => files::write_file(&self.root, path, state)?,
-            Resource::Mtu { link } => self.links.set_mtu(link, state)?,
+            Resource::Mtu { link } => {
+                let settle = Settle::before(&self.links, link)?;
+                self.links.set_mtu(link, state)?;
+                settle.wait(&self.links)?;
+            }
             Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
             Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
             Resource::Ethtool { link, group } => {
-                ethtool::write(self.links.index(link)?, *group, state)?;
+                let settle = Settle::before(&self.links, link)?;
+                let wrote = ethtool::write(self.links.index(link)?, *group, state)?;
+                settle.wait(&self.links)?;
+                return Ok(wrote);
             }
             Resource::Qdisc { link } => qdisc::write(&self.root, &self.links, link, state)?,
             Resource::Nft { table } => nft::replace_table(&self.root, table, state)?,

@@ -173,6 +173,8 @@ pub struct Link {
     pub xdp: Option<Xdp>,
     pub qdisc: Option<String>,
     pub master: Option<String>,
+    /// Where it stands in its bond, if its master is one.
+    pub bond_port: Option<BondPort>,
     /// The link below it in this namespace (a VLAN's parent).
     pub parent: Option<String>,
     /// Its other end or parent is in another network namespace.
@@ -189,6 +191,14 @@ pub struct Link {
 pub struct Features {
     pub wanted: Vec<String>,
     pub active: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BondPort {
+    /// It is up in the bond's eyes, and with LACP both ends collect and distribute.
+    pub carries: bool,
+    pub lacp: bool,
 }
 
 /// Bytes; null where the kernel does not report one.

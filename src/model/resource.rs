@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::State;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,6 +161,14 @@ impl Resource {
         )
     }
 
+    /// The one text for a state that was put together from wishes.
+    pub fn canonical(&self, state: State) -> State {
+        match (self, state) {
+            (Resource::Ethtool { group, .. }, State::Is(text)) => State::Is(group.canonical(&text)),
+            (_, state) => state,
+        }
+    }
+
     /// Whether writing it makes it when it is absent. The rest is there or cannot be had.
     pub fn creatable(&self) -> bool {
         matches!(self, Resource::File { .. } | Resource::Nft { .. } | Resource::Qdisc { .. })
@@ -235,6 +244,17 @@ impl fmt::Display for Resource {
 }
 
 impl Group {
+    /// Under adaptive mode the driver moves the microseconds by itself: they are not part of the state.
+    pub fn canonical(self, text: &str) -> String {
+        let mut pairs: Vec<&str> = text.split_whitespace().collect();
+        for side in ["rx", "tx"] {
+            if self == Group::Coalesce && pairs.contains(&format!("adaptive-{side}=1").as_str()) {
+                pairs.retain(|pair| !pair.starts_with(&format!("{side}-")));
+            }
+        }
+        pairs.join(" ")
+    }
+
     pub fn name(self) -> &'static str {
         GROUPS.iter().find(|(g, _)| *g == self).map_or("", |(_, n)| n)
     }

@@ -197,7 +197,10 @@ impl Host for Memory {
         }
         match kept == *state {
             true => Ok(Wrote::Yes),
-            false => Ok(Wrote::KernelKeeps(format!("the driver refuses some of {state}"))),
+            false => Ok(Wrote::KernelKeeps {
+                why: format!("the driver refuses some of {state}"),
+                lasting: true,
+            }),
         }
     }
 

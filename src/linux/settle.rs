@@ -1,0 +1,79 @@
+//! A change that stops a link for a moment is over only when the link is back: its carrier, and in
+//! a bond its place in the aggregate. So no more than one member of a bond is ever away.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::link::Links;
+use crate::model::facts::Link;
+
+/// Training of a 100 Gbit/s link takes up to ten seconds, and some firmware as long again.
+const CARRIER: Duration = Duration::from_secs(30);
+/// A partner with slow LACP timers sends once in thirty seconds.
+const LACP: Duration = Duration::from_secs(75);
+
+/// What a link had before it was stopped, and must have again.
+pub struct Settle {
+    name: String,
+    carrier: bool,
+    aggregated: bool,
+}
+
+impl Settle {
+    pub fn before(links: &Links, name: &str) -> Result<Self> {
+        let link = links.one(name)?.unwrap_or_default();
+        Ok(Settle {
+            name: name.to_string(),
+            carrier: link.up && link.carrier,
+            aggregated: aggregated(&link),
+        })
+    }
+
+    pub fn wait(&self, links: &Links) -> Result<()> {
+        let start = Instant::now();
+        while let Some(missing) = self.missing(&links.one(&self.name)?) {
+            let most = if self.aggregated { LACP } else { CARRIER };
+            if start.elapsed() > most {
+                bail!("{} {missing} {} s after the change", self.name, most.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn missing(&self, now: &Option<Link>) -> Option<&'static str> {
+        match now {
+            None => Some("is gone"),
+            Some(link) if self.carrier && !link.carrier => Some("has no carrier"),
+            Some(link) if self.aggregated && !aggregated(link) => {
+                Some("is not back in its bond (LACP collecting and distributing)")
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+fn aggregated(link: &Link) -> bool {
+    link.bond_port.as_ref().is_some_and(|port| port.carries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::facts::BondPort;
+
+    #[test]
+    fn a_link_is_back_with_what_it_had() {
+        let had = |carrier, aggregated| Settle { name: "eth0".into(), carrier, aggregated };
+        let link = |carrier, carries| {
+            let bond_port = Some(BondPort { carries, lacp: true });
+            Some(Link { carrier, bond_port, ..Link::default() })
+        };
+        assert_eq!(had(true, true).missing(&link(true, true)), None);
+        assert!(had(true, true).missing(&link(true, false)).is_some());
+        assert_eq!(had(true, false).missing(&link(false, false)), Some("has no carrier"));
+        assert_eq!(had(false, false).missing(&link(false, false)), None);
+        assert_eq!(had(false, false).missing(&None), Some("is gone"));
+    }
+}
