@@ -61,6 +61,7 @@ fn collateral_is_put_back_at_once_or_with_its_cause() {
         Some("1300")
     );
     assert_eq!(text(&host, "irq:eth0/32").as_deref(), Some("0-3"));
+    assert_eq!(text(&host, "rss:eth0").as_deref(), Some("hash=1 key=6d5a table=default"));
     // Gone with its queue ...
     assert_eq!(text(&host, "sysfs:class/net/eth0/queues/tx-3/xps_cpus"), None);
     rollback(&mut host, dir.path()).unwrap();

@@ -55,6 +55,7 @@ fn rank(change: &Change) -> i32 {
         Resource::Ethtool { group: Group::Rings, .. } => reversed(5),
         Resource::Ethtool { group: Group::Features, .. } => reversed(6),
         Resource::Mtu { .. } => reversed(7),
+        Resource::Rss { .. } => 9,
         Resource::LinkSizes { .. } => 10,
         Resource::Sysctl { key } if key == "net/core/default_qdisc" => 11,
         Resource::Qdisc { .. } => 12,

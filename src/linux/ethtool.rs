@@ -56,6 +56,8 @@ const COALESCE: Numbers = Numbers {
     bytes: &[11, 12, 24, 25],
 };
 const FEATURES_GET: u8 = 11;
+const RSS_GET: u8 = 38;
+const RSS_CONTEXT: u16 = 2;
 
 /// What a driver answers that does not take a value.
 const REFUSALS: [i32; 6] = [
@@ -231,6 +233,15 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
                 _ => &mut links[*at].coalesce,
             };
             *slot = Some(text.join(" ")).filter(|t| !t.is_empty());
+        }
+    }
+    // With one message a context; the first has no number. Before 6.11 there is no such dump.
+    if let Ok(contexts) = dump(RSS_GET, 0, "list RSS contexts") {
+        for message in contexts {
+            let body = plain(&message.body);
+            let Some(at) = index_of(&body).and_then(|i| by_index.get(&i)) else { continue };
+            let more = u32::from(number(&body, RSS_CONTEXT).is_some_and(|n| n > 0));
+            *links[*at].rss_contexts.get_or_insert(0) += more;
         }
     }
     let names = ethtool.feature_names()?;

@@ -11,8 +11,10 @@ mod nft;
 mod path;
 mod qdisc;
 pub mod root;
+mod rss;
 mod settle;
 mod socket;
+mod xdp_sockets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,6 +49,7 @@ impl Linux {
                 files::read_irq(&self.root, link, *vector, dumps.vectors.get(link))
             }
             Resource::File { path } => files::read_file(&self.root, path),
+            Resource::Rss { link } => Ok(rss::state(rss::read(link)?.as_ref())),
             Resource::Mtu { link } => {
                 Ok(self.links.one(link)?.map_or(State::Absent, |l| State::Is(l.mtu.to_string())))
             }
@@ -109,6 +112,7 @@ impl Host for Linux {
                 self.links.set_mtu(link, state)?;
                 settle.wait(&self.links)?;
             }
+            Resource::Rss { link } => rss::write(link, state)?,
             Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
             Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
             Resource::Ethtool { link, group } => {

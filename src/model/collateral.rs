@@ -19,7 +19,8 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
             let irqs = facts.vectors.known().into_iter().flatten();
             let irqs = irqs.map(|v| Resource::Irq { link: link.clone(), vector: v.irq });
             let coalesce = Resource::Ethtool { link: link.clone(), group: Group::Coalesce };
-            rx.chain(tx).chain(irqs).chain([coalesce]).collect()
+            let rss = Resource::Rss { link: link.clone() };
+            rx.chain(tx).chain(irqs).chain([coalesce, rss]).collect()
         }
         // The kernel writes the new MTU into the link's IPv6 MTU and into every route of it.
         Resource::Mtu { link } => {

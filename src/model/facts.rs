@@ -169,6 +169,16 @@ pub struct Link {
     /// Features wanted on, then those that cannot be changed.
     pub features: Option<Features>,
     pub vectors: Fact<Vec<Vector>>,
+    /// How received packets are spread over the queues; null for a device that cannot.
+    pub rss: Fact<Option<Rss>>,
+    /// RSS contexts besides the first; null where the kernel cannot list them (before 6.11).
+    pub rss_contexts: Option<u32>,
+    /// Rules that send packets to a queue of their choice.
+    pub ntuple_rules: Fact<u32>,
+    /// AF_XDP sockets bound to its queues.
+    pub xdp_sockets: Fact<u32>,
+    /// Virtual functions that are enabled on it.
+    pub virtual_functions: u32,
     pub sizes: Sizes,
     pub xdp: Option<Xdp>,
     pub qdisc: Option<String>,
@@ -199,6 +209,17 @@ pub struct BondPort {
     /// It is up in the bond's eyes, and with LACP both ends collect and distribute.
     pub carries: bool,
     pub lacp: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rss {
+    /// "default" when it is the kernel's own (all queues in turn), else the queue of each entry.
+    pub table: String,
+    /// Hexadecimal.
+    pub key: String,
+    /// The hash function, as a bit of ETH_RSS_HASH_*.
+    pub hash: u8,
 }
 
 /// Bytes; null where the kernel does not report one.

@@ -25,6 +25,10 @@ pub enum Resource {
         link: String,
         group: Group,
     },
+    /// How received packets are spread over the queues: table, key and hash function.
+    Rss {
+        link: String,
+    },
     Mtu {
         link: String,
     },
@@ -96,6 +100,7 @@ impl Resource {
     pub fn link(&self) -> Option<&str> {
         match self {
             Resource::Ethtool { link, .. }
+            | Resource::Rss { link }
             | Resource::Mtu { link }
             | Resource::RouteMtu { link, .. }
             | Resource::LinkSizes { link }
@@ -125,6 +130,7 @@ impl Resource {
         }
         match &mut new {
             Resource::Ethtool { link, .. }
+            | Resource::Rss { link }
             | Resource::Mtu { link }
             | Resource::RouteMtu { link, .. }
             | Resource::LinkSizes { link }
@@ -229,6 +235,7 @@ impl fmt::Display for Resource {
             Resource::Tuned => write!(f, "tuned:profile"),
             Resource::IrqbalanceBans => write!(f, "irqbalance:bans"),
             Resource::Ethtool { link, group } => write!(f, "ethtool:{link}/{}", group.name()),
+            Resource::Rss { link } => write!(f, "rss:{link}"),
             Resource::Mtu { link } => write!(f, "mtu:{link}"),
             Resource::RouteMtu { link, route } => write!(f, "route-mtu:{link}/{route}"),
             Resource::LinkSizes { link } => write!(f, "sizes:{link}"),
@@ -285,6 +292,7 @@ impl FromStr for Resource {
                 let group = GROUPS.iter().find(|(_, n)| *n == group).ok_or_else(unknown)?.0;
                 Resource::Ethtool { link, group }
             }
+            "rss" => Resource::Rss { link: rest.into() },
             "mtu" => Resource::Mtu { link: rest.into() },
             "route-mtu" => {
                 let (link, route) = pair()?;

@@ -72,6 +72,7 @@ fn step(resource: &Resource, to: &State) -> String {
             format!("ip link set dev {}{words}", quote(link))
         }
         Resource::Ethtool { link, group } => ethtool(link, *group, text),
+        Resource::Rss { link } => rss(link, to),
         Resource::Qdisc { link } => qdisc(link, text),
         Resource::Unit { name, aspect } => unit(name, *aspect, text),
         Resource::Tuned => match to.field("profile") {
@@ -110,6 +111,20 @@ fn ethtool(link: &str, group: Group, text: &str) -> String {
         .map(|(k, v)| format!("{} {}", quote(k), quote(v)))
         .collect();
     format!("ethtool {flag} {} {}", quote(link), words.join(" "))
+}
+
+/// A table of its own has no word of its own in ethtool: what it was is shown.
+fn rss(link: &str, to: &State) -> String {
+    let key: Vec<u8> = to.field("key").unwrap_or_default().bytes().collect();
+    let pairs: Vec<String> =
+        key.chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect();
+    let set = format!("ethtool -X {} hkey {}", quote(link), quote(&pairs.join(":")));
+    match to.field("table") {
+        Some(table) if table != "default" => {
+            format!("{set}\necho {} >&2", quote(&format!("RSS table of {link} was {table}")))
+        }
+        _ => format!("{set} default"),
+    }
 }
 
 /// "default fq_codel", "fq horizon=2s", "mq fq".

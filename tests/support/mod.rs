@@ -108,6 +108,11 @@ impl Memory {
                         (false, _) => self.put(&xps, State::Absent),
                     }
                 }
+                // The driver's own table over the new queues, with a key of its own.
+                let rss = Resource::Rss { link: link.clone() };
+                if self.get(&rss) != State::Absent {
+                    self.put(&rss, State::is("hash=1 key=0000 table=default"));
+                }
                 let vectors = self.facts.link(link).and_then(|l| l.vectors.known().cloned());
                 for vector in vectors.into_iter().flatten() {
                     let irq = Resource::Irq { link: link.clone(), vector: vector.irq };
@@ -326,6 +331,7 @@ pub fn world() -> Memory {
     for (resource, state) in [
         ("ethtool:eth0/channels", "rx=0 tx=0 other=0 combined=4"),
         ("ethtool:eth0/rings", "rx=1024 tx=1024"),
+        ("rss:eth0", "hash=1 key=6d5a table=default"),
         ("mtu:eth0", "1500"),
         ("sysctl:net.ipv6.conf.eth0.mtu", "1400"),
         ("route-mtu:eth0/2001:db8::/64 table 254 metric 1024", "1300"),

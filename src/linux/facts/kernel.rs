@@ -9,7 +9,7 @@ use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Fact, Kernel, Module, Preempt};
 
 /// Options that some lever asks for.
-const OPTIONS: [&str; 26] = [
+const OPTIONS: [&str; 27] = [
     "BPF_JIT",
     "BPF_SYSCALL",
     "CGROUP_BPF",
@@ -36,15 +36,17 @@ const OPTIONS: [&str; 26] = [
     "SCHEDSTATS",
     "TCP_CONG_BBR",
     "XDP_SOCKETS",
+    "XDP_SOCKETS_DIAG",
 ];
 
 /// Modules that some lever needs, and the option that builds each.
-const MODULES: [(&str, &str); 5] = [
+const MODULES: [(&str, &str); 6] = [
     ("nf_tables", "NF_TABLES"),
     ("nf_conntrack", "NF_CONNTRACK"),
     ("sch_fq", "NET_SCH_FQ"),
     ("tcp_bbr", "TCP_CONG_BBR"),
     ("netkit", "NETKIT"),
+    ("xsk_diag", "XDP_SOCKETS_DIAG"),
 ];
 
 pub fn gather(root: &Root) -> Kernel {

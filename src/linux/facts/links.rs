@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::linux::link::Links;
 use crate::linux::root::{Root, is_absent};
-use crate::linux::{ethtool, qdisc};
+use crate::linux::{ethtool, qdisc, rss};
 use crate::model::State;
 use crate::model::facts::{Fact, Link, Role, Vector};
 
@@ -49,6 +49,13 @@ fn device(root: &Root, link: &mut Link) {
         .iter()
         .find_map(|place| root.line(&format!("{place}/numa_node")))
         .and_then(|node| node.parse().ok());
+    let vfs = root.line(&format!("{folder}/sriov_numvfs")).and_then(|n| n.parse().ok());
+    link.virtual_functions = vfs.unwrap_or(0);
+    link.rss = match rss::read(&link.name) {
+        Ok(found) => Fact::Known(found),
+        Err(e) => Fact::unknown(format!("{e:#}")),
+    };
+    link.ntuple_rules = rss::rules(&link.name);
     link.vectors = match places.iter().find_map(|p| root.list(&format!("{p}/msi_irqs")).ok()) {
         Some(irqs) => vectors(root, &irqs),
         None => Fact::Known(Vec::new()),

@@ -12,11 +12,12 @@ use super::nft;
 use super::root::Root;
 use super::socket::errno;
 use crate::model::Facts;
-use crate::model::facts::{Chain, Conntrack, Fact, Netfilter, Node};
+use crate::model::facts::{Chain, Conntrack, Fact, Kernel, Link, Module, Netfilter, Node};
 
 pub fn gather(root: &Root, links: &Links) -> Result<Facts> {
     let kernel = kernel::gather(root);
-    let links = links::gather(root, links)?;
+    let mut links = links::gather(root, links)?;
+    xdp_sockets(&kernel, &mut links);
     let netfilter = netfilter(root);
     let mut agents = agents::gather(root, &links);
     agents.kube_proxy_rules = kube_proxy(&netfilter);
@@ -29,6 +30,28 @@ pub fn gather(root: &Root, links: &Links) -> Result<Facts> {
         links,
         agents,
     })
+}
+
+/// They take what a program on the link hands them, so without one there is nothing to lose.
+fn xdp_sockets(kernel: &Kernel, links: &mut [Link]) {
+    if links.iter().all(|l| l.xdp.is_none()) {
+        return;
+    }
+    let counts = match kernel.modules.get("xsk_diag").and_then(Fact::known) {
+        Some(Module::Builtin | Module::Loaded) => {
+            super::xdp_sockets::count().map_err(|e| format!("{e:#}"))
+        }
+        Some(Module::Absent) if kernel.config.get("XDP_SOCKETS").is_some_and(|v| v == "n") => {
+            return;
+        }
+        _ => Err("the kernel's xsk_diag is not loaded".to_string()),
+    };
+    for link in links.iter_mut().filter(|l| l.xdp.is_some()) {
+        link.xdp_sockets = match &counts {
+            Ok(counts) => Fact::Known(counts.get(&link.index).copied().unwrap_or(0)),
+            Err(why) => Fact::unknown(why.clone()),
+        };
+    }
 }
 
 fn node(root: &Root, agents: &crate::model::facts::Agents) -> Node {
