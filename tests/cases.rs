@@ -88,11 +88,8 @@ fn case(folder: &Path) {
     let dir = tempdir();
     let mut host = Memory::new(facts.clone(), before.clone());
     // Peers of a case answer whatever size.
-    for proof in tweaks
-        .iter()
-        .filter_map(|t| t.tweak.as_ref())
-        .flat_map(|t| t.proofs(&nettune::model::Context { facts: &facts, links: &links }))
-    {
+    let context = ask.selection.context(&facts);
+    for proof in tweaks.iter().filter_map(|t| t.tweak.as_ref()).flat_map(|t| t.proofs(&context)) {
         let nettune::model::Proof::Path { peer, mtu } = proof;
         host.paths.insert(peer, mtu);
     }

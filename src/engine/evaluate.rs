@@ -1,12 +1,14 @@
 //! From a profile and facts to one row a tweak: whether it can be had here, and what it wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::model::facts::Facts;
 use crate::model::need::HelmValue;
-use crate::model::{Change, Context, Desired, Impact, Need, Outcome, Probe, Proof, Side, Tweak};
+use crate::model::{
+    Change, Context, Desired, Impact, Need, Outcome, Probe, Proof, Resource, Side, Tweak,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +84,21 @@ impl Reason {
     }
 }
 
+/// What the kernel did not take, one reason for all that it says the same of.
+pub fn refusals<'a>(all: impl Iterator<Item = (&'a Resource, &'a str)>) -> Vec<Reason> {
+    let mut by_why: BTreeMap<&str, Vec<&Resource>> = BTreeMap::new();
+    for (resource, why) in all {
+        by_why.entry(why).or_default().push(resource);
+    }
+    let text = |(why, all): (&str, Vec<&Resource>)| match &all[..] {
+        [first, rest @ ..] if !rest.is_empty() => {
+            format!("{first} and {} more: {why}", rest.len())
+        }
+        _ => format!("{}: {why}", all[0]),
+    };
+    by_why.into_iter().map(|why| Reason::new("refused", text(why))).collect()
+}
+
 /// One tweak on this node.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -134,9 +151,21 @@ pub struct Selection<'a> {
     pub cni: Cni,
 }
 
+impl<'a> Selection<'a> {
+    pub fn context(&self, facts: &'a Facts) -> Context<'a> {
+        let wanted = || self.tweaks.iter().filter(|t| t.enable);
+        Context {
+            facts,
+            links: self.links,
+            placement: wanted().find_map(|t| t.tweak.as_ref()?.placement()).unwrap_or_default(),
+            enabled: wanted().map(|t| t.name).collect(),
+        }
+    }
+}
+
 /// `Ready` here means: can be had; the plan tells whether anything would change.
 pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<String>>) -> Vec<Row> {
-    let cx = Context { facts, links: selection.links };
+    let cx = selection.context(facts);
     let chosen = |t: &&Selected| only.is_none_or(|o| o.contains(t.name));
     selection.tweaks.iter().filter(chosen).map(|t| row(t, selection.cni, &cx)).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::evaluate::{Reason, Row, Status};
+use super::evaluate::{Reason, Row, Status, refusals};
 use super::ledger::{Ledger, Owned};
 use super::{Exit, Observe, Refusal, order};
 use crate::model::facts::Facts;
@@ -345,9 +345,8 @@ fn conclude(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Missing>
         let none = mine().count() == row.desired.len() && !row.desired.is_empty();
         let missing: Vec<String> =
             mine().filter(|m| m.refused.is_none()).map(|m| m.resource.to_string()).collect();
-        let refused =
-            mine().filter_map(|m| Some(format!("{}: {}", m.resource, m.refused.as_ref()?)));
-        row.reasons.extend(refused.map(|text| Reason::new("refused", text)).collect::<Vec<_>>());
+        let refused = mine().filter_map(|m| Some((&m.resource, m.refused.as_deref()?)));
+        row.reasons.extend(refusals(refused));
         if row.status == Status::Ready {
             if none && !holds(&row.name) {
                 row.status = Status::Unsupported;

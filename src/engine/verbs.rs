@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::evaluate::{Reason, Row, Selection, Status, evaluate};
+use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
 use super::journal::{Begin, Done, End, Record};
 use super::ledger::Ledger;
 use super::order;
@@ -470,12 +470,8 @@ fn conclude(rows: &mut [Row], made: &[Change], ran: &Ran) {
                 && d.state.is_some()
                 && made.iter().any(|c| c.resource == d.resource && c.tweaks.contains(&row.name))
         });
-        row.reasons.extend(refused.map(|d| {
-            Reason::new(
-                "refused",
-                format!("{}: {}", d.resource, d.why.as_deref().unwrap_or_default()),
-            )
-        }));
+        let refused = refused.map(|d| (&d.resource, d.why.as_deref().unwrap_or_default()));
+        row.reasons.extend(refusals(refused));
         let reached = |row: &Row| row.changes.iter().any(|(_, o)| *o != Outcome::Planned);
         let written = row.changes.iter().any(|(c, o)| *o == Outcome::Written && !c.back());
         row.status = match row.status {

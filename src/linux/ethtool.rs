@@ -10,7 +10,7 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 use super::socket::{Attrs, Conn, Message, attributes, attrs, c_bytes, c_string, errno, nla, nlas};
 use crate::engine::Wrote;
 use crate::model::facts::{Features, Link};
-use crate::model::{Group, State, state};
+use crate::model::{AUTO, Group, State, state};
 
 const GENL_ID_CTRL: u16 = 16;
 const CTRL_GETFAMILY: u8 = 3;
@@ -251,7 +251,8 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
         let list = |kind| -> Vec<String> {
             body.get(&kind).map(|set| bits(set, &names)).unwrap_or_default().into_iter().collect()
         };
-        links[*at].features = Some(Features { wanted: list(3), active: list(4) });
+        links[*at].features =
+            Some(Features { changeable: list(2), wanted: list(3), active: list(4) });
     }
     Ok(())
 }
@@ -297,7 +298,7 @@ pub fn read(index: u32, group: Group) -> Result<State> {
 pub fn write(index: u32, group: Group, wanted: &State) -> Result<Wrote> {
     let text = wanted.text().context("ethtool settings cannot be taken away")?;
     let now = read(index, group)?;
-    let differs = |pair: &(&str, &str)| now.field(pair.0) != Some(pair.1);
+    let differs = |pair: &(&str, &str)| pair.1 != AUTO && now.field(pair.0) != Some(pair.1);
     let changed: Vec<(&str, &str)> = state::fields(text).filter(differs).collect();
     let ethtool = Ethtool::open()?;
     let what = format!("set {} to {}", group.name(), wanted);

@@ -166,7 +166,6 @@ pub struct Link {
     pub channels: Option<String>,
     pub rings: Option<String>,
     pub coalesce: Option<String>,
-    /// Features wanted on, then those that cannot be changed.
     pub features: Option<Features>,
     pub vectors: Fact<Vec<Vector>>,
     /// How received packets are spread over the queues; null for a device that cannot.
@@ -199,6 +198,8 @@ pub struct Link {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Features {
+    /// Those that can be set at all.
+    pub changeable: Vec<String>,
     pub wanted: Vec<String>,
     pub active: Vec<String>,
 }

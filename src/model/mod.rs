@@ -3,8 +3,10 @@
 
 pub mod collateral;
 pub mod cpulist;
+pub mod drivers;
 pub mod facts;
 pub mod need;
+pub mod placement;
 pub mod plan;
 pub mod resource;
 pub mod restore;
@@ -16,6 +18,6 @@ pub mod uplinks;
 pub use facts::Facts;
 pub use need::{Need, Probe};
 pub use plan::{Change, Claims, Desired, Impact, Outcome, Proof};
-pub use resource::{Group, Resource, UnitAspect};
+pub use resource::{AUTO, Group, Resource, UnitAspect};
 pub use state::{State, Want};
 pub use tweak::{Context, Side, Tweak};

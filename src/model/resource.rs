@@ -79,6 +79,9 @@ pub enum Group {
     Coalesce,
 }
 
+/// A value that is the driver's to choose.
+pub const AUTO: &str = "auto";
+
 const GROUPS: [(Group, &str); 4] = [
     (Group::Channels, "channels"),
     (Group::Rings, "rings"),
@@ -251,15 +254,20 @@ impl fmt::Display for Resource {
 }
 
 impl Group {
-    /// Under adaptive mode the driver moves the microseconds by itself: they are not part of the state.
+    /// Under adaptive mode the driver moves the values by itself: they are "auto", whatever it says.
     pub fn canonical(self, text: &str) -> String {
-        let mut pairs: Vec<&str> = text.split_whitespace().collect();
-        for side in ["rx", "tx"] {
-            if self == Group::Coalesce && pairs.contains(&format!("adaptive-{side}=1").as_str()) {
-                pairs.retain(|pair| !pair.starts_with(&format!("{side}-")));
-            }
+        if self != Group::Coalesce {
+            return text.to_string();
         }
-        pairs.join(" ")
+        let adaptive = |side: &str| text.split(' ').any(|p| p == format!("adaptive-{side}=1"));
+        let (rx, tx) = (adaptive("rx"), adaptive("tx"));
+        let masked = |pair: &str| match pair.split_once('=') {
+            Some((key, _)) if key.starts_with("rx-") && rx || key.starts_with("tx-") && tx => {
+                format!("{key}={AUTO}")
+            }
+            _ => pair.to_string(),
+        };
+        text.split(' ').map(masked).collect::<Vec<_>>().join(" ")
     }
 
     pub fn name(self) -> &'static str {

@@ -2,7 +2,7 @@
 //! done and for the node whose nettune is gone. nettune itself runs none of these commands.
 
 use super::state::fields;
-use super::{Change, Group, Resource, State, UnitAspect};
+use super::{AUTO, Change, Group, Resource, State, UnitAspect};
 
 /// `plan --as script`.
 pub fn plan_script(changes: &[Change]) -> String {
@@ -107,7 +107,7 @@ fn ethtool(link: &str, group: Group, text: &str) -> String {
         Group::Coalesce => "-C",
     };
     let words: Vec<String> = fields(text)
-        .filter(|(k, _)| !k.ends_with("-max"))
+        .filter(|(k, v)| !k.ends_with("-max") && *v != AUTO)
         .map(|(k, v)| format!("{} {}", quote(k), quote(v)))
         .collect();
     format!("ethtool {flag} {} {}", quote(link), words.join(" "))

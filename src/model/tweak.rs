@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::facts::{Facts, Link};
 use super::need::HelmValue;
+use super::placement::Placement;
 use super::uplinks::uplinks;
 use super::{Desired, Need, Proof};
 
@@ -13,11 +14,19 @@ pub struct Context<'a> {
     pub facts: &'a Facts,
     /// The profile's `links`; empty means the uplinks that the routes show.
     pub links: &'a [String],
+    /// Where queues go, as `irq` has it: its defaults where the profile does not want it.
+    pub placement: Placement,
+    /// The tweaks that the profile wants.
+    pub enabled: Vec<&'static str>,
 }
 
 impl<'a> Context<'a> {
     pub fn uplinks(&self) -> Vec<&'a Link> {
         uplinks(self.facts, self.links)
+    }
+
+    pub fn enabled(&self, tweak: &str) -> bool {
+        self.enabled.contains(&tweak)
     }
 }
 
@@ -39,6 +48,11 @@ pub trait Tweak {
     /// rest, or who else a value reaches.
     fn remarks(&self, _: &Context) -> Vec<String> {
         Vec::new()
+    }
+
+    /// How it places queues on CPUs, for others to follow.
+    fn placement(&self) -> Option<Placement> {
+        None
     }
 
     fn proofs(&self, _: &Context) -> Vec<Proof> {

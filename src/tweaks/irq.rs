@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{Doc, Entry, lever};
 use crate::model::cpulist;
 use crate::model::facts::{Cpus, Fact, Link, Role, Vector};
+use crate::model::placement::Placement;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
 
 pub const ENTRY: Entry = Entry {
@@ -61,39 +62,12 @@ enum Irqbalance {
 const UNIT: &str = "irqbalance.service";
 
 impl Irq {
-    /// CPUs in the order in which queues take them.
-    fn order(&self, cpus: &Cpus, numa: Option<u32>) -> Vec<u32> {
-        let parse = |list: &str| cpulist::parse(list).unwrap_or_default();
-        let online = parse(&cpus.online);
-        let allowed: BTreeSet<u32> = match &self.cpus {
-            Some(list) => parse(list).intersection(&online).copied().collect(),
-            None => {
-                let kept: BTreeSet<u32> =
-                    parse(&cpus.isolated).union(&parse(&cpus.nohz_full)).copied().collect();
-                online.difference(&kept).copied().collect()
-            }
-        };
-        let local = numa
-            .filter(|_| self.policy == Policy::NumaLocal)
-            .and_then(|node| cpus.numa.get(&node))
-            .map(|list| parse(list))
-            .unwrap_or_default();
-        let first_threads: BTreeSet<u32> =
-            cpus.cores.iter().filter_map(|core| parse(core).first().copied()).collect();
-        // First threads of cores before their siblings; the NIC's node before the others.
-        let mut order: Vec<(bool, bool, u32)> = allowed
-            .iter()
-            .map(|cpu| {
-                let first = first_threads.is_empty() || first_threads.contains(cpu);
-                (!local.is_empty() && !local.contains(cpu), !first, *cpu)
-            })
-            .collect();
-        order.sort();
-        order.into_iter().map(|(_, _, cpu)| cpu).collect()
+    fn placed(&self) -> Placement {
+        Placement { numa_local: self.policy == Policy::NumaLocal, cpus: self.cpus.clone() }
     }
 
     fn place<'a>(&self, cpus: &Cpus, link: &'a Link) -> Vec<(&'a Vector, u32)> {
-        let order = self.order(cpus, link.numa_node);
+        let order = self.placed().order(cpus, link.numa_node);
         let vectors = link.vectors.known().into_iter().flatten();
         vectors
             .filter_map(|v| {
@@ -139,11 +113,15 @@ impl Tweak for Irq {
                     format!("irq.cpus {list:?} are not all online CPUs ({})", cx.facts.cpus.online);
                 needs.push(Need::blocked("cpus", why, "correct irq.cpus in the profile"));
             }
-        } else if self.order(&cx.facts.cpus, None).is_empty() {
+        } else if self.placed().usable(&cx.facts.cpus).is_empty() {
             let why = "every CPU is isolated";
             needs.push(Need::blocked("cpus", why, "name CPUs in irq.cpus"));
         }
         needs
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        Some(self.placed())
     }
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
@@ -167,36 +145,5 @@ impl Tweak for Irq {
             desired.push(Desired::new(unit, Want::is("inactive"), Impact::None));
         }
         Ok(desired)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cpus() -> Cpus {
-        Cpus {
-            online: "0-7".into(),
-            numa: [(0, "0-1,4-5".into()), (1, "2-3,6-7".into())].into(),
-            cores: ["0,4", "1,5", "2,6", "3,7"].map(String::from).into(),
-            ..Cpus::default()
-        }
-    }
-
-    #[test]
-    fn the_nics_node_first_and_siblings_last() {
-        let irq = Irq::default();
-        assert_eq!(irq.order(&cpus(), Some(1)), [2, 3, 6, 7, 0, 1, 4, 5]);
-        assert_eq!(irq.order(&cpus(), None), [0, 1, 2, 3, 4, 5, 6, 7]);
-        let spread = Irq { policy: Policy::Spread, ..Irq::default() };
-        assert_eq!(spread.order(&cpus(), Some(1)), [0, 1, 2, 3, 4, 5, 6, 7]);
-    }
-
-    #[test]
-    fn isolated_cpus_are_left_out_unless_named() {
-        let isolated = Cpus { isolated: "2-3".into(), nohz_full: "3".into(), ..cpus() };
-        assert_eq!(Irq::default().order(&isolated, Some(1)), [6, 7, 0, 1, 4, 5]);
-        let by_hand = Irq { cpus: Some("2,3,99".into()), ..Irq::default() };
-        assert_eq!(by_hand.order(&isolated, Some(1)), [2, 3]);
     }
 }

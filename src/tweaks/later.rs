@@ -17,14 +17,6 @@ const fn later(
 
 const GUIDE: &str = "Cilium tuning guide";
 
-pub const NIC: Entry = later(
-    "nic",
-    Side::Node,
-    "channels, rings, coalescing and offloads per driver",
-    "link-reset",
-    "As many queues as there are CPUs for them, rings deep enough for a burst.",
-    "Linux networking/ethtool-netlink.rst and the drivers' own documents",
-);
 pub const HOST_ROUTING: Entry = later(
     "host-routing",
     Side::Both,

@@ -9,6 +9,7 @@ mod cpu;
 mod irq;
 mod later;
 mod mtu;
+mod nic;
 mod notrack;
 mod preempt;
 mod steering;
@@ -62,7 +63,7 @@ pub const TWEAKS: &[Entry] = &[
     preempt::ENTRY,
     tuned::ENTRY,
     cpu::ENTRY,
-    later::NIC,
+    nic::ENTRY,
     mtu::ENTRY,
     irq::ENTRY,
     steering::ENTRY,

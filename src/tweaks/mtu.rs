@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
+use crate::model::drivers::driver;
 use crate::model::facts::Link;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want};
 
@@ -69,14 +70,9 @@ enum Prefer {
 
 /// What everybody means by jumbo; virtual links take 65535, which no fabric carries.
 const JUMBO: u32 = 9000;
-/// Largest MTU with an XDP program that takes no fragments.
-const XDP_LIMITS: [(&str, u32); 4] =
-    [("ena", 3498), ("bnxt_en", 3502), ("virtio_net", 3506), ("veth", 3506)];
-
 fn xdp_limit(link: &Link) -> Option<u32> {
     let attached = link.xdp.as_ref().is_some_and(|x| x.mode != "generic");
-    let limit = XDP_LIMITS.iter().find(|(driver, _)| link.driver.as_deref() == Some(driver));
-    limit.filter(|_| attached).map(|(_, limit)| *limit)
+    driver(link).xdp_mtu.filter(|_| attached)
 }
 
 fn most(link: &Link) -> u32 {

@@ -97,10 +97,13 @@ impl Memory {
             // Queues that go away take their files along; those that come are at 0.
             Resource::Ethtool { link, group: Group::Channels } => {
                 let count: u32 = state.field("combined").and_then(|c| c.parse().ok()).unwrap_or(0);
-                let most = self.facts.link(link).map_or(0, |l| l.tx_queues);
+                let xps =
+                    |n: u32| Resource::sysfs(format!("class/net/{link}/queues/tx-{n}/xps_cpus"));
+                // A case that leaves them out has none.
+                let has = self.get(&xps(0)) != State::Absent;
+                let most = self.facts.link(link).filter(|_| has).map_or(0, |l| l.tx_queues);
                 for queue in 0..most {
-                    let xps =
-                        Resource::sysfs(format!("class/net/{link}/queues/tx-{queue}/xps_cpus"));
+                    let xps = xps(queue);
                     let now = self.get(&xps);
                     match (queue < count, now) {
                         (true, State::Absent) => self.put(&xps, State::is("0")),
