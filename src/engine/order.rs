@@ -60,6 +60,7 @@ fn rank(change: &Change) -> i32 {
         Resource::Sysctl { key } if key == "net/core/default_qdisc" => 11,
         Resource::Qdisc { .. } => 12,
         Resource::Sysctl { .. } => 13,
+        Resource::Sysfs { .. } if change.resource.pstate() => reversed(3),
         Resource::Sysfs { path } if path.ends_with("/scaling_governor") => 14,
         Resource::Sysfs { .. } | Resource::RouteMtu { .. } => 15,
         Resource::IrqbalanceBans => {
@@ -69,7 +70,7 @@ fn rank(change: &Change) -> i32 {
                 16
             }
         }
-        Resource::Irq { .. } => 17,
+        Resource::Irq { .. } | Resource::IrqDefault => 17,
         Resource::Ethtool { group: Group::Coalesce, .. } => 19,
         Resource::Nft { .. } => 20,
     }

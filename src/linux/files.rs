@@ -86,6 +86,16 @@ pub fn write_irq(root: &Root, vector: u32, state: &State) -> Result<Wrote> {
     }
 }
 
+const IRQ_DEFAULT: &str = "proc/irq/default_smp_affinity";
+
+pub fn read_irq_default(root: &Root) -> Result<State> {
+    read_value(root, IRQ_DEFAULT)
+}
+
+pub fn write_irq_default(root: &Root, state: &State) -> Result<()> {
+    write_value(root, IRQ_DEFAULT, state)
+}
+
 /// White space is folded; of a choice ("always [madvise] never", "none (full)") the chosen word is
 /// the state.
 fn read_value(root: &Root, path: &str) -> Result<State> {

@@ -48,6 +48,7 @@ impl Linux {
                 }
                 files::read_irq(&self.root, link, *vector, dumps.vectors.get(link))
             }
+            Resource::IrqDefault => files::read_irq_default(&self.root),
             Resource::File { path } => files::read_file(&self.root, path),
             Resource::Rss { link } => Ok(rss::state(rss::read(link)?.as_ref())),
             Resource::Mtu { link } => {
@@ -106,6 +107,7 @@ impl Host for Linux {
             Resource::Sysctl { key } => files::write_sysctl(&self.root, key, state)?,
             Resource::Sysfs { path } => files::write_sysfs(&self.root, path, state)?,
             Resource::Irq { vector, .. } => return files::write_irq(&self.root, *vector, state),
+            Resource::IrqDefault => files::write_irq_default(&self.root, state)?,
             Resource::File { path } => files::write_file(&self.root, path, state)?,
             Resource::Mtu { link } => {
                 let settle = Settle::before(&self.links, link)?;

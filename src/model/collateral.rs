@@ -32,6 +32,20 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
         // The kernel makes the new default by today's default_qdisc, so the old one may have to be
         // set for the moment of the delete.
         Resource::Qdisc { .. } => vec![Resource::sysctl("net.core.default_qdisc")],
+        // Every policy is made anew, with the driver's own governor and limits.
+        Resource::Sysfs { .. } if changed.pstate() => {
+            const FILES: [&str; 4] = [
+                "scaling_governor",
+                "energy_performance_preference",
+                "scaling_min_freq",
+                "scaling_max_freq",
+            ];
+            let path = |policy: &str, file| {
+                Resource::sysfs(format!("devices/system/cpu/cpufreq/{policy}/{file}"))
+            };
+            let policies = facts.cpus.cpufreq.iter();
+            policies.flat_map(|p| FILES.map(|file| path(&p.name, file))).collect()
+        }
         // With governor performance the driver fixes the EPP.
         Resource::Sysfs { path } if path.ends_with("/scaling_governor") => {
             let epp = path.replace("/scaling_governor", "/energy_performance_preference");

@@ -124,6 +124,22 @@ pub struct Cpus {
     pub energy_perf_bias: bool,
     /// Whether there is an intel_pstate/min_perf_pct.
     pub min_perf_pct: bool,
+    pub pstate: Option<Pstate>,
+    /// Whether there is a cpufreq/boost.
+    pub boost: bool,
+    /// Uncore frequency domains of intel_uncore_frequency, and the most that each takes, in kHz.
+    pub uncore: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pstate {
+    /// intel_pstate or amd_pstate.
+    pub driver: String,
+    /// active, passive, guided or off.
+    pub mode: String,
+    /// Whether it has no_turbo.
+    pub turbo: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -276,6 +292,8 @@ pub struct Agents {
     pub irqbalance: Agent,
     /// It takes orders over its socket.
     pub irqbalance_socket: bool,
+    /// Where its unit takes its arguments from.
+    pub irqbalance_config: Option<AgentConfig>,
     pub network_manager: Agent,
     pub networkd: Agent,
     pub firewalld: Agent,
@@ -300,6 +318,16 @@ pub struct Agents {
 pub struct Agent {
     pub installed: bool,
     pub pid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentConfig {
+    pub path: String,
+    /// The variable in it that holds the arguments: IRQBALANCE_ARGS, or OPTIONS of older Debian.
+    pub variable: String,
+    /// The file as nettune compares it; null when there is none.
+    pub state: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

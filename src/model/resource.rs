@@ -57,6 +57,8 @@ pub enum Resource {
         link: String,
         vector: u32,
     },
+    /// CPUs for vectors that are requested later (/proc/irq/default_smp_affinity).
+    IrqDefault,
     /// One of our own nf_tables tables, family inet.
     Nft {
         table: String,
@@ -167,7 +169,12 @@ impl Resource {
                 | Resource::Tuned
                 | Resource::Mtu { .. }
                 | Resource::Ethtool { group: Group::Channels | Group::Rings | Group::Features, .. }
-        )
+        ) || self.pstate()
+    }
+
+    /// The mode of intel_pstate or amd_pstate: every frequency policy is made anew with it.
+    pub fn pstate(&self) -> bool {
+        matches!(self, Resource::Sysfs { path } if path.ends_with("_pstate/status"))
     }
 
     /// The one text for a state that was put together from wishes.
@@ -248,6 +255,7 @@ impl fmt::Display for Resource {
             Resource::Sysctl { key } => write!(f, "sysctl:{}", key.replace('/', ".")),
             Resource::Sysfs { path } => write!(f, "sysfs:{path}"),
             Resource::Irq { link, vector } => write!(f, "irq:{link}/{vector}"),
+            Resource::IrqDefault => write!(f, "irq:default"),
             Resource::Nft { table } => write!(f, "nft:{table}"),
         }
     }
@@ -310,6 +318,7 @@ impl FromStr for Resource {
             "qdisc" => Resource::Qdisc { link: rest.into() },
             "sysctl" => Resource::sysctl(rest),
             "sysfs" => Resource::sysfs(rest),
+            "irq" if rest == "default" => Resource::IrqDefault,
             "irq" => {
                 let (link, vector) = pair()?;
                 Resource::Irq { link, vector: vector.parse().map_err(|_| unknown())? }
@@ -346,6 +355,8 @@ mod tests {
             "sysfs:class/net/eth0/queues/tx-0/xps_cpus",
             "mtu:eth0",
             "irq:eth0/34",
+            "irq:default",
+            "rss:eth0",
             "ethtool:eth0/rings",
             "qdisc:eth0",
             "unit:irqbalance.service/active",

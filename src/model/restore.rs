@@ -1,5 +1,6 @@
 //! Whether an old value still fits when its time comes to be put back.
 
+use super::cpulist;
 use super::facts::Facts;
 use super::{Resource, State};
 
@@ -12,6 +13,13 @@ pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> O
             let old = number()?;
             (old < live)
                 .then(|| format!("{live} connections are tracked, more than the old limit {old}"))
+        }
+        // The kernel takes no vector to CPUs that are all offline.
+        Resource::Irq { .. } => {
+            let old = cpulist::parse(baseline.text()?)?;
+            let online = cpulist::parse(&facts.cpus.online)?;
+            (!online.is_empty() && old.is_disjoint(&online))
+                .then(|| format!("its old CPUs {baseline} are offline"))
         }
         // A pod whose interface is larger than the uplink would send what no longer leaves the node.
         Resource::Mtu { link } => {

@@ -51,6 +51,7 @@ fn step(resource: &Resource, to: &State) -> String {
         },
         Resource::Sysfs { path } => write(&format!("/sys/{path}")),
         Resource::Irq { vector, .. } => write(&format!("/proc/irq/{vector}/smp_affinity_list")),
+        Resource::IrqDefault => write("/proc/irq/default_smp_affinity"),
         Resource::Mtu { link } => format!("ip link set dev {} mtu {}", quote(link), quote(text)),
         Resource::RouteMtu { link, route } => format!(
             "echo {} >&2",

@@ -153,7 +153,7 @@ mod tests {
             error("[tcp.sysctl]\n\"../../etc/passwd\" = 1\n").starts_with("p.toml:1: tcp.sysctl: ")
         );
         assert!(error("links = [\"../../etc/passwd\"]").contains("is not a link name"));
-        assert!(error("[nic]\nrings = 1\n").contains("not in this version"));
+        assert!(error("[xdp]\nmode = 1\n").contains("not in this version"));
         assert_eq!(error("[tcp.sysctl]\n\"net.core.somaxconn\" = { at-least = 4096 }\n"), "");
     }
 

@@ -1,6 +1,6 @@
 //! CPU frequency governor, energy preference and idle latency.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 pub const ENTRY: Entry = Entry {
     name: "cpu",
     side: Side::Node,
-    summary: "scaling governor, energy preference, idle latency",
+    summary: "scaling governor, energy preference, turbo, uncore, idle latency",
     doc: Doc {
         what: "Keeps cores at full frequency and, where asked, out of deep idle states, so that a \
                packet does not wait for a core to wake or to speed up.",
@@ -40,6 +40,20 @@ pub struct Cpu {
     energy_perf_bias: Option<u8>,
     /// intel_pstate's lowest performance in percent; left out under another driver
     min_perf_pct: Option<u8>,
+    /// Mode of intel_pstate or amd_pstate: "active", "passive" or, for amd_pstate, "guided"; left out
+    /// under another driver
+    pstate: Option<String>,
+    /// Whether cores may go above their base frequency; left out where there is no such switch
+    turbo: Option<bool>,
+    /// "max" keeps the uncore (mesh, caches, memory controllers) at its highest frequency; left out
+    /// where the kernel cannot set it
+    uncore: Option<Uncore>,
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Uncore {
+    Max,
 }
 
 const CPU: &str = "devices/system/cpu";
@@ -80,6 +94,33 @@ impl Tweak for Cpu {
         needs
     }
 
+    fn validate(&self) -> Result<()> {
+        match self.pstate.as_deref() {
+            None | Some("active" | "passive" | "guided") => Ok(()),
+            Some(mode) => bail!("pstate {mode:?} is none of active, passive, guided"),
+        }
+    }
+
+    fn remarks(&self, cx: &Context) -> Vec<String> {
+        let cpus = &cx.facts.cpus;
+        let turbo = cpus.boost || cpus.pstate.as_ref().is_some_and(|p| p.turbo);
+        let left = [
+            (
+                "pstate",
+                self.pstate.is_some() && cpus.pstate.is_none(),
+                "neither intel_pstate nor amd_pstate runs here",
+            ),
+            ("turbo", self.turbo.is_some() && !turbo, "there is no switch for it here"),
+            (
+                "uncore",
+                self.uncore.is_some() && cpus.uncore.is_empty(),
+                "this kernel cannot set it here",
+            ),
+        ];
+        let left = left.into_iter().filter(|(_, missing, _)| *missing);
+        left.map(|(key, _, why)| format!("cpu.{key}: {why}")).collect()
+    }
+
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
         let mut want = |path: String, value: &str| {
@@ -103,6 +144,22 @@ impl Tweak for Cpu {
             if let Some(bias) = self.energy_perf_bias.filter(|_| cpus.energy_perf_bias) {
                 want(format!("{folder}/energy_perf_bias"), &bias.to_string());
             }
+        }
+        let pstate = cpus.pstate.as_ref();
+        if let (Some(mode), Some(pstate)) = (&self.pstate, pstate) {
+            want(format!("{CPU}/{}/status", pstate.driver), mode);
+        }
+        if let Some(turbo) = self.turbo {
+            let bit = |on: bool| if on { "1" } else { "0" };
+            match pstate.filter(|p| p.turbo) {
+                Some(pstate) => want(format!("{CPU}/{}/no_turbo", pstate.driver), bit(!turbo)),
+                None if cpus.boost => want(format!("{CPU}/cpufreq/boost"), bit(turbo)),
+                None => {}
+            }
+        }
+        for (domain, most) in cpus.uncore.iter().filter(|_| self.uncore.is_some()) {
+            let file = format!("{CPU}/intel_uncore_frequency/{domain}/min_freq_khz");
+            want(file, &most.to_string());
         }
         if let Some(percent) = self.min_perf_pct.filter(|_| cpus.min_perf_pct) {
             want(format!("{CPU}/intel_pstate/min_perf_pct"), &percent.to_string());

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
 use crate::model::cpulist;
-use crate::model::facts::{Cpus, Fact, Link, Role, Vector};
+use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
 
@@ -38,8 +38,20 @@ pub struct Irq {
     /// CPU list by hand, such as "0-7"; isolated CPUs are taken only from here
     cpus: Option<String>,
     /// What becomes of irqbalance: "ban" (told to leave the vectors; stopped if it cannot be told),
-    /// "stop" or "leave"
+    /// "configure" (that, and --banirq in its own configuration for when it starts again), "stop" or
+    /// "leave"
     irqbalance: Irqbalance,
+    /// Where vectors go that are requested later: "auto" (off the CPUs that queues may not use, where
+    /// there are such) or "leave"
+    default_affinity: Later,
+}
+
+#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum Later {
+    #[default]
+    Auto,
+    Leave,
 }
 
 #[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq)]
@@ -55,6 +67,7 @@ enum Policy {
 enum Irqbalance {
     #[default]
     Ban,
+    Configure,
     Stop,
     Leave,
 }
@@ -124,6 +137,13 @@ impl Tweak for Irq {
         Some(self.placed())
     }
 
+    fn remarks(&self, cx: &Context) -> Vec<String> {
+        let config = cx.facts.agents.irqbalance_config.is_some();
+        let missing = self.irqbalance == Irqbalance::Configure && !config;
+        let text = "irq.irqbalance: its unit names no configuration that takes arguments";
+        missing.then(|| text.to_string()).into_iter().collect()
+    }
+
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
         let mut vectors = BTreeSet::new();
@@ -134,9 +154,23 @@ impl Tweak for Irq {
                 vectors.insert(vector.irq);
             }
         }
+        let cpus = &cx.facts.cpus;
+        let usable = self.placed().usable(cpus);
+        if self.default_affinity == Later::Auto && usable != parse(&cpus.online) {
+            let mask = cpulist::to_mask(&usable, parse(&cpus.possible).last().map_or(1, |c| c + 1));
+            desired.push(Desired::new(Resource::IrqDefault, Want::is(mask), Impact::None));
+        }
         let running = cx.facts.agents.irqbalance.pid.is_some();
         let told = cx.facts.agents.irqbalance_socket;
-        if running && self.irqbalance == Irqbalance::Ban && told {
+        let ban = matches!(self.irqbalance, Irqbalance::Ban | Irqbalance::Configure);
+        if self.irqbalance == Irqbalance::Configure
+            && let Some(config) = &cx.facts.agents.irqbalance_config
+        {
+            let resource = Resource::File { path: config.path.clone() };
+            let want = Want::is(banning(config, &vectors));
+            desired.push(Desired::new(resource, want, Impact::None));
+        }
+        if running && ban && told {
             let list: Vec<String> = vectors.iter().map(u32::to_string).collect();
             let want = Want::Includes(list.join(" "));
             desired.push(Desired::new(Resource::IrqbalanceBans, want, Impact::None));
@@ -145,5 +179,49 @@ impl Tweak for Irq {
             desired.push(Desired::new(unit, Want::is("inactive"), Impact::None));
         }
         Ok(desired)
+    }
+}
+
+fn parse(list: &str) -> BTreeSet<u32> {
+    cpulist::parse(list).unwrap_or_default()
+}
+
+/// The file with `--banirq` for each vector among the arguments that it has already.
+fn banning(config: &AgentConfig, vectors: &BTreeSet<u32>) -> String {
+    let fresh = "mode=0644 owner=0:0\n";
+    let state = config.state.as_deref().unwrap_or(fresh);
+    let bans: Vec<String> = vectors.iter().map(|v| format!("--banirq={v}")).collect();
+    let ours = |line: &str| line.trim_start().starts_with(&format!("{}=", config.variable));
+    // As the unit reads it, the last line wins.
+    let old = state.lines().rfind(|l| ours(l)).and_then(|l| l.split_once('=')).map_or("", |l| l.1);
+    let kept = old.trim().trim_matches(['"', '\'']).split_whitespace();
+    let kept = kept.filter(|word| !bans.iter().any(|ban| ban == word)).map(str::to_string);
+    let words: Vec<String> = kept.chain(bans.iter().cloned()).collect();
+    let line = format!("{}=\"{}\"", config.variable, words.join(" "));
+    let mut lines: Vec<&str> = state.lines().filter(|l| !ours(l)).collect();
+    lines.push(&line);
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bans_join_the_arguments_that_are_there_and_are_named_once() {
+        let config = |state: Option<&str>| AgentConfig {
+            path: "/etc/default/irqbalance".into(),
+            variable: "IRQBALANCE_ARGS".into(),
+            state: state.map(str::to_string),
+        };
+        let head = "mode=0644 owner=0:0\n";
+        let vectors = BTreeSet::from([34, 35]);
+        let new = banning(&config(None), &vectors);
+        assert_eq!(new, format!("{head}IRQBALANCE_ARGS=\"--banirq=34 --banirq=35\"\n"));
+        assert_eq!(banning(&config(Some(&new)), &vectors), new);
+        let old = format!("{head}# theirs\nIRQBALANCE_ARGS=\"--debug\"\nX=1\n");
+        let new = banning(&config(Some(&old)), &vectors);
+        let line = "IRQBALANCE_ARGS=\"--debug --banirq=34 --banirq=35\"";
+        assert_eq!(new, format!("{head}# theirs\nX=1\n{line}\n"));
     }
 }

@@ -5,7 +5,8 @@ use std::io::Read;
 use nix::fcntl::OFlag;
 
 use crate::linux::root::{Root, is_absent};
-use crate::model::facts::{Agent, Agents, Cilium, Fact, Link};
+use crate::model::State;
+use crate::model::facts::{Agent, AgentConfig, Agents, Cilium, Fact, Link};
 
 const UNIT_FOLDERS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
@@ -45,6 +46,7 @@ pub fn gather(root: &Root, links: &[Link]) -> Agents {
         tuned: agent(&["tuned"], "tuned"),
         irqbalance: agent(&["irqbalance"], "irqbalance"),
         irqbalance_socket: crate::linux::irqbalance::socket_path(root).is_some(),
+        irqbalance_config: irqbalance_config(root),
         network_manager: agent(&["NetworkManager"], "NetworkManager"),
         networkd: agent(&["systemd-networkd"], "systemd-network"),
         firewalld: agent(&["firewalld"], "firewalld"),
@@ -63,6 +65,31 @@ pub fn gather(root: &Root, links: &[Link]) -> Agents {
 
 fn installed(root: &Root, unit: &str) -> bool {
     UNIT_FOLDERS.iter().any(|folder| root.exists(&format!("{folder}/{unit}.service")))
+}
+
+/// The last file that its unit names, where distributions let the administrator write, and the
+/// variable that its command line takes.
+fn irqbalance_config(root: &Root) -> Option<AgentConfig> {
+    let unit = UNIT_FOLDERS
+        .iter()
+        .find_map(|folder| root.read(&format!("{folder}/irqbalance.service")).ok())?;
+    let values = |key: &str| -> Vec<String> {
+        let lines = unit.lines().filter_map(|l| l.trim().strip_prefix(key)?.strip_prefix('='));
+        lines.map(|v| v.trim().to_string()).collect()
+    };
+    let command = values("ExecStart").pop()?;
+    let variable = command.split_whitespace().find_map(|word| word.strip_prefix('$'))?;
+    let file = values("EnvironmentFile").pop()?;
+    let path = file.trim_start_matches('-').to_string();
+    let state = crate::linux::files::read_file(root, &path).ok()?;
+    if matches!(state, State::Foreign { .. }) || !path.starts_with("/etc/") {
+        return None;
+    }
+    Some(AgentConfig {
+        path,
+        variable: variable.trim_matches(['{', '}']).to_string(),
+        state: state.text().map(str::to_string),
+    })
 }
 
 fn service_pid(root: &Root, unit: &str) -> Option<u32> {

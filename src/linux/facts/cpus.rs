@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::linux::root::Root;
 use crate::model::cpulist;
-use crate::model::facts::{CpuPolicy, Cpus};
+use crate::model::facts::{CpuPolicy, Cpus, Pstate};
 
 const CPU: &str = "sys/devices/system/cpu";
 
@@ -22,8 +22,32 @@ pub fn gather(root: &Root) -> Cpus {
         idle_latency: root.exists(&format!("{CPU}/cpu0/power/pm_qos_resume_latency_us")),
         energy_perf_bias: root.exists(&format!("{CPU}/cpu0/power/energy_perf_bias")),
         min_perf_pct: root.exists(&format!("{CPU}/intel_pstate/min_perf_pct")),
+        pstate: pstate(root),
+        boost: root.exists(&format!("{CPU}/cpufreq/boost")),
+        uncore: uncore(root),
         online,
     }
+}
+
+fn pstate(root: &Root) -> Option<Pstate> {
+    ["intel_pstate", "amd_pstate"].iter().find_map(|driver| {
+        let folder = format!("{CPU}/{driver}");
+        Some(Pstate {
+            driver: driver.to_string(),
+            mode: root.line(&format!("{folder}/status"))?,
+            turbo: root.exists(&format!("{folder}/no_turbo")),
+        })
+    })
+}
+
+fn uncore(root: &Root) -> BTreeMap<String, u64> {
+    let folder = format!("{CPU}/intel_uncore_frequency");
+    let names = root.list(&folder).unwrap_or_default();
+    let domain = |name: String| {
+        let most = root.line(&format!("{folder}/{name}/initial_max_freq_khz"))?.parse().ok()?;
+        Some((name, most))
+    };
+    names.into_iter().filter_map(domain).collect()
 }
 
 fn numa(root: &Root) -> BTreeMap<u32, String> {
