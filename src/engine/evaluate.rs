@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::model::facts::Facts;
 use crate::model::need::HelmValue;
+use crate::model::settings::{Conflict, conflicts};
 use crate::model::{
-    Change, Context, Desired, Impact, Need, Outcome, Probe, Proof, Resource, Side, Tweak,
+    Change, Context, Desired, Impact, Need, Outcome, Probe, Proof, Resource, Side, Tweak, Want,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
@@ -167,7 +168,27 @@ impl<'a> Selection<'a> {
 pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<String>>) -> Vec<Row> {
     let cx = selection.context(facts);
     let chosen = |t: &&Selected| only.is_none_or(|o| o.contains(t.name));
-    selection.tweaks.iter().filter(chosen).map(|t| row(t, selection.cni, &cx)).collect()
+    let mut rows: Vec<Row> =
+        selection.tweaks.iter().filter(chosen).map(|t| row(t, selection.cni, &cx)).collect();
+    fights(&mut rows, facts);
+    rows
+}
+
+/// Says who else will set what a row wants, TuneD by the profile that it is to have.
+fn fights(rows: &mut [Row], facts: &Facts) {
+    let switched = rows.iter().flat_map(|r| &r.desired).find_map(|d| match &d.want {
+        Want::Exactly(state) if d.resource == Resource::Tuned => {
+            state.field("profile").map(|name| name.replace('+', " "))
+        }
+        _ => None,
+    });
+    let running = facts.agents.tuned_profile.clone().filter(|_| facts.agents.tuned.pid.is_some());
+    let tuned = switched.or(running).and_then(|name| facts.tuned_profiles.get(&name));
+    for row in rows.iter_mut().filter(|r| !r.desired.is_empty()) {
+        let settings = facts.settings.iter().chain(tuned.into_iter().flatten());
+        let reason = |c: Conflict| Reason::new("conflict", c.text).fix(c.fix);
+        row.reasons.extend(conflicts(&row.desired, settings).into_iter().map(reason));
+    }
 }
 
 fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {

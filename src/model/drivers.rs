@@ -46,12 +46,7 @@ pub const DRIVERS: &[Driver] = &[
         source: "ethernet/broadcom/bnxt/bnxt_xdp.c",
         ..DEFAULT
     },
-    Driver {
-        name: "e1000e",
-        known: Known::Lab,
-        source: "ethernet/intel/e1000e/ethtool.c",
-        ..DEFAULT
-    },
+    Driver { name: "e1000e", source: "ethernet/intel/e1000e/ethtool.c", ..DEFAULT },
     Driver {
         name: "ena",
         xdp_half: true,
@@ -108,6 +103,31 @@ pub fn driver(link: &Link) -> &'static Driver {
 }
 
 impl Driver {
+    /// Its row in words.
+    pub fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(each) = self.vectors_per_channel {
+            parts.push(format!("{each} vectors a channel"));
+        }
+        if let Some(mtu) = self.xdp_mtu {
+            parts.push(format!("MTU {mtu} with XDP"));
+        }
+        if self.xdp_half {
+            parts.push("half of the channels with XDP".to_string());
+        }
+        if self.xdp_no_lro {
+            parts.push("no LRO with XDP".to_string());
+        }
+        if parts.is_empty() {
+            parts.push("as the kernel reports".to_string());
+        }
+        let known = match self.known {
+            Known::Lab => "run in the lab",
+            Known::Source => "from source",
+        };
+        format!("{} ({known}: {})", parts.join(", "), self.source)
+    }
+
     /// For a reader: "mlx5_core: from its source, not tried on hardware".
     pub fn how(&self) -> Option<String> {
         (self.known == Known::Source && !self.name.is_empty())

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::settings::Setting;
+
 /// Something that may not be readable without root: unknown is not absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -43,6 +45,10 @@ pub struct Facts {
     pub memory_kib: u64,
     pub links: Vec<Link>,
     pub agents: Agents,
+    /// What others will set by their own files.
+    pub settings: Vec<Setting>,
+    /// The same of TuneD's profiles: the active one and those that a profile may ask for.
+    pub tuned_profiles: BTreeMap<String, Vec<Setting>>,
     pub netfilter: Netfilter,
 }
 
@@ -113,6 +119,8 @@ pub struct Cpus {
     pub possible: String,
     pub isolated: String,
     pub nohz_full: String,
+    /// Given to pods for themselves, by the kubelet's CPU manager.
+    pub exclusive: String,
     /// NUMA node number -> its CPUs.
     pub numa: BTreeMap<u32, String>,
     /// One entry a core: the CPUs that share it.
@@ -289,6 +297,8 @@ pub struct Agents {
     /// systemd is the init of this node.
     pub systemd: bool,
     pub tuned: Agent,
+    /// Its active profile, as it wrote it down.
+    pub tuned_profile: Option<String>,
     pub irqbalance: Agent,
     /// It takes orders over its socket.
     pub irqbalance_socket: bool,

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod resource;
 pub mod restore;
 pub mod script;
+pub mod settings;
 pub mod state;
 pub mod tweak;
 pub mod uplinks;

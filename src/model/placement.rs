@@ -28,7 +28,7 @@ impl Placement {
             Some(list) => &parse(list) & &online,
             None => {
                 let kept = &parse(&cpus.isolated) | &parse(&cpus.nohz_full);
-                &online - &kept
+                &(&online - &kept) - &parse(&cpus.exclusive)
             }
         }
     }
@@ -86,6 +86,8 @@ mod tests {
     fn isolated_cpus_are_left_out_unless_named() {
         let isolated = Cpus { isolated: "2-3".into(), nohz_full: "3".into(), ..cpus() };
         assert_eq!(Placement::default().order(&isolated, Some(1)), [6, 7, 0, 1, 4, 5]);
+        let given = Cpus { exclusive: "0-1".into(), ..isolated.clone() };
+        assert_eq!(Placement::default().order(&given, Some(1)), [6, 7, 4, 5]);
         let by_hand = Placement { cpus: Some("2,3,99".into()), ..Placement::default() };
         assert_eq!(by_hand.order(&isolated, Some(1)), [2, 3]);
     }

@@ -63,7 +63,8 @@ pub fn matches(selector: &str, link: &Link) -> bool {
     glob(selector, &link.name)
 }
 
-fn glob(pattern: &str, name: &str) -> bool {
+/// `*` stands for any characters.
+pub fn glob(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {

@@ -104,6 +104,15 @@ pub fn explain(entry: &Entry, style: &Style) -> String {
         }
         out.push('\n');
     }
+    let drivers = tweaks::drivers(entry);
+    if !drivers.is_empty() {
+        out.push_str(&format!("{}\n", style.bold("Drivers")));
+        for (name, known) in drivers {
+            let known = wrap(&known, style.width, &" ".repeat(14));
+            out.push_str(&format!("  {name:<11} {}\n", known.trim_start()));
+        }
+        out.push('\n');
+    }
     out
 }
 

@@ -20,6 +20,7 @@ use anyhow::Result;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
+use crate::model::drivers::DRIVERS;
 use crate::model::{Side, Tweak};
 
 pub struct Entry {
@@ -41,6 +42,14 @@ pub struct Doc {
     pub impact: &'static str,
     /// Where this comes from.
     pub source: &'static str,
+}
+
+/// What a lever knows of drivers: limits, how they are known, and where from.
+pub fn drivers(entry: &Entry) -> Vec<(&'static str, String)> {
+    if !["nic", "mtu", "xdp"].contains(&entry.name) {
+        return Vec::new();
+    }
+    DRIVERS.iter().map(|driver| (driver.name, driver.describe())).collect()
 }
 
 pub struct Lever {

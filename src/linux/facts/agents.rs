@@ -44,6 +44,7 @@ pub fn gather(root: &Root, links: &[Link]) -> Agents {
             .any(|path| root.exists(path));
     Agents {
         tuned: agent(&["tuned"], "tuned"),
+        tuned_profile: root.line("etc/tuned/active_profile").filter(|name| !name.is_empty()),
         irqbalance: agent(&["irqbalance"], "irqbalance"),
         irqbalance_socket: crate::linux::irqbalance::socket_path(root).is_some(),
         irqbalance_config: irqbalance_config(root),

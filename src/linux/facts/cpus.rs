@@ -16,6 +16,7 @@ pub fn gather(root: &Root) -> Cpus {
         isolated: line("isolated"),
         // "(null)" is how the kernel prints an empty mask here.
         nohz_full: Some(line("nohz_full")).filter(|t| t != "(null)").unwrap_or_default(),
+        exclusive: exclusive(root),
         numa: numa(root),
         cores: cores(root, &online),
         cpufreq: cpufreq(root),
@@ -48,6 +49,16 @@ fn uncore(root: &Root) -> BTreeMap<String, u64> {
         Some((name, most))
     };
     names.into_iter().filter_map(domain).collect()
+}
+
+/// {"policyName":"static","entries":{"POD":{"CONTAINER":"2-3"}}}
+fn exclusive(root: &Root) -> String {
+    let text = root.read("var/lib/kubelet/cpu_manager_state").unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let pods = json.get("entries").and_then(|e| e.as_object()).into_iter().flatten();
+    let lists = pods.filter_map(|(_, pod)| pod.as_object()).flatten();
+    let lists = lists.filter_map(|(_, list)| cpulist::parse(list.as_str()?));
+    cpulist::format(&lists.flatten().collect())
 }
 
 fn numa(root: &Root) -> BTreeMap<u32, String> {

@@ -4,6 +4,7 @@ mod agents;
 mod cpus;
 mod kernel;
 mod links;
+mod settings;
 
 use anyhow::Result;
 
@@ -25,6 +26,8 @@ pub fn gather(root: &Root, links: &Links) -> Result<Facts> {
         node: node(root, &agents),
         cpus: cpus::gather(root),
         memory_kib: memory(root),
+        settings: settings::gather(root, &links),
+        tuned_profiles: settings::tuned_profiles(root),
         netfilter,
         kernel,
         links,
