@@ -1,6 +1,6 @@
 //! Node network tuning with exact undo.
 //!
-//! `main -> commands -> {profile, tweaks, engine, linux, report} -> model`. A lever lives in
+//! `main -> commands -> {profile, tweaks, engine, linux, cilium, report} -> model`. A lever lives in
 //! `tweaks/`, one file each, and only says what should be true; `engine/` reads what is, journals
 //! the difference and carries it out; `linux/` has one file a kind of resource and is the only code
 //! that touches the kernel.
@@ -15,6 +15,7 @@
     )
 )]
 
+pub mod cilium;
 pub mod cli;
 pub mod commands;
 pub mod engine;

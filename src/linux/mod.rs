@@ -30,12 +30,21 @@ use settle::Settle;
 pub struct Linux {
     root: Root,
     links: Links,
+    /// Path of Cilium's socket below the root.
+    cilium: String,
 }
 
 impl Linux {
     /// `root` is `/`, or a live host's root seen through a mount.
     pub fn open(root: &Path) -> Result<Self> {
-        Ok(Linux { root: Root::open(root)?, links: Links::open()? })
+        let cilium = facts::cilium::SOCKET.to_string();
+        Ok(Linux { root: Root::open(root)?, links: Links::open()?, cilium })
+    }
+
+    /// Where Cilium's agent listens, if not at its usual place.
+    pub fn with_cilium(mut self, socket: Option<String>) -> Self {
+        self.cilium = socket.unwrap_or(self.cilium);
+        self
     }
 
     fn read_one(&self, resource: &Resource, dumps: &mut Dumps) -> Result<State> {
@@ -92,7 +101,7 @@ struct Dumps {
 
 impl Observe for Linux {
     fn facts(&self) -> Result<Facts> {
-        facts::gather(&self.root, &self.links)
+        facts::gather(&self.root, &self.links, &self.cilium)
     }
 
     fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::cilium::{Cilium, CiliumLive, Preflight};
 use super::settings::Setting;
 
 /// Something that may not be readable without root: unknown is not absent.
@@ -50,6 +51,8 @@ pub struct Facts {
     /// The same of TuneD's profiles: the active one and those that a profile may ask for.
     pub tuned_profiles: BTreeMap<String, Vec<Setting>>,
     pub netfilter: Netfilter,
+    /// What Cilium's levers ask of a node besides.
+    pub preflight: Preflight,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -338,17 +341,6 @@ pub struct AgentConfig {
     pub variable: String,
     /// The file as nettune compares it; null when there is none.
     pub state: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cilium {
-    /// How it was seen: "devices", "state", "socket".
-    pub seen_by: String,
-    pub agent_up: bool,
-    /// From the datapath's own header; null when that could not be read.
-    pub host_routing: Option<bool>,
-    pub bandwidth_manager: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,10 +1,12 @@
 //! The vocabulary of nettune as plain data: what can be set, what it is, what it should be, and what
 //! a node is. Nothing here touches a kernel, and nothing here uses another module of ours.
 
+pub mod cilium;
 pub mod collateral;
 pub mod cpulist;
 pub mod drivers;
 pub mod facts;
+pub mod helm;
 pub mod need;
 pub mod placement;
 pub mod plan;
@@ -17,8 +19,8 @@ pub mod tweak;
 pub mod uplinks;
 
 pub use facts::Facts;
-pub use need::{Need, Probe};
+pub use need::{Need, Probe, Warning};
 pub use plan::{Change, Claims, Desired, Impact, Outcome, Proof};
 pub use resource::{AUTO, Group, Resource, UnitAspect};
 pub use state::{State, Want};
-pub use tweak::{Context, Side, Tweak};
+pub use tweak::{Context, Live, Side, Tweak};

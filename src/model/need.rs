@@ -1,6 +1,6 @@
 //! What a tweak needs from the node, and what was found.
 
-use serde::Serialize;
+pub use super::helm::HelmValue;
 
 /// Three answers, of which only the first two are conclusive. Unknown meets no need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +56,22 @@ impl Need {
     }
 }
 
-/// A Helm value that the cluster, not this node, must set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct HelmValue {
-    pub key: &'static str,
-    pub value: String,
-    /// Versions of Cilium whose chart knows the key, such as ">=1.13".
-    pub cilium: &'static str,
+/// What a preflight sees and what does not hold the lever back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Short name, stable: the reason's code in JSON.
+    pub code: &'static str,
+    pub text: String,
+    pub fix: Option<String>,
+}
+
+impl Warning {
+    pub fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Warning { code, text: text.into(), fix: None }
+    }
+
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
 }

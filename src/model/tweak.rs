@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::facts::{Facts, Link};
-use super::need::HelmValue;
+use super::need::{HelmValue, Warning};
 use super::placement::Placement;
 use super::uplinks::uplinks;
 use super::{Desired, Need, Proof};
@@ -59,9 +59,53 @@ pub trait Tweak {
         Vec::new()
     }
 
-    /// What the cluster must set; nothing for purely local levers.
+    /// What the cluster must set; nothing for purely local levers. Every version's spelling.
     fn advice(&self, _: &Context) -> Vec<HelmValue> {
         Vec::new()
+    }
+
+    /// This node's share of what Cilium needs for the lever, whether Cilium runs here yet or not.
+    fn cluster_needs(&self, _: &Context) -> Vec<Need> {
+        Vec::new()
+    }
+
+    /// The levers that must be had before this one, nearest first.
+    fn stands_on(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What Cilium does here now beside what the profile wants of it.
+    fn live(&self, _: &Context) -> Option<Live> {
+        None
+    }
+
+    /// What a preflight sees of known trouble, and what holds nothing back.
+    fn warnings(&self, _: &Context) -> Vec<Warning> {
+        Vec::new()
+    }
+}
+
+/// "Legacy, wanted BPF, because kube-proxy replacement is off".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// None: no Cilium here, or what it does could not be read.
+    pub now: Option<String>,
+    pub wanted: String,
+    pub because: Option<String>,
+}
+
+impl Live {
+    pub fn new(now: Option<impl Into<String>>, wanted: impl Into<String>) -> Self {
+        Live { now: now.map(Into::into), wanted: wanted.into(), because: None }
+    }
+
+    pub fn because(mut self, why: Option<impl Into<String>>) -> Self {
+        self.because = why.map(Into::into);
+        self
+    }
+
+    pub fn holds(&self) -> bool {
+        self.now.as_ref() == Some(&self.wanted)
     }
 }
 

@@ -4,9 +4,10 @@ use std::io::Read;
 
 use nix::fcntl::OFlag;
 
+use super::cilium;
 use crate::linux::root::{Root, is_absent};
 use crate::model::State;
-use crate::model::facts::{Agent, AgentConfig, Agents, Cilium, Fact, Link};
+use crate::model::facts::{Agent, AgentConfig, Agents, Fact, Link};
 
 const UNIT_FOLDERS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
@@ -18,7 +19,7 @@ const SLICES: [&str; 3] = [
     "sys/fs/cgroup/systemd/system.slice",
 ];
 
-pub fn gather(root: &Root, links: &[Link]) -> Agents {
+pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
     let systemd = root.exists("run/systemd/system");
     let processes = if systemd { Vec::new() } else { processes(root) };
     let agent = |units: &[&str], comm: &str| Agent {
@@ -52,7 +53,7 @@ pub fn gather(root: &Root, links: &[Link]) -> Agents {
         networkd: agent(&["systemd-networkd"], "systemd-network"),
         firewalld: agent(&["firewalld"], "firewalld"),
         pods: pods(root),
-        cilium: cilium(root, links, cni.as_deref()),
+        cilium: cilium::gather(root, socket, links, cni.as_deref()),
         // From the netfilter rules, which are read elsewhere.
         kube_proxy_rules: Fact::Known(false),
         cni,
@@ -167,27 +168,6 @@ fn subnets(json: &serde_json::Value, found: &mut Vec<String>) {
         serde_json::Value::Array(list) => list.iter().for_each(|v| subnets(v, found)),
         _ => {}
     }
-}
-
-fn cilium(root: &Root, links: &[Link], cni: Option<&str>) -> Option<Cilium> {
-    let device = links.iter().any(|l| l.name == "cilium_host" || l.name == "cilium_net");
-    let state = root.exists("run/cilium/state") || root.exists("var/run/cilium/state");
-    let socket = root.exists("run/cilium/cilium.sock");
-    let configured = cni.is_some_and(|name| name.contains("cilium"));
-    let seen_by = match (device, state, configured) {
-        (true, _, _) => "devices",
-        (_, true, _) => "state",
-        (_, _, true) => "CNI configuration",
-        _ => return None,
-    };
-    let header = root.read("run/cilium/state/globals/node_config.h").ok();
-    let defines = |name: &str| header.as_ref().map(|h| h.contains(&format!("#define {name}")));
-    Some(Cilium {
-        seen_by: seen_by.to_string(),
-        agent_up: socket,
-        host_routing: defines("ENABLE_HOST_ROUTING"),
-        bandwidth_manager: defines("ENABLE_BANDWIDTH_MANAGER"),
-    })
 }
 
 fn container(root: &Root) -> Option<String> {

@@ -1,10 +1,14 @@
 //! Gathers what a node is: one dump per netlink family, one pass per folder of /proc and /sys.
 
 mod agents;
+pub mod cilium;
+mod cilium_api;
 mod cpus;
 mod kernel;
 mod links;
+mod preflight;
 mod settings;
+mod unix_http;
 
 use anyhow::Result;
 
@@ -15,19 +19,24 @@ use super::socket::errno;
 use crate::model::Facts;
 use crate::model::facts::{Chain, Conntrack, Fact, Kernel, Link, Module, Netfilter, Node};
 
-pub fn gather(root: &Root, links: &Links) -> Result<Facts> {
+/// `cilium` is the path of its agent's socket.
+pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
     let kernel = kernel::gather(root);
     let mut links = links::gather(root, links)?;
     xdp_sockets(&kernel, &mut links);
     let netfilter = netfilter(root);
-    let mut agents = agents::gather(root, &links);
+    let mut agents = agents::gather(root, cilium, &links);
     agents.kube_proxy_rules = kube_proxy(&netfilter);
+    if let Some(cilium) = &mut agents.cilium {
+        cilium::no_conntrack(cilium, &netfilter);
+    }
     Ok(Facts {
         node: node(root, &agents),
         cpus: cpus::gather(root),
         memory_kib: memory(root),
         settings: settings::gather(root, &links),
         tuned_profiles: settings::tuned_profiles(root),
+        preflight: preflight::gather(root, &links, &agents),
         netfilter,
         kernel,
         links,

@@ -1,0 +1,4 @@
+//! What a fleet of nodes can be told: Helm values by version of Cilium, and how a live configuration
+//! differs from what its nodes can take.
+
+pub mod version;
