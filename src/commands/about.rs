@@ -57,7 +57,7 @@ pub fn explain(session: &Session, name: &str) -> Result<Exit> {
     let Some(entry) = tweaks::find(name) else { return Ok(Exit::Usage) };
     let profile = session.profile(&Choice::default())?;
     let all = profile.tweaks()?;
-    let host = session.host()?;
+    let host = session.host_for(&profile)?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
     let links = profile.links();

@@ -28,7 +28,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let tweaks = profile.tweaks()?;
     need_root()?;
     let lock = session.lock()?;
-    let mut host = session.host()?;
+    let mut host = session.host_for(&profile)?;
     let facts = session.facts(&host)?;
     let links = profile.links();
     let ask = Ask {

@@ -34,7 +34,7 @@ pub fn show_plan(
 ) -> Result<Exit> {
     let profile = session.profile(choice)?;
     let tweaks = profile.tweaks()?;
-    let host = session.host()?;
+    let host = session.host_for(&profile)?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
     let links = profile.links();

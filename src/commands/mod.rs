@@ -94,6 +94,11 @@ impl Session<'_> {
         Linux::open(root)
     }
 
+    /// The host, with Cilium's socket where the profile says.
+    pub fn host_for(&self, profile: &Profile) -> Result<Linux> {
+        Ok(self.host()?.with_cilium(profile.cilium("socket").map(str::to_string)))
+    }
+
     pub fn facts(&self, host: &Linux) -> Result<Facts> {
         host.facts()
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::share::{Share, settle, share};
 use crate::model::facts::Facts;
 use crate::model::need::HelmValue;
 use crate::model::settings::{Conflict, conflicts};
@@ -44,6 +45,8 @@ pub enum Owner {
     #[default]
     Auto,
     Nettune,
+    /// `[cilium.want]` says false: where Cilium decides, it is not wanted of it.
+    Unwanted,
 }
 
 /// The profile's `cni`.
@@ -114,6 +117,10 @@ pub struct Row {
     pub proofs: Vec<Proof>,
     pub desired: Vec<Desired>,
     pub changes: Vec<(Change, Outcome)>,
+    /// The cluster's side of the lever, also where this node decides itself.
+    pub cluster: Option<Share>,
+    /// Cilium decides it here: the row is its cluster's side.
+    pub ciliums: bool,
 }
 
 impl Row {
@@ -130,6 +137,8 @@ impl Row {
             proofs: Vec::new(),
             desired: Vec::new(),
             changes: Vec::new(),
+            cluster: None,
+            ciliums: false,
         }
     }
 
@@ -167,10 +176,12 @@ impl<'a> Selection<'a> {
 /// `Ready` here means: can be had; the plan tells whether anything would change.
 pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<String>>) -> Vec<Row> {
     let cx = selection.context(facts);
-    let chosen = |t: &&Selected| only.is_none_or(|o| o.contains(t.name));
-    let mut rows: Vec<Row> =
-        selection.tweaks.iter().filter(chosen).map(|t| row(t, selection.cni, &cx)).collect();
+    // A lever that is not chosen may still be the stone that a chosen one stands on.
+    let mut rows: Vec<Row> = selection.tweaks.iter().map(|t| row(t, selection.cni, &cx)).collect();
+    settle(&mut rows);
+    rows.iter_mut().zip(selection.tweaks).for_each(|(r, t)| owned(r, t, selection.cni, facts));
     fights(&mut rows, facts);
+    rows.retain(|r| only.is_none_or(|o| o.contains(&r.name)));
     rows
 }
 
@@ -203,12 +214,21 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
         return row;
     }
     row.advice = tweak.advice(cx);
-    if let Some((status, reason)) = not_ours(selected, cni, cx.facts) {
-        row.block(status, reason);
+    row.cluster = share(selected, tweak.as_ref(), cni, cx);
+    if cx.facts.agents.cilium.as_ref().is_some_and(|c| c.managed.is_some()) {
+        row.advice.clear();
+    }
+    if not_ours(selected, cni, cx.facts).is_some() {
         return row;
     }
     row.needs = tweak.needs(cx);
-    judge(&mut row);
+    let (status, reasons) = verdict(&row.needs);
+    row.status = status;
+    row.reasons.extend(reasons);
+    if selected.side == Side::Node {
+        let warned = tweak.warnings(cx).into_iter();
+        row.reasons.extend(warned.map(|w| Reason { fix: w.fix, ..Reason::new(w.code, w.text) }));
+    }
     if row.status != Status::Ready {
         return row;
     }
@@ -222,39 +242,57 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
     row
 }
 
+/// Where Cilium decides, the row is the cluster's side of the lever.
+fn owned(row: &mut Row, selected: &Selected, cni: Cni, facts: &Facts) {
+    if matches!(row.status, Status::Off | Status::Later) {
+        return;
+    }
+    match (not_ours(selected, cni, facts), &row.cluster) {
+        (Some(Decides::Cilium), Some(share)) => {
+            row.status = share.status;
+            row.reasons = share.reasons.clone();
+            row.ciliums = true;
+        }
+        (Some(Decides::NotKnownYet), _) => {
+            let text = "a kubelet is installed, and which CNI it will start is not known yet";
+            let fix = "set cni = \"cilium\" or \"other\" in the profile";
+            row.block(Status::Unknown, Reason::new("cni-unknown", text).fix(fix));
+        }
+        _ => {}
+    }
+}
+
+enum Decides {
+    Cilium,
+    NotKnownYet,
+}
+
 /// On a node where Cilium runs, or may run once the kubelet has started, its levers are Cilium's.
-fn not_ours(selected: &Selected, cni: Cni, facts: &Facts) -> Option<(Status, Reason)> {
+fn not_ours(selected: &Selected, cni: Cni, facts: &Facts) -> Option<Decides> {
+    if selected.side == Side::Cilium {
+        return Some(Decides::Cilium);
+    }
     if selected.side == Side::Node || selected.owner == Owner::Nettune {
         return None;
     }
-    let cilium = facts.agents.cilium.is_some() || cni == Cni::Cilium;
-    if cilium {
-        let text = "Cilium decides this here; nettune leaves it alone";
-        let fix = format!(
-            "set it in Cilium's Helm values, or owner = \"nettune\" in [{}]",
-            selected.name
-        );
-        return Some((Status::Cilium, Reason::new("cilium-owns", text).fix(fix)));
+    if facts.agents.cilium.is_some() || cni == Cni::Cilium {
+        return Some(Decides::Cilium);
     }
     let other = matches!(cni, Cni::Other | Cni::None) || facts.agents.cni.is_some();
-    if facts.kubernetes() && !other {
-        let text = "a kubelet is installed, and which CNI it will start is not known yet";
-        let fix = "set cni = \"cilium\" or \"other\" in the profile";
-        return Some((Status::Unknown, Reason::new("cni-unknown", text).fix(fix)));
-    }
-    None
+    (facts.kubernetes() && !other).then_some(Decides::NotKnownYet)
 }
 
 /// Unsupported outweighs blocked outweighs unknown: the reader is told the least that can be helped.
-fn judge(row: &mut Row) {
+pub fn verdict(needs: &[Need]) -> (Status, Vec<Reason>) {
     let mut status = Status::Ready;
+    let mut reasons = Vec::new();
     let weight = |s: Status| match s {
         Status::Unsupported => 3,
         Status::Blocked => 2,
         Status::Unknown => 1,
         _ => 0,
     };
-    for need in &row.needs {
+    for need in needs {
         let (found, reason) = match &need.probe {
             Probe::Met => continue,
             Probe::Unmet { why, fix: Some(fix), .. } => {
@@ -276,7 +314,7 @@ fn judge(row: &mut Row) {
         if weight(found) > weight(status) {
             status = found;
         }
-        row.reasons.push(reason);
+        reasons.push(reason);
     }
-    row.status = status;
+    (status, reasons)
 }

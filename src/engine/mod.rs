@@ -9,6 +9,7 @@ pub mod order;
 pub mod plan;
 pub mod recover;
 pub mod run;
+pub mod share;
 pub mod store;
 pub mod verbs;
 

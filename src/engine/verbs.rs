@@ -411,8 +411,10 @@ fn blockers(rows: &[Row], strict: bool) -> Exit {
             Status::Blocked | Status::Unsupported | Status::Unknown | Status::Held | Status::Failed
         )
     };
+    // What only the cluster can set is no blocker of this node, unless the profile requires it.
     let found = rows.iter().any(|r| {
-        (strict && bad(r.status)) || (r.required && (bad(r.status) || r.status == Status::Later))
+        (strict && r.side != Side::Cilium && bad(r.status))
+            || (r.required && (bad(r.status) || r.status == Status::Later))
     });
     if found { Exit::Blocked } else { Exit::Fine }
 }

@@ -16,7 +16,7 @@ pub use source::{Finder, names};
 
 /// Keys of every tweak's table.
 const COMMON: [&str; 3] = ["enable", "required", "owner"];
-const TOP: [&str; 6] = ["summary", "include", "links", "pod-links", "accept", "cni"];
+const TOP: [&str; 7] = ["summary", "include", "links", "pod-links", "accept", "cni", "cilium"];
 
 /// A profile with its includes and overrides merged.
 #[derive(Debug, Default)]
@@ -101,6 +101,17 @@ impl Profile {
         }
     }
 
+    /// A text of `[cilium]`: `version`, `socket`.
+    pub fn cilium(&self, key: &str) -> Option<&str> {
+        self.table.get("cilium")?.get(key)?.as_str()
+    }
+
+    /// `[cilium.want]` says that Cilium shall not have this lever.
+    fn unwanted(&self, lever: &str) -> bool {
+        let want = self.table.get("cilium").and_then(|c| c.get("want"));
+        want.and_then(|w| w.get(lever)).and_then(|v| v.as_bool()) == Some(false)
+    }
+
     /// Every tweak there is, as this profile has it.
     pub fn tweaks(&self) -> Result<Vec<Selected>> {
         let mut selected = Vec::new();
@@ -127,7 +138,11 @@ impl Profile {
                 side: entry.side,
                 enable: table.is_some() && flag("enable") != Some(false),
                 required: flag("required") == Some(true),
-                owner: if owner == Some("nettune") { Owner::Nettune } else { Owner::Auto },
+                owner: match owner {
+                    Some("nettune") => Owner::Nettune,
+                    _ if self.unwanted(entry.name) => Owner::Unwanted,
+                    _ => Owner::Auto,
+                },
                 tweak,
             });
         }

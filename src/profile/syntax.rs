@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{COMMON, TOP};
 use crate::engine::{Exit, Refusal};
-use crate::model::Impact;
+use crate::model::{Impact, Side};
 use crate::tweaks::{self, Entry, TWEAKS};
 
 /// Parses a file and checks its names and types.
@@ -66,6 +66,7 @@ fn top(name: &str, value: &toml::Value) -> Result<(), String> {
             }
             Err(format!("cni is one of {}", known.join(", ")))
         }
+        "cilium" => cilium(value),
         "links" | "pod-links" => {
             for selector in strings()? {
                 let name = selector.replace('*', "x");
@@ -78,6 +79,42 @@ fn top(name: &str, value: &toml::Value) -> Result<(), String> {
         }
         _ => strings().map(drop),
     }
+}
+
+/// `[cilium]`: `version`, `socket` and `want.LEVER = true | false`.
+fn cilium(value: &toml::Value) -> Result<(), String> {
+    let table = value.as_table().ok_or("cilium is a table: [cilium]")?;
+    for (key, value) in table {
+        match key.as_str() {
+            "version" => {
+                let text = value.as_str().ok_or("cilium.version is a text, such as \"1.18\"")?;
+                crate::cilium::version::Version::parse(text)
+                    .map_err(|e| format!("cilium.version: {e}"))?;
+            }
+            "socket" => {
+                let path = value.as_str().filter(|p| p.starts_with('/'));
+                path.ok_or("cilium.socket is an absolute path")?;
+            }
+            "want" => {
+                let levers = value.as_table().ok_or("cilium.want is a table: [cilium.want]")?;
+                let known = || TWEAKS.iter().filter(|t| t.side != Side::Node).map(|t| t.name);
+                for (lever, on) in levers {
+                    if !known().any(|k| k == lever) {
+                        return Err(format!(
+                            "unknown lever {lever:?} of Cilium{}",
+                            nearest(lever, known())
+                        ));
+                    }
+                    on.as_bool().ok_or_else(|| format!("cilium.want.{lever} is true or false"))?;
+                }
+            }
+            _ => {
+                let known = ["version", "socket", "want"].into_iter();
+                return Err(format!("unknown key {key:?} in [cilium]{}", nearest(key, known)));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String> {

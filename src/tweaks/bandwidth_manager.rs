@@ -4,10 +4,11 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cilium_side::{cilium, floor, on, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Link, Module};
-use crate::model::need::HelmValue;
-use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::model::helm::{BANDWIDTH_MANAGER, HelmValue};
+use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
 pub const ENTRY: Entry = Entry {
     name: "bandwidth-manager",
@@ -76,17 +77,7 @@ impl Tweak for BandwidthManager {
     }
 
     fn needs(&self, cx: &Context) -> Vec<Need> {
-        let mut needs = Vec::new();
-        match cx.facts.kernel.modules.get("sch_fq") {
-            Some(Fact::Known(Module::Absent)) => {
-                needs.push(Need::unsupported("sch-fq", "this kernel is built without sch_fq"));
-            }
-            Some(Fact::Unknown { unknown }) => {
-                needs.push(Need::unknown("sch-fq", unknown.clone(), None));
-            }
-            _ => {}
-        }
-        needs
+        fair_queue(cx).into_iter().collect()
     }
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
@@ -104,8 +95,48 @@ impl Tweak for BandwidthManager {
         Ok(desired)
     }
 
+    fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs: Vec<Need> = fair_queue(cx).into_iter().collect();
+        needs.push(floor(cx));
+        if !cx.facts.node.first_netns {
+            let why = "net.core.default_qdisc does not exist in this network namespace, as in kind: \
+                       Cilium leaves it off";
+            needs.push(Need::unsupported("default-qdisc", why));
+        }
+        if on(cx, "enable-ipsec") {
+            let why = "with IPsec Cilium leaves it off, with a line in its log";
+            needs.push(Need::blocked("ipsec", why, "encryption by WireGuard"));
+        }
+        needs
+    }
+
+    fn live(&self, cx: &Context) -> Option<Live> {
+        let now = cilium(cx).and_then(|c| c.live.bandwidth_manager.or(c.bandwidth_manager));
+        let now = now.map(|on| if on { "on" } else { "off" });
+        let configured = on(cx, "enable-bandwidth-manager") && now == Some("off");
+        let why = "it is configured, and the agent left it off: see its log";
+        Some(Live::new(now, "on").because(configured.then_some(why)))
+    }
+
+    fn warnings(&self, cx: &Context) -> Vec<Warning> {
+        let text = "with legacy host routing fq sees a pod's packets without their socket: latency and \
+                    throughput suffer";
+        let legacy = routed(cx) == Some(false);
+        let warning = || Warning::new("legacy-routing", text).fix("get host routing first");
+        legacy.then(warning).into_iter().collect()
+    }
+
     fn advice(&self, _: &Context) -> Vec<HelmValue> {
-        let key = "bandwidthManager.enabled";
-        vec![HelmValue { key, value: "true".into(), cilium: ">=1.13" }]
+        vec![BANDWIDTH_MANAGER.is("true")]
+    }
+}
+
+fn fair_queue(cx: &Context) -> Option<Need> {
+    match cx.facts.kernel.modules.get("sch_fq") {
+        Some(Fact::Known(Module::Absent)) => {
+            Some(Need::unsupported("sch-fq", "this kernel is built without sch_fq"))
+        }
+        Some(Fact::Unknown { unknown }) => Some(Need::unknown("sch-fq", unknown.clone(), None)),
+        _ => None,
     }
 }

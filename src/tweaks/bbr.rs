@@ -4,10 +4,11 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cilium_side::{cilium, floor, on, release, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Module};
-use crate::model::need::HelmValue;
-use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::model::helm::{BANDWIDTH_MANAGER, BBR, BBR_HOST_ONLY, HelmValue};
+use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
 pub const ENTRY: Entry = Entry {
     name: "bbr",
@@ -45,19 +46,8 @@ enum Pods {
 
 impl Tweak for Bbr {
     fn needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs = module(cx);
         let facts = cx.facts;
-        let mut needs = Vec::new();
-        let listed = facts.kernel.congestion_controls.iter().any(|c| c == "bbr");
-        match facts.kernel.modules.get("tcp_bbr") {
-            _ if listed => needs.push(Need::met("tcp-bbr")),
-            Some(Fact::Known(Module::Absent)) => {
-                needs.push(Need::unsupported("tcp-bbr", "this kernel is built without tcp_bbr"));
-            }
-            Some(Fact::Unknown { unknown }) => {
-                needs.push(Need::unknown("tcp-bbr", unknown.clone(), None));
-            }
-            _ => needs.push(Need::met("tcp-bbr")),
-        }
         if !facts.kubernetes() || self.pods == Pods::Inherit {
             return needs;
         }
@@ -84,8 +74,70 @@ impl Tweak for Bbr {
         Ok(vec![Desired::new(resource, Want::is("bbr"), Impact::NewFlows)])
     }
 
+    fn stands_on(&self) -> &'static [&'static str] {
+        match self.pods {
+            Pods::Routed => {
+                &["bandwidth-manager", "host-routing", "kube-proxy-replacement", "bpf-masquerade"]
+            }
+            _ => &["bandwidth-manager"],
+        }
+    }
+
+    fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs = module(cx);
+        needs.push(floor(cx));
+        if cx.facts.kernel_version() < (5, 18) {
+            let why =
+                format!("Cilium needs kernel 5.18 for BBR, this is {}", cx.facts.kernel.release);
+            needs.push(Need::unsupported("skb-set-tstamp", why).since("5.18"));
+        }
+        if self.pods == Pods::Off && release(cx) < (1, 18) {
+            let why = "Cilium before 1.18 has no BBR for the node alone";
+            needs.push(Need::blocked("cilium-version", why, "Cilium 1.18 or newer"));
+        }
+        needs
+    }
+
+    fn live(&self, cx: &Context) -> Option<Live> {
+        let now = cilium(cx).and_then(|c| match c.live.bandwidth_manager? {
+            false => Some("off".to_string()),
+            true => c.live.congestion_control.clone().or(Some("on".into())),
+        });
+        Some(Live::new(now, "bbr"))
+    }
+
+    fn warnings(&self, cx: &Context) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let pods = on(cx, "enable-bbr") && !on(cx, "enable-bbr-hostns-only");
+        if pods && routed(cx) == Some(false) {
+            let text =
+                "BBR for pods is on, and host routing is Legacy: an agent that starts anew stops";
+            let fix = "get host routing first, or bandwidthManager.bbr=false";
+            warnings.push(Warning::new("bbr-legacy-routing", text).fix(fix));
+        }
+        warnings
+    }
+
     fn advice(&self, _: &Context) -> Vec<HelmValue> {
-        let key = "bandwidthManager.bbr";
-        vec![HelmValue { key, value: "true".into(), cilium: ">=1.13" }]
+        let mut values = vec![BANDWIDTH_MANAGER.is("true"), BBR.is("true")];
+        if self.pods == Pods::Off {
+            values.push(BBR_HOST_ONLY.is("true"));
+        }
+        values
+    }
+}
+
+fn module(cx: &Context) -> Vec<Need> {
+    let kernel = &cx.facts.kernel;
+    let listed = kernel.congestion_controls.iter().any(|c| c == "bbr");
+    match kernel.modules.get("tcp_bbr") {
+        _ if listed => vec![Need::met("tcp-bbr")],
+        Some(Fact::Known(Module::Absent)) => {
+            vec![Need::unsupported("tcp-bbr", "this kernel is built without tcp_bbr")]
+        }
+        Some(Fact::Unknown { unknown }) => {
+            vec![Need::unknown("tcp-bbr", unknown.clone(), None)]
+        }
+        _ => vec![Need::met("tcp-bbr")],
     }
 }

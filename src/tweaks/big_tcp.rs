@@ -4,10 +4,11 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cilium_side::{ON_HOST_ROUTING, cilium, devices, floor, on, release};
 use super::{Doc, Entry, lever};
 use crate::model::facts::Link;
-use crate::model::need::HelmValue;
-use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
+use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
 pub const ENTRY: Entry = Entry {
     name: "big-tcp",
@@ -62,6 +63,47 @@ impl BigTcp {
         self.families != Families::Ipv6 && links.iter().all(|l| l.sizes.gso_v4.is_some())
     }
 
+    /// Of Cilium, which takes it only where it has IPv6 at all.
+    fn wants_v6(&self, cx: &Context) -> bool {
+        let off = cilium(cx).and_then(|c| c.key("enable-ipv6")) == Some("false");
+        self.families != Families::Ipv4 && !off
+    }
+
+    fn sizes(&self, cx: &Context, links: &[&Link]) -> Option<Need> {
+        if links.iter().any(|l| l.sizes.tso_max.is_none()) {
+            let why = format!("kernel {} has no sizes above 64 KiB", cx.facts.kernel.release);
+            return Some(Need::unsupported("tso-max-size", why).since("5.19"));
+        }
+        let (size, holding) = self.size(links);
+        let link = holding.filter(|_| size <= OLD_LIMIT)?;
+        let driver = link.driver.as_deref().unwrap_or("its driver");
+        let why =
+            format!("{} ({driver}) has tso_max_size {size}, which holds the node back", link.name);
+        Some(Need::unsupported("tso-max-size", why))
+    }
+
+    /// Cilium pushes the sizes of the NIC to its tunnel device as well: an agent of 1.19.0 to 1.19.4
+    /// loops where the kernel has no BIG TCP for tunnels.
+    fn tunnel(&self, cx: &Context) -> Option<Need> {
+        let agent = cilium(cx)?;
+        let egress = on(cx, "enable-egress-gateway") || on(cx, "enable-ipv4-egress-gateway");
+        if agent.tunnel() != Some(true) && !egress {
+            return None;
+        }
+        let devices = ["cilium_vxlan", "cilium_geneve"];
+        let device = devices.iter().find_map(|name| cx.facts.link(name));
+        let most = device.and_then(|d| d.sizes.tso_max);
+        if most.is_some_and(|n| n > OLD_LIMIT) {
+            return Some(Need::met("tunnel-big-tcp"));
+        }
+        let who = if egress { "the egress gateway's tunnel device" } else { "the tunnel device" };
+        let patch = agent.version.as_deref()?.split('.').nth(2)?.split('-').next()?.parse::<u32>();
+        let loops = release(cx) == (1, 19) && patch.is_ok_and(|p| p <= 4);
+        let then = if loops { ", and this agent loops on it" } else { "" };
+        let why = format!("{who} takes no more than 64 KiB with this kernel{then}");
+        Some(Need::blocked("tunnel-big-tcp", why, "native routing and no egress gateway"))
+    }
+
     /// What all the uplinks can take, and which of them holds the node back.
     fn size<'a>(&self, links: &[&'a Link]) -> (u32, Option<&'a Link>) {
         let tso = |l: &&&Link| l.sizes.tso_max.unwrap_or(OLD_LIMIT);
@@ -88,18 +130,8 @@ impl Tweak for BigTcp {
                 "name the links in the profile: links = [...]",
             )];
         }
-        if links.iter().any(|l| l.sizes.tso_max.is_none()) {
-            let why = format!("kernel {} has no sizes above 64 KiB", cx.facts.kernel.release);
-            return vec![Need::unsupported("tso-max-size", why).since("5.19")];
-        }
-        let (size, holding) = self.size(&links);
-        if let Some(link) = holding.filter(|_| size <= OLD_LIMIT) {
-            let driver = link.driver.as_deref().unwrap_or("its driver");
-            let why = format!(
-                "{} ({driver}) has tso_max_size {size}, which holds the node back",
-                link.name
-            );
-            return vec![Need::unsupported("tso-max-size", why)];
+        if let Some(need) = self.sizes(cx, &links) {
+            return vec![need];
         }
         if !self.v6(cx) && !self.v4(&links) {
             let why = "neither family can have it here: no IPv4 sizes, and IPv6 is forwarded or not wanted";
@@ -149,8 +181,78 @@ impl Tweak for BigTcp {
         Ok(links.iter().map(desired).collect())
     }
 
-    fn advice(&self, _: &Context) -> Vec<HelmValue> {
-        let value = |key, cilium| HelmValue { key, value: "true".into(), cilium };
-        vec![value("enableIPv6BIGTCP", ">=1.13"), value("enableIPv4BIGTCP", ">=1.14")]
+    fn stands_on(&self) -> &'static [&'static str] {
+        ON_HOST_ROUTING
+    }
+
+    fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
+        let mut needs = vec![floor(cx)];
+        let links = devices(cx);
+        needs.extend(self.sizes(cx, &links));
+        let geneve = cilium(cx).is_some_and(|c| {
+            let dispatch = c.live.dsr_dispatch.as_deref().or(c.key("bpf-lb-dsr-dispatch"));
+            let dsr = c.live.lb_mode.as_deref().is_some_and(|m| m != "snat");
+            dsr && matches!(dispatch, Some("geneve" | "ipip"))
+        });
+        if geneve {
+            let why =
+                "DSR by geneve or ipip has devices that end at 64 KiB: the agent refuses both";
+            needs.push(Need::blocked("dsr-dispatch", why, "loadBalancer.dsrDispatch=opt"));
+        }
+        if on(cx, "enable-ipsec") {
+            let why = "Cilium has no BIG TCP with IPsec";
+            needs.push(Need::blocked("ipsec", why, "encryption by WireGuard, or none"));
+        }
+        needs.extend(self.tunnel(cx));
+        needs
+    }
+
+    fn live(&self, cx: &Context) -> Option<Live> {
+        let links = devices(cx);
+        let (size, holding) = self.size(&links);
+        // What holds it back does not make less of what is wanted.
+        let size = if size > OLD_LIMIT { size } else { self.max_size };
+        let (v6, v4) = (self.wants_v6(cx), self.families != Families::Ipv6);
+        let shown = |v4: Option<String>, v6: Option<String>| {
+            let v4 = v4.map(|n| format!("IPv4 {n}"));
+            let v6 = v6.map(|n| format!("IPv6 {n}"));
+            v4.into_iter().chain(v6).collect::<Vec<_>>().join(", ")
+        };
+        let word = |n: u32| if n == 0 { "off".to_string() } else { n.to_string() };
+        let live = cilium(cx).map(|c| &c.live);
+        let (now_v4, now_v6) = (live.and_then(|l| l.big_tcp_v4), live.and_then(|l| l.big_tcp_v6));
+        let known = (!v4 || now_v4.is_some()) && (!v6 || now_v6.is_some());
+        let now = (known && live.is_some())
+            .then(|| shown(now_v4.filter(|_| v4).map(word), now_v6.filter(|_| v6).map(word)));
+        let wanted = size.to_string();
+        let wanted = shown(v4.then(|| wanted.clone()), v6.then(|| wanted.clone()));
+        // Enabled, and no larger than before: its status says only "Enabled".
+        let quiet = [now_v4.filter(|_| v4), now_v6.filter(|_| v6)]
+            .into_iter()
+            .flatten()
+            .any(|n| (1..=OLD_LIMIT).contains(&n));
+        let because = holding.filter(|_| quiet).map(|l| {
+            let most = l.sizes.tso_max.unwrap_or(OLD_LIMIT);
+            format!("it is on and gains nothing: {} has tso_max_size {most}", l.name)
+        });
+        Some(Live::new(now, wanted).because(because))
+    }
+
+    fn warnings(&self, cx: &Context) -> Vec<Warning> {
+        let one = on(cx, "enable-ipv4-big-tcp") != on(cx, "enable-ipv6-big-tcp");
+        let mut warnings = Vec::new();
+        if one && cx.facts.kernel_version() >= (6, 7) {
+            let text =
+                "BIG TCP is on for one family, with which a kernel from 6.7 on gains nothing";
+            let fix = "enableIPv4BIGTCP=true and enableIPv6BIGTCP=true";
+            warnings.push(Warning::new("big-tcp-one-family", text).fix(fix));
+        }
+        warnings
+    }
+
+    fn advice(&self, cx: &Context) -> Vec<HelmValue> {
+        let v6 = self.wants_v6(cx).then(|| BIG_TCP_V6.is("true"));
+        let v4 = (self.families != Families::Ipv6).then(|| BIG_TCP_V4.is("true"));
+        v6.into_iter().chain(v4).collect()
     }
 }

@@ -5,10 +5,19 @@
 mod bandwidth_manager;
 mod bbr;
 mod big_tcp;
+mod bpf_maps;
+mod bpf_masquerade;
+pub mod cilium_side;
+pub mod cilium_xdp;
 mod cpu;
+mod dsr;
+mod hubble;
 mod irq;
+mod kube_proxy_replacement;
 mod later;
 mod mtu;
+mod native_routing;
+mod netkit;
 mod nic;
 mod notrack;
 mod preempt;
@@ -83,13 +92,13 @@ pub const TWEAKS: &[Entry] = &[
     notrack::ENTRY,
     later::HOST_ROUTING,
     later::XDP,
-    later::NATIVE_ROUTING,
-    later::KUBE_PROXY_REPLACEMENT,
-    later::BPF_MASQUERADE,
-    later::DSR,
-    later::HUBBLE,
-    later::BPF_MAPS,
-    later::NETKIT,
+    native_routing::ENTRY,
+    kube_proxy_replacement::ENTRY,
+    bpf_masquerade::ENTRY,
+    dsr::ENTRY,
+    hubble::ENTRY,
+    bpf_maps::ENTRY,
+    netkit::ENTRY,
 ];
 
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cilium_side::{cilium, devices};
 use super::{Doc, Entry, lever};
 use crate::model::drivers::driver;
 use crate::model::facts::Link;
-use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want};
+use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
 
 pub const ENTRY: Entry = Entry {
     name: "mtu",
@@ -161,6 +162,27 @@ impl Tweak for Mtu {
         let want = Want::is(self.size(&links).to_string());
         let resource = |link: &&Link| Resource::Mtu { link: link.name.clone() };
         Ok(links.iter().map(|l| Desired::new(resource(l), want.clone(), Impact::Path)).collect())
+    }
+
+    /// Pods get the smallest MTU of all the devices that Cilium uses: one left over pulls all down.
+    fn warnings(&self, cx: &Context) -> Vec<Warning> {
+        if cilium(cx).is_none() {
+            return Vec::new();
+        }
+        let counts = |l: &&&Link| l.kind.as_deref() != Some("dummy") && l.mtu > 0;
+        let all = devices(cx);
+        let least = all.iter().filter(counts).min_by_key(|l| l.mtu);
+        let most = all.iter().filter(counts).max_by_key(|l| l.mtu);
+        let (Some(least), Some(most)) = (least, most) else { return Vec::new() };
+        if least.mtu == most.mtu {
+            return Vec::new();
+        }
+        let text = format!(
+            "{} with MTU {} pulls all pods down from the {} of {}",
+            least.name, least.mtu, most.mtu, most.name
+        );
+        let fix = "leave it out of Cilium's devices, or raise its MTU";
+        vec![Warning::new("mtu-pulled-down", text).fix(fix)]
     }
 
     fn proofs(&self, cx: &Context) -> Vec<Proof> {

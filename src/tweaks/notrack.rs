@@ -6,10 +6,13 @@ use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cilium_side::{cilium, floor, host_routing_needs, no_chaining, on, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Chain, Fact, Module};
-use crate::model::need::HelmValue;
-use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::model::helm::{HelmValue, NO_CONNTRACK};
+use crate::model::{
+    Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
+};
 
 pub const ENTRY: Entry = Entry {
     name: "notrack",
@@ -155,10 +158,81 @@ impl Tweak for Notrack {
         Ok(vec![Desired::new(resource, Want::is(table(&networks?)), Impact::Bypass)])
     }
 
-    fn advice(&self, _: &Context) -> Vec<HelmValue> {
-        let key = "installNoConntrackIptablesRules";
-        vec![HelmValue { key, value: "true".into(), cilium: ">=1.13" }]
+    fn stands_on(&self) -> &'static [&'static str] {
+        &["kube-proxy-replacement", "bpf-masquerade", "native-routing"]
     }
+
+    fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
+        if passed_by(cx) {
+            return Vec::new();
+        }
+        let mut needs = vec![floor(cx)];
+        needs.extend(no_chaining(cx));
+        if cx.facts.kernel.config.get("NETFILTER_XT_TARGET_CT").is_some_and(|v| v == "n") {
+            let why = "this kernel is built without the CT target of iptables";
+            needs.push(Need::unsupported("xt-ct", why));
+        }
+        let Some(cilium) = cilium(cx) else { return needs };
+        if cilium.tunnel() == Some(true) {
+            let why = "with a tunnel the agent refuses it";
+            needs.push(Need::blocked("direct-routing", why, "routingMode=native"));
+        }
+        if let Some(ipam @ ("eni" | "azure")) = cilium.key("ipam") {
+            let why = format!("with IPAM {ipam} the chart turns it off");
+            needs.push(Need::blocked(
+                "chart-forbids",
+                why,
+                "host routing passes conntrack as well",
+            ));
+        }
+        needs
+    }
+
+    fn live(&self, cx: &Context) -> Option<Live> {
+        let configured = cilium(cx).and_then(|c| c.key("install-no-conntrack-iptables-rules"));
+        let quiet = quiet(cx);
+        let now = configured.map(|v| if v == "true" && quiet.is_none() { "on" } else { "off" });
+        if passed_by(cx) {
+            let why = match routed(cx) {
+                Some(true) => "host routing takes pods' packets past conntrack",
+                _ => "host routing, which is to be had, takes pods' packets past conntrack",
+            };
+            return Some(Live::new(now, "off").because(Some(why)));
+        }
+        Some(Live::new(now, "on").because(quiet))
+    }
+
+    fn warnings(&self, cx: &Context) -> Vec<Warning> {
+        if let Some(why) = quiet(cx).filter(|_| passed_by(cx)) {
+            let text = format!("no-conntrack rules are off: {why}");
+            return vec![Warning::new("no-conntrack-quiet", text)];
+        }
+        let v6 = on(cx, "enable-ipv6") && !passed_by(cx) && cilium(cx).is_some();
+        let text = "Cilium's rules cover IPv4 alone: IPv6 pods' packets stay tracked";
+        if v6 { vec![Warning::new("ipv4-only", text)] } else { Vec::new() }
+    }
+
+    fn advice(&self, cx: &Context) -> Vec<HelmValue> {
+        if passed_by(cx) { Vec::new() } else { vec![NO_CONNTRACK.is("true")] }
+    }
+}
+
+/// Host routing is on, or is to be had with Cilium: then there is no conntrack to go around.
+fn passed_by(cx: &Context) -> bool {
+    let could = || host_routing_needs(cx).iter().all(|n| n.probe == Probe::Met);
+    routed(cx) == Some(true) || could()
+}
+
+/// Configured, and without a word not done.
+fn quiet(cx: &Context) -> Option<&'static str> {
+    let cilium = cilium(cx).filter(|c| c.on("install-no-conntrack-iptables-rules"))?;
+    if cilium.live.native_cidr.as_deref().unwrap_or_default().is_empty() {
+        return Some(
+            "it is configured, and without ipv4-native-routing-cidr the agent makes no rules",
+        );
+    }
+    let none = cilium.live.no_conntrack_rules == Some(false);
+    none.then_some("it is configured, and there is no such rule in the raw table")
 }
 
 /// Address and prefix length, host bits cleared.

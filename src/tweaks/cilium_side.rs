@@ -1,0 +1,211 @@
+//! What several levers ask of Cilium and of the node for it, and the cluster's side of host routing.
+//! Pure, from facts alone.
+
+use crate::model::facts::{Cilium, Link};
+use crate::model::helm::{HOST_LEGACY, HelmValue, TCX};
+use crate::model::{Context, Live, Need, Warning};
+
+/// The newest released Cilium whose documents were read.
+pub const NEWEST: (u32, u32) = (1, 20);
+
+pub fn cilium<'a>(cx: &Context<'a>) -> Option<&'a Cilium> {
+    cx.facts.agents.cilium.as_ref()
+}
+
+/// (major, minor) of the Cilium here, else of the newest.
+pub fn release(cx: &Context) -> (u32, u32) {
+    cilium(cx).and_then(Cilium::release).unwrap_or(NEWEST)
+}
+
+pub fn on(cx: &Context, key: &str) -> bool {
+    cilium(cx).is_some_and(|c| c.on(key))
+}
+
+/// The devices that Cilium uses: those it names, else the uplinks.
+pub fn devices<'a>(cx: &Context<'a>) -> Vec<&'a Link> {
+    let named: Vec<&Link> = cilium(cx)
+        .map(|c| c.live.devices.iter().filter_map(|name| cx.facts.link(name)).collect())
+        .unwrap_or_default();
+    if named.is_empty() { cx.uplinks() } else { named }
+}
+
+/// The agent refuses to start on an older kernel.
+pub fn floor(cx: &Context) -> Need {
+    let since = match release(cx) {
+        (1, 0..=15) => (4, 19),
+        (1, 16..=17) => (5, 4),
+        _ => (5, 10),
+    };
+    let release = &cx.facts.kernel.release;
+    // Red Hat brings what Cilium probes for to its 4.18.
+    if release.contains(".el8") || cx.facts.kernel_version() >= since {
+        return Need::met("kernel-floor");
+    }
+    let why = format!("this Cilium needs kernel {}.{}, this is {release}", since.0, since.1);
+    Need::unsupported("kernel-floor", why).since(&format!("{}.{}", since.0, since.1))
+}
+
+pub fn no_chaining(cx: &Context) -> Option<Need> {
+    let plugins = &cx.facts.preflight.cni_plugins;
+    // Its own configuration begins with its own plugin.
+    let chained = plugins.iter().any(|p| p == "cilium-cni")
+        && plugins.first().is_some_and(|p| p != "cilium-cni");
+    if !chained && !cilium(cx).is_some_and(Cilium::chained) {
+        return None;
+    }
+    let who = plugins.first().filter(|p| *p != "cilium-cni").map_or("another CNI", |p| p);
+    let why = format!("Cilium is chained behind {who}, and its chart then forces this off");
+    Some(Need::blocked("cni-chaining", why, "let Cilium be the only CNI (cni.exclusive)"))
+}
+
+pub fn kpr_on(cilium: &Cilium) -> Option<bool> {
+    let mode = cilium.live.kube_proxy_replacement.as_deref()?;
+    Some(matches!(mode, "true" | "strict"))
+}
+
+/// Host routing as it is, where that is known.
+pub fn routed(cx: &Context) -> Option<bool> {
+    let cilium = cilium(cx)?;
+    cilium.live.host_routing.as_deref().map(|m| m == "BPF").or(cilium.host_routing)
+}
+
+/// What the node must have for BPF host routing, apart from the levers it stands on.
+pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
+    let mut needs = vec![floor(cx)];
+    if cx.facts.kernel_version() < (5, 10) && !cx.facts.kernel.release.contains(".el8") {
+        let why = format!("kernel {} has no redirect_peer", cx.facts.kernel.release);
+        needs.push(Need::unsupported("redirect-peer", why).since("5.10"));
+    }
+    needs.extend(no_chaining(cx));
+    if let Some(why) = &cx.facts.preflight.istio {
+        let why = format!("Istio's rules in netfilter would be passed by: {why}");
+        let fix = "keep bpf.hostLegacyRouting=true on nodes with Istio";
+        needs.push(Need::blocked("istio", why, fix));
+    }
+    if on(cx, "enable-ipsec") && release(cx) < (1, 19) {
+        let why = "with IPsec Cilium before 1.19 falls back to legacy routing";
+        needs.push(Need::blocked("ipsec", why, "Cilium 1.19, or encryption by WireGuard"));
+    }
+    needs
+}
+
+pub const HOST_ROUTING_STONES: &[&str] = &["kube-proxy-replacement", "bpf-masquerade"];
+/// For what stands on host routing, whether that lever is in this version or not.
+pub const ON_HOST_ROUTING: &[&str] = &["host-routing", "kube-proxy-replacement", "bpf-masquerade"];
+
+pub fn host_routing_live(cx: &Context) -> Live {
+    let now = routed(cx).map(|bpf| if bpf { "BPF" } else { "Legacy" });
+    Live::new(now, "BPF").because(legacy_because(cx).filter(|_| now == Some("Legacy")))
+}
+
+/// Why the agent fell back: it says so in one line of its log at most.
+pub fn legacy_because(cx: &Context) -> Option<String> {
+    let cilium = cilium(cx)?;
+    let release = release(cx);
+    let old = |key: &str, before| cilium.on(key) && release < before;
+    let why = if kpr_on(cilium) == Some(false) {
+        "kube-proxy replacement is off"
+    } else if cilium.live.masquerading.as_deref() == Some("iptables") {
+        "masquerading is by iptables"
+    } else if cilium.on("enable-host-legacy-routing") {
+        "enable-host-legacy-routing is set"
+    } else if cilium.chained() {
+        "CNI chaining forces it"
+    } else if old("enable-ipsec", (1, 19)) {
+        "IPsec forces it before Cilium 1.19"
+    } else if old("enable-endpoint-routes", (1, 14)) || old("enable-wireguard", (1, 14)) {
+        "endpoint routes or WireGuard force it before Cilium 1.14"
+    } else if cilium.config.known().is_none() {
+        return None;
+    } else {
+        "nothing in its configuration says why: the agent was not restarted since it changed"
+    };
+    Some(why.to_string())
+}
+
+pub fn host_routing_advice() -> Vec<HelmValue> {
+    vec![HOST_LEGACY.is("false"), TCX.is("true")]
+}
+
+pub fn host_routing_warnings(cx: &Context) -> Vec<Warning> {
+    let live = cilium(cx).map(|c| &c.live);
+    let mut warnings = Vec::new();
+    let tc = live.and_then(|l| l.attach_mode.as_deref()) == Some("tc");
+    if tc && cx.facts.kernel_version() >= (6, 6) {
+        let text = "programs are attached by tc filters, which tcx of this kernel would not need";
+        warnings.push(Warning::new("tcx", text).fix("bpf.enableTCX=true"));
+    }
+    warnings
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::model::Facts;
+    use crate::model::facts::{CiliumLive, Fact};
+
+    pub fn facts(kernel: &str) -> Facts {
+        let mut facts = Facts::default();
+        facts.kernel.release = kernel.into();
+        facts
+    }
+
+    pub fn with(kernel: &str, config: &[(&str, &str)], live: CiliumLive) -> Facts {
+        let mut facts = facts(kernel);
+        let config = config.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let version = Some("1.18.4".to_string());
+        facts.agents.cilium =
+            Some(Cilium { version, live, config: Fact::Known(config), ..Cilium::default() });
+        facts
+    }
+
+    pub fn codes(needs: &[Need]) -> Vec<&str> {
+        let unmet = needs.iter().filter(|n| n.probe != crate::model::Probe::Met);
+        unmet.map(|n| n.name).collect()
+    }
+
+    #[test]
+    fn why_host_routing_is_legacy() {
+        let live = |kpr: &str, masq: &str| CiliumLive {
+            host_routing: Some("Legacy".into()),
+            kube_proxy_replacement: Some(kpr.into()),
+            masquerading: Some(masq.into()),
+            ..CiliumLive::default()
+        };
+        for (config, live, why) in [
+            (&[][..], live("false", "iptables"), "kube-proxy replacement is off"),
+            (&[], live("true", "iptables"), "masquerading is by iptables"),
+            (
+                &[("enable-host-legacy-routing", "true")],
+                live("true", "BPF"),
+                "enable-host-legacy-routing is set",
+            ),
+            (
+                &[("enable-ipsec", "true")],
+                live("true", "BPF"),
+                "IPsec forces it before Cilium 1.19",
+            ),
+        ] {
+            let facts = with("6.12.40", config, live);
+            let cx = Context { facts: &facts, links: &[] };
+            assert_eq!(host_routing_live(&cx).because.as_deref(), Some(why));
+        }
+    }
+
+    #[test]
+    fn what_host_routing_needs_of_the_node() {
+        let mut facts = facts("4.19.300");
+        let of = |f: &Facts| {
+            codes(&host_routing_needs(&Context { facts: f, links: &[] }))
+                .into_iter()
+                .map(str::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&facts), ["kernel-floor", "redirect-peer"]);
+        facts.kernel.release = "6.12.40".into();
+        assert!(of(&facts).is_empty());
+        facts.preflight.istio = Some("x".into());
+        facts.preflight.cni_plugins = vec!["aws-cni".into(), "cilium-cni".into()];
+        assert_eq!(of(&facts), ["cni-chaining", "istio"]);
+    }
+}

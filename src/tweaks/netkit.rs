@@ -1,0 +1,121 @@
+//! A pod device without the second trip through the backlog.
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::cilium_side::{ON_HOST_ROUTING, cilium, floor, release};
+use super::{Doc, Entry, lever};
+use crate::model::facts::{Fact, Module};
+use crate::model::helm::{DATAPATH_MODE, HelmValue};
+use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+
+pub const ENTRY: Entry = Entry {
+    name: "netkit",
+    side: Side::Cilium,
+    summary: "bpf.datapathMode=netkit instead of veth",
+    doc: Doc {
+        what: "BPF programs run inside the pod's own device, so a packet leaves its namespace without a \
+               second trip through the backlog.",
+        cost: "Beta. A node with veth pods cannot change to it: the agent refuses to start, or old pods \
+               lose their packets. Kata does not work on it.",
+        needs: "kernel 6.8 with CONFIG_NETKIT; host routing; Cilium 1.16; no bpf.tproxy; a node without \
+                veth pods",
+        impact: "new-flows",
+        source: "Cilium tuning guide (netkit); Linux drivers/net/netkit.c",
+    },
+    lever: Some(lever::<Netkit>()),
+};
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Netkit {
+    /// "netkit", or "netkit-l2" for pods that need a MAC address of their own, such as KubeVirt's
+    mode: Mode,
+}
+
+#[derive(Deserialize, JsonSchema, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    #[default]
+    Netkit,
+    NetkitL2,
+}
+
+impl Netkit {
+    fn word(&self) -> &'static str {
+        if self.mode == Mode::Netkit { "netkit" } else { "netkit-l2" }
+    }
+}
+
+fn veth_pods(cx: &Context) -> usize {
+    let pod = |l: &&crate::model::facts::Link| {
+        l.name.starts_with("lxc") && l.name != "lxc_health" && l.kind.as_deref() == Some("veth")
+    };
+    cx.facts.links.iter().filter(pod).count()
+}
+
+impl Tweak for Netkit {
+    fn desired(&self, _: &Context) -> Result<Vec<Desired>> {
+        Ok(Vec::new())
+    }
+
+    fn stands_on(&self) -> &'static [&'static str] {
+        ON_HOST_ROUTING
+    }
+
+    fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
+        let facts = cx.facts;
+        let mut needs = vec![floor(cx)];
+        match facts.kernel.modules.get("netkit") {
+            Some(Fact::Known(Module::Absent)) => {
+                let need = Need::unsupported("netkit", "this kernel is built without netkit");
+                needs.push(need.since("6.8"));
+            }
+            Some(Fact::Unknown { unknown }) => {
+                needs.push(Need::unknown("netkit", unknown.clone(), None));
+            }
+            _ if facts.kernel_version() < (6, 8) => {
+                let why = format!("netkit needs kernel 6.8, this is {}", facts.kernel.release);
+                needs.push(Need::unsupported("netkit", why).since("6.8"));
+            }
+            _ => needs.push(Need::met("netkit")),
+        }
+        if release(cx) < (1, 16) {
+            let why = "Cilium before 1.16 has no netkit";
+            needs.push(Need::blocked("cilium-version", why, "Cilium 1.16 or newer"));
+        }
+        needs
+    }
+
+    fn live(&self, cx: &Context) -> Option<Live> {
+        let now = cilium(cx).and_then(|c| c.live.device_mode.clone());
+        Some(Live::new(now, self.word()))
+    }
+
+    fn warnings(&self, cx: &Context) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        let veth = veth_pods(cx);
+        let netkit = cx.facts.links.iter().filter(|l| l.kind.as_deref() == Some("netkit")).count();
+        if veth > 0 && netkit > 0 {
+            let text =
+                format!("pods on veth: {veth}, on netkit: {netkit}; the agent takes only one kind");
+            let fix = "drain the node and reboot it";
+            warnings.push(Warning::new("netkit-mixed", text).fix(fix));
+        } else if veth > 0 {
+            let text = format!("pods with a veth: {veth}; only a node without can change");
+            let fix = "set it for new nodes by a CiliumNodeConfig";
+            warnings.push(Warning::new("netkit-new-nodes", text).fix(fix));
+        }
+        if ((6, 8)..=(6, 12)).contains(&cx.facts.kernel_version()) {
+            let text = "a netkit of this kernel may not leave marks alone (scrub), on which policies stand";
+            let fix = "kernel 6.13, or a stable kernel that has IFLA_NETKIT_SCRUB";
+            warnings.push(Warning::new("netkit-scrub", text).fix(fix));
+        }
+        warnings
+    }
+
+    fn advice(&self, _: &Context) -> Vec<HelmValue> {
+        vec![DATAPATH_MODE.is(self.word())]
+    }
+}
