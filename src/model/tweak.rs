@@ -21,6 +21,11 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
+    /// Of a profile that wants nothing else.
+    pub fn new(facts: &'a Facts, links: &'a [String]) -> Self {
+        Context { facts, links, placement: Placement::default(), enabled: Vec::new() }
+    }
+
     pub fn uplinks(&self) -> Vec<&'a Link> {
         uplinks(self.facts, self.links)
     }

@@ -50,6 +50,9 @@ pub struct NodeJson {
     pub machine_type: Option<String>,
     pub kernel: String,
     pub boot_id: String,
+    /// The version of its Cilium, and the cloud that owns that.
+    pub cilium: Option<String>,
+    pub managed: Option<String>,
 }
 
 fn node(facts: &Facts) -> NodeJson {
@@ -59,6 +62,8 @@ fn node(facts: &Facts) -> NodeJson {
         machine_type: facts.node.machine_type.clone(),
         kernel: facts.kernel.release.clone(),
         boot_id: facts.node.boot_id.clone(),
+        cilium: facts.agents.cilium.as_ref().and_then(|c| c.version.clone()),
+        managed: facts.agents.cilium.as_ref().and_then(|c| c.managed.clone()),
     }
 }
 
@@ -85,6 +90,19 @@ pub struct TweakJson {
     pub needs: Vec<NeedJson>,
     pub changes: Vec<ChangeJson>,
     pub advice: Vec<HelmValue>,
+    /// The cluster's side of a lever of Cilium's, also where this node decides itself.
+    pub cluster: Option<ClusterJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ClusterJson {
+    /// ok, cilium (it can be had), blocked, unsupported, unknown or off.
+    pub status: Status,
+    /// What Cilium does here now; null where that is not known.
+    pub now: Option<String>,
+    pub wanted: Option<String>,
+    pub because: Option<String>,
+    pub reasons: Vec<ReasonJson>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -174,6 +192,13 @@ fn tweak(row: &Row) -> TweakJson {
             })
             .collect(),
         advice: row.advice.clone(),
+        cluster: row.cluster.as_ref().map(|share| ClusterJson {
+            status: share.status,
+            now: share.live.as_ref().and_then(|l| l.now.clone()),
+            wanted: share.live.as_ref().map(|l| l.wanted.clone()),
+            because: share.live.as_ref().and_then(|l| l.because.clone()),
+            reasons: share.reasons.iter().map(reason).collect(),
+        }),
     }
 }
 

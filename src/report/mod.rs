@@ -1,5 +1,6 @@
 //! The only place that prints results: tables for people, one JSON object for programs.
 
+mod cilium;
 pub mod json;
 mod table;
 mod text;

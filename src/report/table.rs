@@ -41,7 +41,12 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
     let changing = matches!(view.verb, "apply" | "rollback");
     let width = name_width(rows);
     for group in groups(view) {
-        let of: Vec<&Row> = rows.iter().filter(|r| group.statuses.contains(&r.status)).collect();
+        let ciliums = group.statuses[0] == Status::Cilium;
+        let in_group = |r: &&Row| match (ciliums, super::cilium::shown(r)) {
+            (true, shown) => shown,
+            (false, shown) => !shown && group.statuses.contains(&r.status),
+        };
+        let of: Vec<&Row> = rows.iter().filter(in_group).collect();
         if of.is_empty() {
             continue;
         }
@@ -50,6 +55,10 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
             let names: Vec<&str> = of.iter().map(|r| r.name.as_str()).collect();
             out.push_str(&super::text::wrap(&names.join(" "), style.width, "  "));
             out.push('\n');
+            continue;
+        }
+        if ciliums && view.verb != "explain" {
+            out.push_str(&super::cilium::group(&of, view, style, width));
             continue;
         }
         let mut builder = Builder::default();
@@ -71,6 +80,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
 fn groups(view: &View) -> Vec<Group> {
     let profile = view.profile.map(|p| p.name.as_str()).unwrap_or("PROFILE");
     let apply = format!("sudo nettune apply -p {}", clean(profile));
+    let values = format!("nettune cilium values --cilium {}", super::cilium::version(view));
     let looking = matches!(view.verb, "check" | "plan" | "explain");
     let hint = |text: &str| if looking { text.to_string() } else { String::new() };
     let group = |title, hint: String, statuses| Group { title, hint, statuses };
@@ -83,7 +93,7 @@ fn groups(view: &View) -> Vec<Group> {
         group("ALREADY SO", String::new(), &[Status::Ok]),
         group("BLOCKED, YOURS TO MEND", String::new(), &[Status::Blocked]),
         group("COULD NOT TELL", String::new(), &[Status::Unknown]),
-        group("CILIUM'S", String::new(), &[Status::Cilium]),
+        group("CILIUM'S, live -> wanted", hint(&values), &[Status::Cilium]),
         group("CANNOT HERE", String::new(), &[Status::Unsupported]),
         group("OFF", String::new(), &[Status::Off]),
         group("NOT IN THIS VERSION", String::new(), &[Status::Later]),
@@ -151,7 +161,7 @@ fn head(view: &View, style: &Style) -> String {
         second.push(format!("and {} more uplinks", up.len() - 4));
     }
     if let Some(cilium) = &facts.agents.cilium {
-        second.push(format!("Cilium (agent {})", if cilium.agent_up { "up" } else { "down" }));
+        second.push(super::cilium::brief(cilium));
     }
     let lines = [first.join("  "), second.join("; ")];
     let fit = |line: &String| match clean(line) {
@@ -192,6 +202,10 @@ fn push(
     verbose: bool,
     changing: bool,
 ) {
+    push_lines(builder, row, &lines(row, verbose, changing), style, name);
+}
+
+fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let made: Vec<&(Change, Outcome)> =
         row.changes.iter().filter(|(c, _)| !c.claim_only()).collect();
@@ -205,11 +219,6 @@ fn push(
         lines.push(clean(&reason.text));
         if let Some(fix) = &reason.fix {
             lines.push(format!("-> {}", clean(fix)));
-        }
-    }
-    for advice in &row.advice {
-        if row.status == Status::Cilium {
-            lines.push(format!("-> {}={} (Cilium {})", advice.key, advice.value, advice.cilium));
         }
     }
     if verbose {
@@ -234,6 +243,10 @@ fn push(
             _ => String::new(),
         });
     }
+    lines
+}
+
+pub fn push_lines(builder: &mut Builder, row: &Row, lines: &[String], style: &Style, name: usize) {
     // Wrapped here and not by the table, which would run the lines into one another.
     let rest = style.width.saturating_sub(name + STATUS + 2).max(20);
     let fitted: Vec<String> = lines
@@ -277,7 +290,7 @@ fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
     }
 }
 
-fn render(builder: Builder, name: usize) -> String {
+pub fn render(builder: Builder, name: usize) -> String {
     let mut table = builder.build();
     table
         .with(TableStyle::empty())
@@ -298,7 +311,11 @@ pub fn live(view: &View, style: &Style) -> String {
     let width = name_width(&view.answer.rows);
     let mut builder = Builder::default();
     for row in &view.answer.rows {
-        push(&mut builder, row, style, width, true, false);
+        let mut lines = lines(row, true, false);
+        if row.ciliums {
+            lines.extend(super::cilium::advice(row, super::cilium::version(view)));
+        }
+        push_lines(&mut builder, row, &lines, style, width);
     }
     out.push_str(&render(builder, width));
     out

@@ -187,7 +187,7 @@ pub mod tests {
             ),
         ] {
             let facts = with("6.12.40", config, live);
-            let cx = Context { facts: &facts, links: &[] };
+            let cx = Context::new(&facts, &[]);
             assert_eq!(host_routing_live(&cx).because.as_deref(), Some(why));
         }
     }
@@ -196,7 +196,7 @@ pub mod tests {
     fn what_host_routing_needs_of_the_node() {
         let mut facts = facts("4.19.300");
         let of = |f: &Facts| {
-            codes(&host_routing_needs(&Context { facts: f, links: &[] }))
+            codes(&host_routing_needs(&Context::new(f, &[])))
                 .into_iter()
                 .map(str::to_string)
                 .collect::<Vec<_>>()

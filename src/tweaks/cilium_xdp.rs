@@ -196,7 +196,7 @@ mod tests {
     fn code(kernel: &str, link: Link) -> String {
         let mut facts = facts(kernel);
         facts.links = vec![link];
-        codes(&needs(&Context { facts: &facts, links: &[] })).join(" ")
+        codes(&needs(&Context::new(&facts, &[]))).join(" ")
     }
 
     #[test]
@@ -231,11 +231,11 @@ mod tests {
             ..CiliumLive::default()
         };
         let facts = with("6.12.40", &[], on(&[]));
-        let quiet = live(&Context { facts: &facts, links: &[] });
+        let quiet = live(&Context::new(&facts, &[]));
         assert_eq!(quiet.because.as_deref(), Some("no device took the program"));
         assert!(!quiet.holds());
         let facts = with("6.12.40", &[], on(&["eth0"]));
-        assert!(live(&Context { facts: &facts, links: &[] }).holds());
+        assert!(live(&Context::new(&facts, &[])).holds());
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         };
         let mut facts = with("6.12.40", &config, live);
         facts.links = vec![Link { kind: Some("bond".into()), ..link("bond", 1500, "") }];
-        let found = warnings(&Context { facts: &facts, links: &[] });
+        let found = warnings(&Context::new(&facts, &[]));
         let codes: Vec<&str> = found.iter().map(|w| w.code).collect();
         assert_eq!(codes, ["xdp-l2-announcements", "xdp-dsr-ipip", "xdp-wireguard", "xdp-bond"]);
     }

@@ -47,6 +47,8 @@ pub struct Memory {
     pub unreadable: Option<Resource>,
     /// Keys of a resource (`tx` of its rings) that the driver refuses; "" for the whole of it.
     pub refuses: BTreeMap<Resource, Vec<String>>,
+    /// It has XPS files at all: a case that leaves them out has none.
+    xps: bool,
     /// Peers that answer packets up to a size.
     pub paths: BTreeMap<String, u32>,
 }
@@ -56,7 +58,8 @@ pub struct Died;
 
 impl Memory {
     pub fn new(facts: Facts, states: BTreeMap<Resource, State>) -> Self {
-        Memory { states, facts, ..Memory::default() }
+        let xps = states.keys().any(|r| r.to_string().ends_with("/xps_cpus"));
+        Memory { states, facts, xps, ..Memory::default() }
     }
 
     pub fn get(&self, resource: &Resource) -> State {
@@ -64,6 +67,7 @@ impl Memory {
     }
 
     pub fn set(&mut self, resource: &str, state: &str) {
+        self.xps |= resource.ends_with("/xps_cpus");
         self.put(&resource.parse().unwrap(), State::is(state));
     }
 
@@ -99,9 +103,7 @@ impl Memory {
                 let count: u32 = state.field("combined").and_then(|c| c.parse().ok()).unwrap_or(0);
                 let xps =
                     |n: u32| Resource::sysfs(format!("class/net/{link}/queues/tx-{n}/xps_cpus"));
-                // A case that leaves them out has none.
-                let has = self.get(&xps(0)) != State::Absent;
-                let most = self.facts.link(link).filter(|_| has).map_or(0, |l| l.tx_queues);
+                let most = self.facts.link(link).filter(|_| self.xps).map_or(0, |l| l.tx_queues);
                 for queue in 0..most {
                     let xps = xps(queue);
                     let now = self.get(&xps);

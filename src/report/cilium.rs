@@ -1,0 +1,97 @@
+//! Cilium's rows of `check`: what is live, what is wanted, and the Helm values that lead there.
+
+use tabled::builder::Builder;
+
+use super::View;
+use super::table::{push_lines, render};
+use super::text::{Style, clean, wrap};
+use crate::cilium::version::{DEFAULT, Version};
+use crate::engine::evaluate::{Row, Status};
+use crate::model::facts::Cilium;
+
+/// Rows that stand among Cilium's: what cannot be had here stands with its like.
+pub fn shown(row: &Row) -> bool {
+    row.ciliums
+        && matches!(row.status, Status::Cilium | Status::Ok | Status::Blocked | Status::Unknown)
+}
+
+/// The version that values are for: the profile's, else that of the agent, else the newest.
+pub fn version(view: &View) -> Version {
+    let named = view.profile.and_then(|p| p.cilium("version"));
+    let agent = view.facts.agents.cilium.as_ref().and_then(|c| c.version.as_deref());
+    let parsed = named.or(agent).and_then(|text| Version::parse(text).ok());
+    parsed.map_or(DEFAULT, |v| Version { patch: None, ..v })
+}
+
+pub fn brief(cilium: &Cilium) -> String {
+    let version = cilium.version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
+    let agent = if cilium.agent_up { "up" } else { "down" };
+    let ipam = cilium.key("ipam").map(|i| format!("{i}, ")).unwrap_or_default();
+    let managed = cilium.managed.as_deref().map(|m| format!(", managed: {m}")).unwrap_or_default();
+    format!("Cilium{version} ({ipam}agent {agent}{managed})")
+}
+
+pub fn advice(row: &Row, version: Version) -> Option<String> {
+    if !matches!(row.status, Status::Cilium) {
+        return None;
+    }
+    let values: Vec<_> = row.advice.iter().filter(|v| version.within(v.cilium)).collect();
+    if values.is_empty() {
+        return None;
+    }
+    let pairs: Vec<String> =
+        values.iter().map(|v| format!("{}={}", v.key, clean(&v.value))).collect();
+    let mut line = format!("-> {}", pairs.join(" "));
+    if values.iter().any(|v| v.new_node_only) {
+        line.push_str("; new nodes only");
+    } else if values.iter().any(|v| v.drops) {
+        line.push_str("; cuts open connections");
+    }
+    Some(line)
+}
+
+pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize) -> String {
+    let version = version(view);
+    let mut builder = Builder::default();
+    let mut own = 0;
+    for row in rows.iter().filter(|r| r.status != Status::Ok && !fallen(r)) {
+        let mut lines = Vec::new();
+        for reason in &row.reasons {
+            lines.push(clean(&reason.text));
+            lines.extend(reason.fix.as_ref().map(|fix| format!("-> {}", clean(fix))));
+        }
+        lines.extend(advice(row, version));
+        push_lines(&mut builder, row, &lines, style, width);
+        own += 1;
+    }
+    let mut out = if own > 0 { render(builder, width) } else { String::new() };
+    let names = |of: &dyn Fn(&Row) -> bool| -> Vec<&str> {
+        rows.iter().filter(|r| of(r)).map(|r| r.name.as_str()).collect()
+    };
+    let mut line = |title: &str, names: Vec<&str>| {
+        if !names.is_empty() {
+            let text = wrap(&names.join(" "), style.width, "                  ");
+            out.push_str(&format!("  {title:<16}{}\n", text.trim_start()));
+        }
+    };
+    line("fall with these", names(&fallen));
+    line("as wanted", names(&|r| r.status == Status::Ok));
+    for row in rows.iter().filter(|r| r.status == Status::Ok) {
+        // Known trouble of what runs is shown all the same.
+        for reason in row.reasons.iter().filter(|r| r.code != "live" && r.code != "managed") {
+            let fix = reason.fix.as_ref().map(|f| format!(" -> {f}")).unwrap_or_default();
+            let text = format!("{}: {}{}", row.name, clean(&reason.text), clean(&fix));
+            let text = wrap(&text, style.width, "                  ");
+            out.push_str(&format!("{text}\n"));
+        }
+    }
+    out
+}
+
+/// Nothing is missing of its own: what it stands on is.
+fn fallen(row: &Row) -> bool {
+    let own = |code: &str| !matches!(code, "stands-on" | "none-here" | "live" | "live-unknown");
+    row.status == Status::Blocked
+        && row.reasons.iter().any(|r| r.code == "stands-on")
+        && !row.reasons.iter().any(|r| own(&r.code) && r.fix.is_some())
+}
