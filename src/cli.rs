@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::engine::confirm::MOST_SECONDS;
+use crate::model::reach::Reach;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Check, tune, verify and put back the network settings of this node
@@ -39,8 +41,7 @@ pub struct Global {
     /// Where the journal is kept [default: /var/lib/nettune below --host]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Where what dies with the boot is kept; nothing in this version [default: /run/nettune below
-    /// --host]
+    /// Where a run waits for its confirmation [default: /run/nettune below --host]
     #[arg(long, global = true, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Wait so long for another nettune to finish
@@ -75,6 +76,8 @@ pub enum Command {
     Verify,
     /// What is applied, by which profile, since when
     Status,
+    /// Keep what apply --confirm or rollback --confirm did
+    Confirm,
     /// Put it back
     Rollback(RollbackArgs),
     /// List profiles or tweaks
@@ -96,6 +99,9 @@ pub enum Command {
     Man,
     /// JSON Schema of what --json prints
     Schema,
+    /// Take a run back when nobody confirms it in time
+    #[command(hide = true)]
+    Watch { run: String },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -150,6 +156,20 @@ pub enum Form {
     Script,
 }
 
+/// A run that is taken back unless it is confirmed.
+#[derive(Debug, Args, Default)]
+pub struct ConfirmArgs {
+    /// Take it all back unless `nettune confirm` comes within so many seconds, or when a probe that
+    /// answered before does not answer afterwards
+    #[arg(long, value_name = "SECONDS", conflicts_with = "dry_run",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_SECONDS)))]
+    pub confirm: Option<u32>,
+    /// What must still answer: tcp:ADDRESS:PORT or icmp:ADDRESS [default: the gateways, SSH peers and
+    /// the API server that answer before]
+    #[arg(long, value_name = "PROBE", requires = "confirm")]
+    pub probe: Vec<Reach>,
+}
+
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
     #[command(flatten)]
@@ -160,6 +180,8 @@ pub struct ApplyArgs {
     /// Show the plan and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
 }
 
 #[derive(Debug, Args)]
@@ -178,4 +200,6 @@ pub struct RollbackArgs {
     /// Put the old value back even where somebody else has changed it since
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
 }

@@ -23,6 +23,7 @@ fn every_verb_prints_what_the_schema_says() {
         &["plan", "-p", "network-throughput"],
         &["facts"],
         &["status"],
+        &["confirm"],
         &["verify"],
         &["rollback", "--dry-run"],
         &["show", "cilium-max"],
@@ -43,6 +44,36 @@ fn every_verb_prints_what_the_schema_says() {
         assert_eq!(json["command"], args[0], "{args:?}");
         assert_eq!(text.lines().count(), 1, "{args:?}");
     }
+}
+
+#[test]
+fn status_shows_what_waits_for_a_confirmation() {
+    let schema: serde_json::Value = serde_json::from_slice(&nettune(&["schema"]).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let mut pending = serde_json::json!({
+        "schema": 1, "run": "2026-01-01T00:00:00Z", "verb": "apply", "profile": "cilium-max",
+        "profile_before": null, "plan_id": "0badcafe", "boot": boot.trim(), "deadline": u64::MAX,
+        "seconds": 60, "probes": [{"reach": "icmp:10.0.0.1", "full": true}], "watchdog": {"unit": "u"},
+        "maker": {"pid": 1, "start": 1}, "host": "/", "state_dir": "/nowhere"
+    });
+    let status = |pending: &serde_json::Value| {
+        std::fs::write(dir.path().join("pending.json"), pending.to_string()).unwrap();
+        let output = nettune(&["status", "--json", "--run-dir", dir.path().to_str().unwrap()]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&json).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        (json["confirm"].clone(), output.status.code().unwrap())
+    };
+    let (confirm, exit) = status(&pending);
+    assert_eq!((exit, &confirm["probes"][0]), (0, &"icmp:10.0.0.1".into()), "{confirm}");
+    assert!(confirm["seconds_left"].as_u64().unwrap() > 0, "{confirm}");
+    pending["ended"] = serde_json::json!({"why": "w", "time": "t", "notes": ["n"]});
+    let (confirm, exit) = status(&pending);
+    assert_eq!((exit, &confirm["ended"]["why"]), (3, &"w".into()), "{confirm}");
+    pending["boot"] = "another".into();
+    assert_eq!(status(&pending), (serde_json::Value::Null, 3));
 }
 
 #[test]

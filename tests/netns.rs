@@ -84,6 +84,7 @@ scripts! {
     drift => "drift",
     full_disk => "full-disk",
     bad_input => "bad-input",
+    confirm => "confirm",
     kill => "kill",
     steering => "steering",
     big_tcp => "big-tcp",

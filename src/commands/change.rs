@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Session, accepted, known_tweak, links, look, need_root, scope};
+use super::{Session, accepted, confirm, known_tweak, links, look, need_root, scope};
 use crate::cli::{ApplyArgs, RollbackArgs};
 use crate::engine::evaluate::Selection;
 use crate::engine::plan::Scope;
@@ -13,6 +13,7 @@ use crate::engine::verbs::{
 use crate::engine::{Exit, Refusal};
 use crate::model::Side;
 use crate::report::View;
+use crate::report::json::plan_id;
 use crate::tweaks;
 
 pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
@@ -40,7 +41,19 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         meta: session.meta("apply", Some(profile.name.clone())),
     };
     let mut store = Store::write(lock, &facts)?;
-    let answer = engine_apply(&mut host, &mut store, &facts, &ask)?;
+    let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
+    let facts = if first.is_empty() { facts } else { session.facts(&host)? };
+    let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, None)?;
+    let mut result = engine_apply(&mut host, &mut store, &facts, &ask);
+    if let Some(mut guard) = guard {
+        if let Ok(answer) = &result {
+            guard.planned(plan_id(Some(&profile), &answer.rows));
+        }
+        result = guard.conclude(session, &mut host, &mut store, result);
+    }
+    let mut answer = result?;
+    answer.notes.splice(0..0, first);
+    store.unlock();
     let view = View {
         verb: "apply",
         profile: Some(&profile),
@@ -75,7 +88,16 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
     };
     let (store, answer) = if let Some(lock) = lock {
         let mut store = Store::write(lock, &facts)?;
-        let answer = engine_rollback(&mut host, &mut store, &facts, &ask)?;
+        let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
+        let facts = if first.is_empty() { facts.clone() } else { session.facts(&host)? };
+        let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, None)?;
+        let mut result = engine_rollback(&mut host, &mut store, &facts, &ask);
+        if let Some(guard) = guard {
+            result = guard.conclude(session, &mut host, &mut store, result);
+        }
+        let mut answer = result?;
+        answer.notes.splice(0..0, first);
+        store.unlock();
         (store, answer)
     } else {
         let store = session.reader(&facts)?;

@@ -19,7 +19,7 @@ pub fn completions(shell: clap_complete::Shell) -> Result<Exit> {
 pub fn man() -> Result<Exit> {
     let mut out = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut out)?;
-    for command in Cli::command().get_subcommands() {
+    for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
         let section = clap_mangen::Man::new(command.clone());
         section.render_synopsis_section(&mut out)?;
         section.render_description_section(&mut out)?;

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Session, accepted, scope};
+use super::{Session, accepted, confirm, scope};
 use crate::cli::Choice;
 use crate::engine::evaluate::Selection;
 use crate::engine::verbs::{Ask, pending, preview, verify as engine_verify};
@@ -89,7 +89,9 @@ pub fn status(session: &Session) -> Result<Exit> {
     } else {
         Exit::Fine
     };
-    session.report().status(&applied, &facts, exit)?;
+    let waiting = confirm::waiting(session, &facts)?;
+    let exit = if waiting.as_ref().is_some_and(|w| w.ended.is_none()) { Exit::Fine } else { exit };
+    session.report().status(&applied, waiting.as_ref(), &facts, exit)?;
     Ok(exit)
 }
 

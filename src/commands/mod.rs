@@ -2,6 +2,7 @@
 
 mod about;
 mod change;
+mod confirm;
 mod generate;
 mod look;
 
@@ -14,6 +15,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::cli::{Choice, Cli, Command};
+use crate::engine::confirm::RunDir;
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
 use crate::engine::store::{Lock, Store};
@@ -65,6 +67,8 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Apply(args) => change::apply(&session, args),
         Command::Verify => look::verify(&session),
         Command::Status => look::status(&session),
+        Command::Confirm => confirm::confirm(&session),
+        Command::Watch { run } => confirm::watch(&session, run),
         Command::Rollback(args) => change::rollback(&session, args),
         Command::List { what } => about::list(&session, *what),
         Command::Show { profile, sets } => about::show(&session, profile, &sets.set),
@@ -110,6 +114,11 @@ impl Session<'_> {
     pub fn state_dir(&self) -> PathBuf {
         let default = || self.cli.global.host.join("var/lib/nettune");
         self.cli.global.state_dir.clone().unwrap_or_else(default)
+    }
+
+    pub fn run_dir(&self) -> RunDir {
+        let default = || self.cli.global.host.join("run/nettune");
+        RunDir(self.cli.global.run_dir.clone().unwrap_or_else(default))
     }
 
     pub fn reader(&self, facts: &Facts) -> Result<Store> {

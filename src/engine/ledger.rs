@@ -255,7 +255,7 @@ impl Ledger {
     }
 
     /// By the present name of its link.
-    fn present(&self, resource: Resource, facts: &Facts) -> Resource {
+    pub fn present(&self, resource: Resource, facts: &Facts) -> Resource {
         match self.follow(&resource, facts) {
             Followed::Here(now) => now,
             Followed::Gone => resource,

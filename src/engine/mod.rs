@@ -2,12 +2,14 @@
 //! first write, and the journal is what undo needs. Knows no Linux: a `Host` is whatever can be read
 //! and written by resource.
 
+pub mod confirm;
 pub mod evaluate;
 pub mod journal;
 pub mod ledger;
 pub mod order;
 pub mod plan;
 pub mod recover;
+pub mod revert;
 pub mod run;
 pub mod share;
 pub mod store;

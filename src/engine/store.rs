@@ -64,6 +64,11 @@ impl Store {
         Ok(Store { dir: lock.dir.clone(), journal, ledger, unreadable: false, _lock: Some(lock) })
     }
 
+    /// For a verb that has written all it will: what it prints may block, and nobody else should.
+    pub fn unlock(&mut self) {
+        self._lock = None;
+    }
+
     /// Leaves the script that undoes everything when the binary is gone.
     pub fn write_undo(&self, script: &str) -> Result<()> {
         write_atomically(&self.dir.join("undo.sh"), script.as_bytes(), 0o700)

@@ -352,7 +352,7 @@ pub fn pending(ledger: &Ledger) -> Vec<String> {
 }
 
 /// Finishes what died, lets go of what is gone.
-fn clear<H: Host>(
+pub fn clear<H: Host>(
     host: &mut H,
     store: &mut Store,
     notes: &mut Vec<String>,

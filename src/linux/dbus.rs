@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
 use zbus::message::Flags;
 use zbus::zvariant::DynamicType;
-use zbus::{Connection, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant};
+use zbus::{
+    Connection, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant,
+};
 
 use super::link::Links;
 use super::root::Root;
@@ -270,5 +272,62 @@ pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
             if result { Ok(()) } else { bail!("TuneD could not set {profile}: {why}") }
         };
         tokio::time::timeout(JOB, done).await.context("TuneD did not answer in time")?
+    })
+}
+
+/// Whether systemd answers on the node's bus.
+pub fn systemd_answers(root: &Root, links: &Links) -> bool {
+    links.block_on(async {
+        let Ok(Some(bus)) = connect(root).await else { return false };
+        call(&bus, SYSTEMD, "org.freedesktop.DBus.Peer", "Ping", &()).await.is_ok()
+    })
+}
+
+/// A transient timer that runs `command` once, `seconds` from now, as `name`.service.
+pub fn start_timer(
+    root: &Root,
+    links: &Links,
+    name: &str,
+    command: &[String],
+    seconds: u64,
+) -> Result<()> {
+    let binary = command.first().context("a timer has a command")?;
+    let (timer, service) = (format!("{name}.timer"), format!("{name}.service"));
+    let text = "nettune takes a change back that nobody confirmed";
+    let when = vec![("OnActiveSec", seconds.saturating_mul(1_000_000))];
+    let timer_properties = vec![
+        ("Description", Variant::from(text)),
+        ("TimersMonotonic", Variant::from(when)),
+        ("AccuracyUSec", Variant::from(100_000u64)),
+        ("RemainAfterElapse", Variant::from(false)),
+        ("CollectMode", Variant::from("inactive-or-failed")),
+    ];
+    let start = vec![(binary.as_str(), command.to_vec(), false)];
+    let service_properties = vec![
+        ("Description", Variant::from(text)),
+        ("ExecStart", Variant::from(start)),
+        ("Type", Variant::from("exec")),
+        ("Restart", Variant::from("on-failure")),
+        ("RestartUSec", Variant::from(1_000_000u64)),
+        ("CollectMode", Variant::from("inactive-or-failed")),
+    ];
+    let aux = vec![(service.as_str(), service_properties)];
+    links.block_on(async {
+        let bus = connect(root).await?.context("there is no D-Bus to reach systemd by")?;
+        let body = (timer.as_str(), "fail", timer_properties, aux);
+        call(&bus, SYSTEMD, MANAGER, "StartTransientUnit", &body).await.map(drop)
+    })
+}
+
+/// Stops a timer of [`start_timer`]; one that has elapsed is gone already.
+pub fn stop_timer(root: &Root, links: &Links, name: &str) -> Result<()> {
+    let timer = format!("{name}.timer");
+    links.block_on(async {
+        let Some(bus) = connect(root).await? else { return Ok(()) };
+        match call(&bus, SYSTEMD, MANAGER, "StopUnit", &(timer.as_str(), "replace")).await {
+            Ok(_) => Ok(()),
+            Err(e) if refused_with(&e, &["NoSuchUnit"]) => Ok(()),
+            Err(e) => Err(e),
+        }
     })
 }

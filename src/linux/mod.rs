@@ -9,11 +9,13 @@ mod irqbalance;
 mod link;
 mod nft;
 mod path;
+pub mod probe;
 mod qdisc;
 pub mod root;
 mod rss;
 mod settle;
 mod socket;
+pub mod watchdog;
 mod xdp_sockets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +24,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::engine::{Host, Observe, Wrote};
+use crate::model::reach::Reach;
 use crate::model::{Facts, Proof, Resource, State};
 use link::Links;
 use root::Root;
@@ -45,6 +48,27 @@ impl Linux {
     pub fn with_cilium(mut self, socket: Option<String>) -> Self {
         self.cilium = socket.unwrap_or(self.cilium);
         self
+    }
+
+    pub fn boot_id(&self) -> String {
+        self.root.line("proc/sys/kernel/random/boot_id").unwrap_or_default()
+    }
+
+    /// What shows by itself whether this node can be reached.
+    pub fn find_probes(&self) -> Vec<Reach> {
+        probe::find(&self.root)
+    }
+
+    pub fn systemd_answers(&self) -> bool {
+        dbus::systemd_answers(&self.root, &self.links)
+    }
+
+    pub fn start_timer(&self, name: &str, command: &[String], seconds: u64) -> Result<()> {
+        dbus::start_timer(&self.root, &self.links, name, command, seconds)
+    }
+
+    pub fn stop_timer(&self, name: &str) -> Result<()> {
+        dbus::stop_timer(&self.root, &self.links, name)
     }
 
     fn read_one(&self, resource: &Resource, dumps: &mut Dumps) -> Result<State> {

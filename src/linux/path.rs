@@ -37,7 +37,7 @@ pub fn prove(peer: &str, mtu: u32) -> Result<()> {
         let begin = Instant::now();
         // Never used twice: a late answer of one peer must not speak for another.
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-        match echo(peer, payload, sequence) {
+        match echo(SocketAddr::new(peer, 0), payload, sequence, PATIENCE) {
             Ok(()) => return Ok(()),
             // The link itself says that it is too large: waiting does not help.
             Err(Errno::EMSGSIZE) => {
@@ -59,7 +59,13 @@ pub fn prove(peer: &str, mtu: u32) -> Result<()> {
     bail!("{peer} does not get packets of {mtu} bytes: {why}; lower mtu or mend the path")
 }
 
-fn echo(peer: IpAddr, payload: usize, sequence: u16) -> Result<(), Errno> {
+/// One echo of `payload` bytes to `peer` and back.
+pub fn ask(peer: SocketAddr, payload: usize, patience: Duration) -> Result<(), Errno> {
+    echo(peer, payload, SEQUENCE.fetch_add(1, Ordering::Relaxed), patience)
+}
+
+fn echo(peer: SocketAddr, payload: usize, sequence: u16, patience: Duration) -> Result<(), Errno> {
+    let (to, peer) = (SockaddrStorage::from(peer), peer.ip());
     let (family, protocol) = match peer {
         IpAddr::V4(_) => (AddressFamily::Inet, libc::IPPROTO_ICMP),
         IpAddr::V6(_) => (AddressFamily::Inet6, libc::IPPROTO_ICMPV6),
@@ -73,13 +79,12 @@ fn echo(peer: IpAddr, payload: usize, sequence: u16) -> Result<(), Errno> {
         IpAddr::V4(_) => setsockopt(&fd, IpMtuDiscover, &PMTUDISC_PROBE)?,
         IpAddr::V6(_) => setsockopt(&fd, Ipv6MtuDiscover, &PMTUDISC_PROBE)?,
     }
-    let patience = TimeVal::milliseconds(PATIENCE.as_millis() as i64);
-    setsockopt(&fd, sockopt::ReceiveTimeout, &patience)?;
+    let timeout = TimeVal::milliseconds(patience.as_millis() as i64);
+    setsockopt(&fd, sockopt::ReceiveTimeout, &timeout)?;
     let id = (std::process::id() & 0xffff) as u16;
     let packet = request(peer, payload, id, sequence);
-    let to = SockaddrStorage::from(SocketAddr::new(peer, 0));
     sendto(fd.as_raw_fd(), &packet, &to, MsgFlags::empty())?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut buffer = vec![0; payload + 256];
     while Instant::now() < deadline {
         let length = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;

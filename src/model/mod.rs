@@ -10,6 +10,7 @@ pub mod helm;
 pub mod need;
 pub mod placement;
 pub mod plan;
+pub mod reach;
 pub mod resource;
 pub mod restore;
 pub mod script;

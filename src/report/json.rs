@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Applied, View};
 use crate::commands::VERSION;
 use crate::engine::Exit;
+use crate::engine::confirm::{Pending, Watchdog};
 use crate::engine::evaluate::{Row, Status};
 use crate::model::need::HelmValue;
 use crate::model::{Facts, Impact, Outcome, Probe, Side, State};
@@ -244,16 +245,102 @@ pub fn facts(facts: &Facts) -> impl Serialize + use<> {
 pub struct StatusJson {
     pub node: NodeJson,
     pub applied: Applied,
+    /// The run that waits for its confirmation, or the last one that was taken back in this boot.
+    pub confirm: Option<WaitingJson>,
 }
 
-pub fn status(applied: &Applied, facts: &Facts, exit: Exit) -> impl Serialize + use<> {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WaitingJson {
+    /// The run's time, UTC.
+    pub run: String,
+    pub verb: String,
+    pub profile: Option<String>,
+    pub plan_id: Option<String>,
+    /// 0 when its time is up.
+    pub seconds_left: u64,
+    /// What must still answer.
+    pub probes: Vec<String>,
+    /// "systemd" or "process".
+    pub watchdog: String,
+    /// It was taken back; null while it waits.
+    pub ended: Option<EndedJson>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct EndedJson {
+    pub why: String,
+    pub time: String,
+    pub notes: Vec<String>,
+}
+
+impl WaitingJson {
+    pub fn of(pending: &Pending, seconds_left: u64) -> Self {
+        let ended = pending.ended.as_ref().map(|e| EndedJson {
+            why: e.why.clone(),
+            time: e.time.clone(),
+            notes: e.notes.clone(),
+        });
+        WaitingJson {
+            run: pending.run.clone(),
+            verb: pending.verb.clone(),
+            profile: pending.profile.clone(),
+            plan_id: pending.plan_id.clone(),
+            seconds_left: if ended.is_some() { 0 } else { seconds_left },
+            probes: pending.probes.iter().map(|p| p.reach.to_string()).collect(),
+            watchdog: match pending.watchdog {
+                Watchdog::Unit(_) => "systemd".into(),
+                _ => "process".into(),
+            },
+            ended,
+        }
+    }
+}
+
+/// `confirm`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ConfirmedJson {
+    pub run: String,
+    /// The verb that was confirmed.
+    pub verb: String,
+    pub profile: Option<String>,
+    pub plan_id: Option<String>,
+}
+
+impl ConfirmedJson {
+    pub fn of(pending: &Pending) -> Self {
+        ConfirmedJson {
+            run: pending.run.clone(),
+            verb: pending.verb.clone(),
+            profile: pending.profile.clone(),
+            plan_id: pending.plan_id.clone(),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct ConfirmJson {
+    pub node: NodeJson,
+    pub confirmed: ConfirmedJson,
+}
+
+pub fn confirmed(confirmed: &ConfirmedJson, facts: &Facts) -> impl Serialize + use<> {
+    let body = ConfirmJson { node: node(facts), confirmed: confirmed.clone() };
+    envelope("confirm", body, Exit::Fine)
+}
+
+pub fn status(
+    applied: &Applied,
+    waiting: Option<&WaitingJson>,
+    facts: &Facts,
+    exit: Exit,
+) -> impl Serialize + use<> {
     let applied = Applied {
         profile: applied.profile.clone(),
         since: applied.since.clone(),
         tweaks: applied.tweaks.clone(),
         pending: applied.pending.clone(),
     };
-    envelope("status", StatusJson { node: node(facts), applied }, exit)
+    envelope("status", StatusJson { node: node(facts), applied, confirm: waiting.cloned() }, exit)
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -324,6 +411,7 @@ pub fn schema() -> serde_json::Value {
         ),
         ("facts", generator.subschema_for::<Envelope<FactsJson>>()),
         ("status", generator.subschema_for::<Envelope<StatusJson>>()),
+        ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
         ("show", generator.subschema_for::<Envelope<ProfileJson>>()),
         ("list", generator.subschema_for::<Envelope<ListJson>>()),
         (

@@ -124,11 +124,29 @@ impl Report {
         self.print(&table::facts(facts, &self.style))
     }
 
-    pub fn status(&self, applied: &Applied, facts: &Facts, exit: Exit) -> Result<()> {
+    pub fn status(
+        &self,
+        applied: &Applied,
+        waiting: Option<&json::WaitingJson>,
+        facts: &Facts,
+        exit: Exit,
+    ) -> Result<()> {
         if self.json {
-            return self.print_json(&json::status(applied, facts, exit));
+            return self.print_json(&json::status(applied, waiting, facts, exit));
         }
-        self.print(&text::status(applied))
+        self.print(&text::status(applied, waiting))
+    }
+
+    pub fn confirmed(
+        &self,
+        confirmed: &json::ConfirmedJson,
+        text: &str,
+        facts: &Facts,
+    ) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::confirmed(confirmed, facts));
+        }
+        self.print(&format!("{}\n", text::clean(text)))
     }
 
     pub fn profile(&self, profile: &Profile) -> Result<()> {
@@ -172,6 +190,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Apply(_) => "apply",
         Command::Verify => "verify",
         Command::Status => "status",
+        Command::Confirm => "confirm",
         Command::Rollback(_) => "rollback",
         Command::List { .. } => "list",
         Command::Show { .. } => "show",
@@ -179,5 +198,6 @@ fn command_name(command: &Command) -> &'static str {
         Command::Completions { .. } => "completions",
         Command::Man => "man",
         Command::Schema => "schema",
+        Command::Watch { .. } => "watch",
     }
 }

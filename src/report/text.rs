@@ -1,6 +1,7 @@
 //! Words: what is no table.
 
 use super::Applied;
+use super::json::WaitingJson;
 use crate::engine::evaluate::Status;
 use crate::tweaks::{self, Entry};
 
@@ -116,8 +117,31 @@ pub fn explain(entry: &Entry, style: &Style) -> String {
     out
 }
 
-pub fn status(applied: &Applied) -> String {
-    let mut out = String::new();
+fn confirm(waiting: &WaitingJson) -> String {
+    let what = match &waiting.profile {
+        Some(profile) => format!("{} of {profile}", waiting.verb),
+        None => waiting.verb.clone(),
+    };
+    let line = match (&waiting.ended, waiting.seconds_left) {
+        (Some(ended), _) => {
+            format!("{what} ({}) was taken back at {}: {}", waiting.run, ended.time, ended.why)
+        }
+        (None, 0) => {
+            format!("{what} ({}) was not confirmed in time and is to be taken back", waiting.run)
+        }
+        (None, left) => {
+            format!(
+                "{what} ({}) is taken back in {left} s unless you say: nettune confirm",
+                waiting.run
+            )
+        }
+    };
+    let notes = waiting.ended.iter().flat_map(|e| &e.notes).map(|n| format!("  {}\n", clean(n)));
+    format!("{}\n{}", clean(&line), notes.collect::<String>())
+}
+
+pub fn status(applied: &Applied, waiting: Option<&WaitingJson>) -> String {
+    let mut out = waiting.map(confirm).unwrap_or_default();
     for line in &applied.pending {
         out.push_str(&format!("{}\n", clean(line)));
     }

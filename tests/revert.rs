@@ -1,0 +1,155 @@
+//! Taking a run back on a node in memory: to what was before that run, whatever dies on the way.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use nettune::engine::confirm::{Target, targets};
+use nettune::engine::revert::{Reverted, revert};
+use nettune::engine::store::{Lock, Store};
+use nettune::engine::{Exit, Observe};
+use nettune::model::State;
+use support::*;
+
+fn dies(host: &mut Memory, step: impl FnOnce(&mut Memory)) -> bool {
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(|| step(host)));
+    let _ = std::panic::take_hook();
+    host.fault = None;
+    match result {
+        Ok(()) => false,
+        Err(payload) if payload.is::<Died>() => true,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+fn store(host: &Memory, dir: &Path) -> Store {
+    Store::write(Lock::take(dir, Duration::ZERO).unwrap(), &host.facts().unwrap()).unwrap()
+}
+
+fn take_back(host: &mut Memory, dir: &Path, targets: &[Target]) -> Reverted {
+    let facts = host.facts().unwrap();
+    let mut store = store(host, dir);
+    revert(host, &mut store, &facts, &meta("revert"), targets).unwrap()
+}
+
+const FAULTS: [Fault; 3] = [Fault::DieBefore, Fault::DieHalf, Fault::DieAfter];
+
+/// A is applied, then B is tried and taken back.
+fn tried(host: &mut Memory, dir: &Path, fault: Option<(usize, Fault)>) -> Vec<Target> {
+    let b = profile_b();
+    let ask = ask(&b);
+    host.writes = 0;
+    host.fault = fault;
+    dies(host, |host| drop(apply_as(host, dir, &ask)));
+    targets(&store(host, dir).journal.records, &ask.meta.time)
+}
+
+#[test]
+fn back_to_what_was_applied_before_and_not_to_the_baseline() {
+    let (dir, mut host) = (tempdir(), world());
+    let start = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let a = host.states.clone();
+    let targets = tried(&mut host, dir.path(), None);
+    assert_ne!(host.states, a);
+    let back = take_back(&mut host, dir.path(), &targets);
+    assert_eq!((back.exit, &host.states), (Exit::Fine, &a), "{back:#?}");
+    assert!(back.count > 0);
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    assert_eq!(take_back(&mut host, dir.path(), &targets).count, 0);
+    // Whose values these are is known as before: A applied again changes nothing, and B goes on from A.
+    let writes = host.writes;
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    assert_eq!(host.writes, writes);
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, start);
+}
+
+#[test]
+fn a_rollback_is_taken_back_as_well() {
+    let (dir, mut host) = (tempdir(), world());
+    let start = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let a = host.states.clone();
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(answer.exit, Exit::Fine);
+    let records = store(&host, dir.path()).journal.records;
+    let time = records.iter().rev().find_map(|r| match r {
+        nettune::engine::journal::Record::Begin(begin) => Some(begin.time.clone()),
+        _ => None,
+    });
+    let targets = targets(&records, &time.unwrap());
+    let back = take_back(&mut host, dir.path(), &targets);
+    assert_eq!((back.exit, &host.states), (Exit::Fine, &a), "{back:#?}");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.states, start);
+}
+
+#[test]
+fn the_run_dies_at_every_write_and_is_taken_back() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    host.writes = 0;
+    apply(&mut host, dir.path(), &profile_b()).unwrap();
+    let most = host.writes;
+    for fault in FAULTS {
+        for at in 0..most {
+            let (dir, mut host) = (tempdir(), world());
+            let start = host.states.clone();
+            apply(&mut host, dir.path(), &profile_a()).unwrap();
+            let a = host.states.clone();
+            let targets = tried(&mut host, dir.path(), Some((at, fault)));
+            let back = take_back(&mut host, dir.path(), &targets);
+            assert_eq!(host.states, a, "{fault:?} at {at}: {back:#?}");
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "{fault:?} at {at}");
+            rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(host.states, start, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn taking_back_dies_at_every_write_and_is_finished() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let targets = tried(&mut host, dir.path(), None);
+    host.writes = 0;
+    take_back(&mut host, dir.path(), &targets);
+    let most = host.writes;
+    for fault in FAULTS {
+        for at in 0..most {
+            let (dir, mut host) = (tempdir(), world());
+            let start = host.states.clone();
+            apply(&mut host, dir.path(), &profile_a()).unwrap();
+            let a = host.states.clone();
+            let targets = tried(&mut host, dir.path(), None);
+            host.writes = 0;
+            host.fault = Some((at, fault));
+            assert!(dies(&mut host, |host| drop(take_back(host, dir.path(), &targets))));
+            // The journal may have been compacted: what is to be done is what was written down before.
+            let back = take_back(&mut host, dir.path(), &targets);
+            assert_eq!(host.states, a, "{fault:?} at {at}: {back:#?}");
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "{fault:?} at {at}");
+            rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(host.states, start, "{fault:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn what_somebody_else_set_meanwhile_is_left() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let targets = tried(&mut host, dir.path(), None);
+    host.set("sysctl:net.core.rmem_max", "12345");
+    let back = take_back(&mut host, dir.path(), &targets);
+    assert_eq!(back.exit, Exit::Drift, "{back:#?}");
+    let kept = host.get(&"sysctl:net.core.rmem_max".parse().unwrap());
+    assert_eq!(kept, State::is("12345"));
+    assert_eq!(host.get(&"mtu:eth0".parse().unwrap()), State::is("9000"));
+}
