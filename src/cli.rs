@@ -182,6 +182,25 @@ pub struct ApplyArgs {
     pub dry_run: bool,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
+    /// Bring the profile back at every boot; with --confirm, once it is confirmed
+    #[arg(long, conflicts_with = "dry_run")]
+    pub persist: bool,
+    /// Which run of a boot this is
+    #[arg(long, hide = true, value_enum, conflicts_with_all = ["persist", "dry_run", "confirm"])]
+    pub boot: Option<Boot>,
+    /// Links of an early run whose profile names none
+    #[arg(long, hide = true, requires = "boot")]
+    pub uplink: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Boot {
+    /// Before the network: what needs a quiet link
+    Early,
+    /// With the network: everything
+    Late,
+    /// A link that came later
+    Link,
 }
 
 #[derive(Debug, Args)]

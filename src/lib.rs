@@ -21,6 +21,7 @@ pub mod commands;
 pub mod engine;
 pub mod linux;
 pub mod model;
+pub mod persist;
 pub mod profile;
 pub mod report;
 pub mod tweaks;

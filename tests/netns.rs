@@ -85,6 +85,7 @@ scripts! {
     full_disk => "full-disk",
     bad_input => "bad-input",
     confirm => "confirm",
+    persist => "persist",
     kill => "kill",
     steering => "steering",
     big_tcp => "big-tcp",

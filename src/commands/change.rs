@@ -1,17 +1,21 @@
 //! Verbs that change the node: as root, under the lock.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
-use super::{Session, accepted, confirm, known_tweak, links, look, need_root, scope};
+use super::{Session, accepted, confirm, known_tweak, links, look, need_root, persist, scope};
 use crate::cli::{ApplyArgs, RollbackArgs};
-use crate::engine::evaluate::Selection;
+use crate::engine::evaluate::{Selected, Selection};
 use crate::engine::plan::Scope;
+use crate::engine::run::Meta;
 use crate::engine::store::Store;
 use crate::engine::verbs::{
     Ask, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
 };
 use crate::engine::{Exit, Refusal};
-use crate::model::Side;
+use crate::model::{Impact, Side};
+use crate::profile::Profile;
 use crate::report::View;
 use crate::report::json::plan_id;
 use crate::tweaks;
@@ -25,25 +29,51 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     if args.dry_run {
         return look::show_plan(session, &args.choice, "apply", false);
     }
-    let profile = session.profile(&args.choice)?;
-    let tweaks = profile.tweaks()?;
+    let mut profile = session.profile(&args.choice)?;
+    if args.boot.is_some() {
+        profile.name = crate::persist::stem(&profile.name);
+    }
+    let mut tweaks = profile.tweaks()?;
     need_root()?;
     let lock = session.lock()?;
     let mut host = session.host_for(&profile)?;
-    let facts = session.facts(&host)?;
-    let links = profile.links();
-    let ask = Ask {
-        selection: Selection { tweaks: &tweaks, links: &links, cni: profile.cni() },
-        scope: scope(&args.choice, &facts)?,
-        accept: accepted(&args.choice, &profile, &facts)?,
-        strict: args.choice.strict,
-        atomic: args.atomic,
-        meta: session.meta("apply", Some(profile.name.clone())),
+    let facts = match args.boot {
+        None => session.facts(&host)?,
+        Some(_) => match persist::links_there(session, &host, args)? {
+            Some(facts) => facts,
+            None => {
+                session.report().say("that link is not here, or has no device behind it")?;
+                return Ok(Exit::Fine);
+            }
+        },
     };
+    let boot = persist::boot_run(args, &profile);
+    let mut scope = scope(&args.choice, &facts)?;
+    scope.tweaks = boot.tweaks.or(scope.tweaks);
+    let mut accept = accepted(&args.choice, &profile, &facts)?;
+    accept.extend(args.boot.map(|_| Impact::LinkReset));
     let mut store = Store::write(lock, &facts)?;
     let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
     let facts = if first.is_empty() { facts } else { session.facts(&host)? };
-    let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, None)?;
+    let meta = session.meta("apply", Some(profile.name.clone()));
+    let mut ask = wished(args, &profile, (&tweaks, &boot.links), scope, accept, meta);
+    let (mut kept, mut row) = (None, None);
+    if args.persist {
+        let narrowed = persist::narrowed(&profile, &ask.scope, &args.choice.accept)?;
+        let made = persist::row(session, &host, &store, &facts, &narrowed, &ask)?;
+        if args.confirm.confirm.is_some() {
+            kept = Some(persist::for_later(&narrowed, &made, &facts)?);
+        } else {
+            row = Some(made);
+            if let Some(only) = &mut ask.scope.tweaks {
+                only.insert(persist::NAME.to_string());
+            }
+        }
+    }
+    let Ask { scope, accept, meta, .. } = ask;
+    tweaks.extend(row);
+    let ask = wished(args, &profile, (&tweaks, &boot.links), scope, accept, meta);
+    let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, kept)?;
     let mut result = engine_apply(&mut host, &mut store, &facts, &ask);
     if let Some(mut guard) = guard {
         if let Ok(answer) = &result {
@@ -53,6 +83,9 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     }
     let mut answer = result?;
     answer.notes.splice(0..0, first);
+    if !args.persist && args.boot.is_none() {
+        answer.notes.extend(persist::remark(&store, "apply --persist to make it follow"));
+    }
     store.unlock();
     let view = View {
         verb: "apply",
@@ -63,6 +96,24 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     };
     session.report().answer(&view)?;
     Ok(answer.exit)
+}
+
+fn wished<'a>(
+    args: &ApplyArgs,
+    profile: &Profile,
+    (tweaks, links): (&'a [Selected], &'a [String]),
+    scope: Scope,
+    accept: BTreeSet<Impact>,
+    meta: Meta,
+) -> Ask<'a> {
+    Ask {
+        selection: Selection { tweaks, links, cni: profile.cni() },
+        scope,
+        accept,
+        strict: args.choice.strict,
+        atomic: args.atomic,
+        meta,
+    }
 }
 
 pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
@@ -97,6 +148,7 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         }
         let mut answer = result?;
         answer.notes.splice(0..0, first);
+        answer.notes.extend(persist::remark(&store, "apply --persist what shall come back"));
         store.unlock();
         (store, answer)
     } else {

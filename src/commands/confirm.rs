@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Session, need_root};
+use super::{Session, need_root, persist};
 use crate::cli::ConfirmArgs;
 use crate::engine::confirm::{Ended, Passed, Pending, Persist, RunDir, SCHEMA, Watchdog, targets};
 use crate::engine::evaluate::{Reason, Status};
@@ -357,10 +357,23 @@ pub fn confirm(session: &Session) -> Result<Exit> {
     }
     dir.clear()?;
     disarm(&host, &pending);
-    let text = format!("{} stays", name(&pending));
-    session.report().confirmed(&json::ConfirmedJson::of(&pending), &text, &facts)?;
-    drop(lock);
-    Ok(Exit::Fine)
+    let mut confirmed = json::ConfirmedJson::of(&pending);
+    let mut text = format!("{} stays", name(&pending));
+    let mut exit = Exit::Fine;
+    if let Some(kept) = &pending.persist {
+        let mut store = Store::write(lock, &facts)?;
+        let answer = persist::keep(session, &mut host, &mut store, &facts, kept)?;
+        exit = answer.exit;
+        confirmed.kept = Some(exit == Exit::Fine);
+        confirmed.notes = answer.notes;
+        confirmed.notes.extend(answer.rows.into_iter().flat_map(|r| r.reasons).map(|r| r.text));
+        text.push_str(match exit {
+            Exit::Fine => ", and comes back at every boot",
+            _ => ", but will not come back at boot",
+        });
+    }
+    session.report().confirmed(&confirmed, &text, &facts, exit)?;
+    Ok(exit)
 }
 
 /// What waits, for `status`.

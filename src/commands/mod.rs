@@ -5,6 +5,7 @@ mod change;
 mod confirm;
 mod generate;
 mod look;
+mod persist;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -185,7 +186,7 @@ pub fn links(names: &[String], facts: &Facts) -> Result<Option<BTreeSet<String>>
 }
 
 pub fn known_tweak(name: &str) -> Result<()> {
-    if tweaks::find(name).is_some() {
+    if tweaks::find(name).is_some() || name == persist::NAME {
         return Ok(());
     }
     let known: Vec<&str> = tweaks::TWEAKS.iter().map(|t| t.name).collect();

@@ -81,7 +81,8 @@ pub struct Process {
 /// What is made to last by the confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Persist {
-    /// The profile with its includes and overrides resolved.
+    pub profile: String,
+    /// That profile with its includes and overrides resolved.
     pub table: String,
 }
 

@@ -47,6 +47,8 @@ pub enum Wrote {
         /// Trying again before the next boot is of no use.
         lasting: bool,
     },
+    /// What was ours has become others' too (a folder with their files in it): let go as it is.
+    LeftToOthers(String),
 }
 
 pub trait Host: Observe {

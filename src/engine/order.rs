@@ -76,8 +76,13 @@ fn rank(change: &Change) -> i32 {
     }
 }
 
-/// A larger MTU goes to the lower device first, a smaller one to the upper first.
+/// A larger MTU goes to the lower device first, a smaller one to the upper first. A folder comes
+/// before what is in it, and goes after it.
 fn level(change: &Change, facts: &Facts) -> i64 {
+    if let Resource::File { path } = &change.resource {
+        let depth = path.matches('/').count() as i64;
+        return if change.back() { -depth } else { depth };
+    }
     let Resource::Mtu { link } = &change.resource else { return 0 };
     let number = |s: &State| s.text().and_then(|t| t.parse::<u64>().ok()).unwrap_or(0);
     let depth = i64::from(depth(facts, link));

@@ -194,6 +194,10 @@ impl<H: Host> Stage<'_, H> {
             if change.back() || self.undo || !belongs(&change.resource) {
                 self.restore_collateral(work, &change.resource);
             }
+            if let Wrote::LeftToOthers(why) = wrote {
+                work.set(at, Outcome::Released, None, Some(why));
+                return Ok(true);
+            }
             if let Wrote::KernelKeeps { why, lasting } = wrote {
                 let left = self.host.read(&change.resource).map_err(Failed::refused)?;
                 if change.back() || self.undo {
@@ -438,8 +442,13 @@ fn baselines(ledger: &Ledger, changes: &[Change]) -> Vec<(Resource, State, State
             undo.push((resource.clone(), owned.present().clone(), owned.baseline.clone()));
         }
     }
-    // What reshapes links goes last, so that the rest is still where it was.
-    undo.sort_by_key(|(r, _, _)| r.stage_one());
+    // What reshapes links goes last, so that the rest is still where it was; what is in a folder goes
+    // before it.
+    let depth = |r: &Resource| match r {
+        Resource::File { path } => path.matches('/').count(),
+        _ => 0,
+    };
+    undo.sort_by_key(|(r, _, _)| (r.stage_one(), std::cmp::Reverse(depth(r))));
     undo
 }
 

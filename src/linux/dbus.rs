@@ -331,3 +331,30 @@ pub fn stop_timer(root: &Root, links: &Links, name: &str) -> Result<()> {
         }
     })
 }
+
+const UNIT_FOLDERS: [&str; 2] = ["/etc/systemd/system/", "/etc/systemd/system.control/"];
+
+/// After a unit file was written or taken away: systemd reads its units again. A oneshot unit whose
+/// file is gone would be listed as active until the next boot, so that one is stopped as well.
+pub fn unit_file_changed(root: &Root, links: &Links, path: &str, gone: bool) -> Result<()> {
+    let Some(name) = UNIT_FOLDERS.iter().find_map(|folder| path.strip_prefix(folder)) else {
+        return Ok(());
+    };
+    links.block_on(async {
+        // No bus, no systemd that would have read it.
+        let Some(bus) = connect(root).await? else { return Ok(()) };
+        if gone && name.starts_with("nettune") && name.ends_with(".service") && !name.contains('@')
+        {
+            match call(&bus, SYSTEMD, MANAGER, "StopUnit", &(name, "replace")).await {
+                Ok(_) => {}
+                Err(e) if refused_with(&e, &["NoSuchUnit"]) || nobody(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        match call(&bus, SYSTEMD, MANAGER, "Reload", &()).await {
+            Ok(_) => Ok(()),
+            Err(e) if nobody(&e) => Ok(()),
+            Err(e) => Err(e),
+        }
+    })
+}

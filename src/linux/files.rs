@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 use super::root::{Root, is_absent};
@@ -128,7 +130,7 @@ fn write_value(root: &Root, path: &str, state: &State) -> Result<()> {
     root.write(path, text).with_context(|| format!("write {}", root.full(path)))
 }
 
-/// "mode=0644 owner=0:0" and the content, or "link TARGET".
+/// "mode=0644 owner=0:0" and the content, "link TARGET", or "folder mode=0755 owner=0:0".
 pub fn read_file(root: &Root, path: &str) -> Result<State> {
     let verb = || format!("read {}", root.full(path));
     if let Ok(target) = root.readlink(path) {
@@ -141,49 +143,104 @@ pub fn read_file(root: &Root, path: &str) -> Result<State> {
     };
     let meta = file.metadata().with_context(verb)?;
     let what = || State::Foreign { what: "something that is no text file".into(), owner: None };
+    let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
+    if meta.is_dir() {
+        return Ok(State::Is(format!("folder mode={mode:04o} owner={uid}:{gid}")));
+    }
     if !meta.is_file() {
         return Ok(what());
     }
     let Ok(content) = String::from_utf8(root.bytes(path).with_context(verb)?) else {
         return Ok(what());
     };
-    let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
     Ok(State::Is(format!("mode={mode:04o} owner={uid}:{gid}\n{content}")))
 }
 
 /// By a temporary file in the same folder and a rename, so that it is whole or as it was.
-pub fn write_file(root: &Root, path: &str, state: &State) -> Result<()> {
+pub fn write_file(root: &Root, path: &str, state: &State) -> Result<Wrote> {
     let verb = || format!("write {}", root.full(path));
     let (folder, name) = path.rsplit_once('/').context("a file has a folder")?;
+    let folder = if folder.is_empty() { "." } else { folder };
     let folder = root.openat(folder, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0).with_context(verb)?;
     let State::Is(text) = state else {
-        unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir).with_context(verb)?;
-        return folder.sync_all().with_context(verb);
+        match unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR | Errno::EPERM) => {
+                match unlinkat(&folder, name, UnlinkatFlags::RemoveDir) {
+                    Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
+                        let why = "others have put files into it";
+                        return Ok(Wrote::LeftToOthers(why.into()));
+                    }
+                    other => other.with_context(verb)?,
+                }
+            }
+            other => other.with_context(verb)?,
+        }
+        folder.sync_all().with_context(verb)?;
+        return Ok(Wrote::Yes);
     };
     let temporary = format!(".{name}.nettune");
     let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
     let (head, content) = text.split_once('\n').unwrap_or((text, ""));
+    if let Some(rest) = head.strip_prefix("folder ") {
+        match mkdirat(&folder, name, Mode::from_bits_truncate(0o700)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(e).with_context(verb),
+        }
+        let made = root
+            .openat(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0)
+            .with_context(verb)?;
+        own(&made, rest).with_context(verb)?;
+        folder.sync_all().with_context(verb)?;
+        return Ok(Wrote::Yes);
+    }
     if let Some(target) = head.strip_prefix("link ") {
         nix::unistd::symlinkat(target, &folder, temporary.as_str()).with_context(verb)?;
     } else {
-        let get = |key| state::fields(head).find(|(k, _)| *k == key).map(|(_, v)| v);
-        let mode = get("mode").and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o644);
         let fd = nix::fcntl::openat(
             &folder,
             temporary.as_str(),
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::from_bits_truncate(0o600),
+            Mode::from_bits_truncate(0o600),
         )
         .with_context(verb)?;
         let mut file = std::fs::File::from(fd);
         file.write_all(content.as_bytes()).with_context(verb)?;
-        if let Some((uid, gid)) = get("owner").and_then(|o| o.split_once(':')) {
-            let (uid, gid) = (uid.parse().map(Uid::from_raw)?, gid.parse().map(Gid::from_raw)?);
-            fchown(&file, Some(uid), Some(gid)).with_context(verb)?;
-        }
-        file.set_permissions(std::fs::Permissions::from_mode(mode)).with_context(verb)?;
+        own(&file, head).with_context(verb)?;
         file.sync_all().with_context(verb)?;
     }
     nix::fcntl::renameat(&folder, temporary.as_str(), &folder, name).with_context(verb)?;
-    folder.sync_all().with_context(verb)
+    folder.sync_all().with_context(verb)?;
+    Ok(Wrote::Yes)
+}
+
+/// Owner, then mode, which a change of owner may take bits from.
+fn own(file: &std::fs::File, head: &str) -> Result<()> {
+    let get = |key| state::fields(head).find(|(k, _)| *k == key).map(|(_, v)| v);
+    if let Some((uid, gid)) = get("owner").and_then(|o| o.split_once(':')) {
+        let (uid, gid) = (uid.parse().map(Uid::from_raw)?, gid.parse().map(Gid::from_raw)?);
+        fchown(file, Some(uid), Some(gid))?;
+    }
+    let mode = get("mode").and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o644);
+    Ok(file.set_permissions(std::fs::Permissions::from_mode(mode))?)
+}
+
+/// Every file that systemd-sysctl reads, but for ours.
+pub fn sysctl_files(root: &Root) -> Vec<(String, String)> {
+    let folders = [
+        "etc/sysctl.d",
+        "run/sysctl.d",
+        "usr/local/lib/sysctl.d",
+        "usr/lib/sysctl.d",
+        "lib/sysctl.d",
+    ];
+    let mut files = Vec::new();
+    for folder in folders {
+        for name in root.list(folder).unwrap_or_default() {
+            if name.ends_with(".conf") && !name.ends_with("zzz-nettune.conf") {
+                let text = root.read(&format!("{folder}/{name}")).unwrap_or_default();
+                files.push((name, text));
+            }
+        }
+    }
+    files
 }

@@ -59,6 +59,16 @@ impl Linux {
         probe::find(&self.root)
     }
 
+    /// Name and content of every file that sets sysctls at boot, but for ours.
+    pub fn sysctl_files(&self) -> Vec<(String, String)> {
+        files::sysctl_files(&self.root)
+    }
+
+    /// Whether udev has seen to a link: it has its name then. Where there is no udev, nobody will.
+    pub fn udev_is_through(&self, index: u32) -> bool {
+        !self.root.exists("run/udev") || self.root.exists(&format!("run/udev/data/n{index}"))
+    }
+
     pub fn systemd_answers(&self) -> bool {
         dbus::systemd_answers(&self.root, &self.links)
     }
@@ -141,13 +151,17 @@ impl Host for Linux {
             Resource::Sysfs { path } => files::write_sysfs(&self.root, path, state)?,
             Resource::Irq { vector, .. } => return files::write_irq(&self.root, *vector, state),
             Resource::IrqDefault => files::write_irq_default(&self.root, state)?,
-            Resource::File { path } => files::write_file(&self.root, path, state)?,
             Resource::Mtu { link } => {
                 let settle = Settle::before(&self.links, link)?;
                 self.links.set_mtu(link, state)?;
                 settle.wait(&self.links)?;
             }
             Resource::Rss { link } => rss::write(link, state)?,
+            Resource::File { path } => {
+                let wrote = files::write_file(&self.root, path, state)?;
+                dbus::unit_file_changed(&self.root, &self.links, path, *state == State::Absent)?;
+                return Ok(wrote);
+            }
             Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
             Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
             Resource::Ethtool { link, group } => {

@@ -182,6 +182,9 @@ fn nft(text: &str) -> String {
 
 fn file(path: &str, to: &State) -> String {
     let path = quote(path);
+    if to.text().is_some_and(|t| t.starts_with("folder ")) {
+        return format!("mkdir -p {path}");
+    }
     match to {
         State::Is(text) => {
             let (head, content) = text.split_once('\n').unwrap_or((text, ""));
@@ -196,7 +199,9 @@ fn file(path: &str, to: &State) -> String {
                 quote(content)
             )
         }
-        _ => format!("rm -f {path}"),
+        _ => {
+            format!("if [ -d {path} ] && [ ! -L {path} ]; then rmdir {path}; else rm -f {path}; fi")
+        }
     }
 }
 

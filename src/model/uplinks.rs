@@ -52,13 +52,16 @@ fn carries(facts: &Facts, link: &Link, upper: &BTreeSet<u32>) -> bool {
         })
 }
 
-/// Name, glob with `*`, `driver:NAME` or `pci:ADDRESS`.
+/// Name, glob with `*`, `driver:NAME`, `pci:ADDRESS` or `mac:ADDRESS`, the permanent one.
 pub fn matches(selector: &str, link: &Link) -> bool {
     if let Some(driver) = selector.strip_prefix("driver:") {
         return link.driver.as_deref() == Some(driver);
     }
     if let Some(address) = selector.strip_prefix("pci:") {
         return link.bus.as_deref() == Some(&format!("pci/{address}"));
+    }
+    if let Some(mac) = selector.strip_prefix("mac:") {
+        return link.permanent_mac.as_deref() == Some(mac);
     }
     glob(selector, &link.name)
 }

@@ -70,7 +70,8 @@ fn top(name: &str, value: &toml::Value) -> Result<(), String> {
         "links" | "pod-links" => {
             for selector in strings()? {
                 let name = selector.replace('*', "x");
-                let special = selector.starts_with("driver:") || selector.starts_with("pci:");
+                let kinds = ["driver:", "pci:", "mac:"];
+                let special = kinds.iter().any(|kind| selector.starts_with(kind));
                 if !special {
                     crate::model::resource::valid_link(&name)?;
                 }

@@ -304,6 +304,9 @@ pub struct ConfirmedJson {
     pub verb: String,
     pub profile: Option<String>,
     pub plan_id: Option<String>,
+    /// Whether it comes back at boot; null when that was not asked for.
+    pub kept: Option<bool>,
+    pub notes: Vec<String>,
 }
 
 impl ConfirmedJson {
@@ -313,6 +316,8 @@ impl ConfirmedJson {
             verb: pending.verb.clone(),
             profile: pending.profile.clone(),
             plan_id: pending.plan_id.clone(),
+            kept: None,
+            notes: Vec::new(),
         }
     }
 }
@@ -323,9 +328,9 @@ pub struct ConfirmJson {
     pub confirmed: ConfirmedJson,
 }
 
-pub fn confirmed(confirmed: &ConfirmedJson, facts: &Facts) -> impl Serialize + use<> {
+pub fn confirmed(confirmed: &ConfirmedJson, facts: &Facts, exit: Exit) -> impl Serialize + use<> {
     let body = ConfirmJson { node: node(facts), confirmed: confirmed.clone() };
-    envelope("confirm", body, Exit::Fine)
+    envelope("confirm", body, exit)
 }
 
 pub fn status(

@@ -142,11 +142,13 @@ impl Report {
         confirmed: &json::ConfirmedJson,
         text: &str,
         facts: &Facts,
+        exit: Exit,
     ) -> Result<()> {
         if self.json {
-            return self.print_json(&json::confirmed(confirmed, facts));
+            return self.print_json(&json::confirmed(confirmed, facts, exit));
         }
-        self.print(&format!("{}\n", text::clean(text)))
+        self.print(&format!("{}\n", text::clean(text)))?;
+        self.notes(&confirmed.notes)
     }
 
     pub fn profile(&self, profile: &Profile) -> Result<()> {
@@ -161,6 +163,11 @@ impl Report {
             return self.print_json(&json::list(key, columns, rows));
         }
         self.print(&table::list(rows, &self.style))
+    }
+
+    /// One line about what was done instead of a result.
+    pub fn say(&self, line: &str) -> Result<()> {
+        self.notes(&[line.to_string()])
     }
 
     /// Everything that is no result goes to standard error.
