@@ -93,6 +93,8 @@ pub enum Command {
     },
     /// What a tweak does, costs and needs, and how it stands on this node
     Explain { tweak: String },
+    /// Make an image of a node boot tuned, check that it still does, or take that out again
+    Bake(BakeArgs),
     /// Completions for a shell, on standard output
     Completions { shell: clap_complete::Shell },
     /// The manual page, on standard output
@@ -201,6 +203,36 @@ pub enum Boot {
     Late,
     /// A link that came later
     Link,
+}
+
+#[derive(Debug, Args)]
+pub struct BakeArgs {
+    /// Root file system of the image; with --image-build / itself
+    #[arg(long, value_name = "DIR")]
+    pub root: PathBuf,
+    /// A profile by name or path, of the machine that builds
+    #[arg(short, long, value_name = "PROFILE", conflicts_with_all = ["check", "undo"])]
+    pub profile: Option<String>,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// / is an image that is being built, and no node
+    #[arg(long)]
+    pub image_build: bool,
+    /// The image's kernel comes from elsewhere
+    #[arg(long)]
+    pub without_kernel: bool,
+    /// nettune of the image's architecture [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
+    /// A kernel that lacks what the profile wants is an error (exit 5)
+    #[arg(long)]
+    pub strict: bool,
+    /// Does the image still hold what was baked
+    #[arg(long, conflicts_with = "undo")]
+    pub check: bool,
+    /// Take out what was baked, byte for byte
+    #[arg(long)]
+    pub undo: bool,
 }
 
 #[derive(Debug, Args)]

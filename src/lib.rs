@@ -19,6 +19,7 @@ pub mod cilium;
 pub mod cli;
 pub mod commands;
 pub mod engine;
+pub mod image;
 pub mod linux;
 pub mod model;
 pub mod persist;

@@ -59,7 +59,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let mut ask = wished(args, &profile, (&tweaks, &boot.links), scope, accept, meta);
     let (mut kept, mut row) = (None, None);
     if args.persist {
-        let narrowed = persist::narrowed(&profile, &ask.scope, &args.choice.accept)?;
+        let narrowed = persist::narrowed(session, &profile, &ask.scope, &args.choice.accept)?;
         let made = persist::row(session, &host, &store, &facts, &narrowed, &ask)?;
         if args.confirm.confirm.is_some() {
             kept = Some(persist::for_later(&narrowed, &made, &facts)?);

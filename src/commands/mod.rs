@@ -1,6 +1,7 @@
 //! The verbs: thin, each gathers what it needs, asks the engine and hands the answer to the report.
 
 mod about;
+mod bake;
 mod change;
 mod confirm;
 mod generate;
@@ -68,6 +69,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Apply(args) => change::apply(&session, args),
         Command::Verify => look::verify(&session),
         Command::Status => look::status(&session),
+        Command::Bake(args) => bake::bake(&session, args),
         Command::Confirm => confirm::confirm(&session),
         Command::Watch { run } => confirm::watch(&session, run),
         Command::Rollback(args) => change::rollback(&session, args),

@@ -50,10 +50,19 @@ impl Tweak for Kept {
 }
 
 /// The part of the profile that this run applies, with what was accepted: so it comes back at boot.
-pub fn narrowed(profile: &Profile, scope: &Scope, accept: &[String]) -> Result<Profile> {
+pub fn narrowed(
+    session: &Session,
+    profile: &Profile,
+    scope: &Scope,
+    accept: &[String],
+) -> Result<Profile> {
     if scope.links.is_some() {
         let text =
             "--persist keeps a profile, not a choice of links: name them by links = [..] in it";
+        return Err(Refusal::with(Exit::Usage, text));
+    }
+    if session.state_dir() != session.cli.global.host.join("var/lib/nettune") {
+        let text = "--persist goes with the journal in /var/lib/nettune, not with --state-dir";
         return Err(Refusal::with(Exit::Usage, text));
     }
     let mut table = profile.table.clone();
@@ -97,6 +106,7 @@ pub fn row(
     let ids = if profile.links().is_empty() { identities(facts) } else { Vec::new() };
     let table = toml::to_string(&profile.table)?;
     let setup = Setup {
+        origin: "nettune apply --persist; nettune rollback persist takes it away",
         binary: &binary,
         profile: &profile.name,
         table: &table,

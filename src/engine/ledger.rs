@@ -46,6 +46,8 @@ pub struct Ledger {
     pub owned: BTreeMap<Resource, Owned>,
     /// Owned resources of links that are gone, with the name they had: released by the next run.
     pub vanished: BTreeMap<Resource, Owned>,
+    /// Records of an earlier boot's runtime: void, but what was before nettune is known from them.
+    pub void: BTreeMap<Resource, Owned>,
     /// The journal names things that are no more, or by another name: compact before the next run,
     /// or a replay would take our value for a baseline.
     pub stale: bool,
@@ -195,9 +197,10 @@ impl Ledger {
     pub fn settle_on(&mut self, facts: &Facts) -> anyhow::Result<()> {
         let boot = &facts.node.boot_id;
         let here = |o: &Owned| o.boot == *boot && o.netns == facts.node.netns;
-        let recorded = self.owned.len();
-        self.owned.retain(|resource, o| !resource.runtime() || o.boot == *boot);
-        self.stale |= self.owned.len() != recorded;
+        let died = |resource: &Resource, o: &Owned| resource.runtime() && o.boot != *boot;
+        let all = std::mem::take(&mut self.owned);
+        (self.void, self.owned) = all.into_iter().partition(|(r, o)| died(r, o));
+        self.stale |= !self.void.is_empty();
         self.refused.retain(|_, r| r.boot == *boot);
         let refused = std::mem::take(&mut self.refused);
         self.refused = refused.into_iter().map(|(r, why)| (self.present(r, facts), why)).collect();

@@ -54,6 +54,11 @@ pub enum Wrote {
 pub trait Host: Observe {
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote>;
 
+    /// Once after the writes of a stage: what need not be done after each.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn prove(&mut self, proof: &Proof) -> Result<()>;
 }
 

@@ -348,6 +348,9 @@ impl<H: Host> Stage<'_, H> {
 
     fn end(self, work: Work) -> Result<Ran> {
         let Work { changes, outcomes, mut ran, collateral } = work;
+        if let Err(e) = self.host.settle() {
+            ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));
+        }
         ran.done = outcomes.into_values().collect();
         let mut end = End { run: self.run.clone(), outcomes: ran.done.clone(), left: Vec::new() };
         end.outcomes.extend(returned(&*self.host, &self.store.ledger, &collateral, &changes));

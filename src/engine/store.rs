@@ -20,6 +20,8 @@ pub struct Store {
     pub ledger: Ledger,
     /// The journal is there and cannot be read: what is applied is unknown.
     pub unreadable: bool,
+    /// Boot id and network namespace of this node now.
+    pub boot: (String, u64),
     /// Held for as long as this may write.
     _lock: Option<Lock>,
 }
@@ -52,7 +54,8 @@ impl Store {
         };
         let mut ledger = Ledger::replay(&journal.records);
         ledger.settle_on(facts)?;
-        Ok(Store { dir: dir.to_path_buf(), journal, ledger, unreadable, _lock: None })
+        let (dir, boot) = (dir.to_path_buf(), now(facts));
+        Ok(Store { dir, journal, ledger, unreadable, boot, _lock: None })
     }
 
     /// For verbs that write. The facts are to be gathered under the lock: another nettune may have
@@ -61,7 +64,8 @@ impl Store {
         let journal = Journal::load(&lock.dir)?;
         let mut ledger = Ledger::replay(&journal.records);
         ledger.settle_on(facts)?;
-        Ok(Store { dir: lock.dir.clone(), journal, ledger, unreadable: false, _lock: Some(lock) })
+        let (dir, boot) = (lock.dir.clone(), now(facts));
+        Ok(Store { dir, journal, ledger, unreadable: false, boot, _lock: Some(lock) })
     }
 
     /// For a verb that has written all it will: what it prints may block, and nobody else should.
@@ -83,6 +87,10 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn now(facts: &Facts) -> (String, u64) {
+    (facts.node.boot_id.clone(), facts.node.netns)
 }
 
 fn denied(error: &anyhow::Error) -> bool {

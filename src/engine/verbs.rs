@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
 use super::journal::{Begin, Done, End, Record};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Owned};
 use super::order;
 use super::plan::{Options, Plan, Scope, plan};
 use super::recover::recover;
@@ -368,7 +368,28 @@ pub fn clear<H: Host>(
     let (more, left) = recover(host, store);
     notes.extend(more);
     stuck.extend(left);
+    adopt(host, store);
     store.tidy()
+}
+
+/// Sysctls that a file of ours brought back at this boot: they are ours as they were, with what was
+/// before nettune, or a rollback would leave them until the next boot.
+fn adopt<H: Host>(host: &H, store: &mut Store) {
+    let void = std::mem::take(&mut store.ledger.void);
+    let kept = |(resource, _): &(&Resource, &Owned)| matches!(resource, Resource::File { path } if path.ends_with("nettune.conf"));
+    let Some(boot) = store.ledger.owned.iter().find(kept).map(|_| store.boot.clone()) else {
+        return;
+    };
+    let sysctls: Vec<(Resource, Owned)> =
+        void.into_iter().filter(|(r, _)| matches!(r, Resource::Sysctl { .. })).collect();
+    let resources: Vec<Resource> = sysctls.iter().map(|(r, _)| r.clone()).collect();
+    for ((resource, owned), state) in sysctls.into_iter().zip(host.read_many(&resources)) {
+        let holds = state.is_ok_and(|s| s == *owned.present()) && !owned.claims.is_empty();
+        if holds && !store.ledger.owned.contains_key(&resource) {
+            let (boot, netns) = boot.clone();
+            store.ledger.owned.insert(resource, Owned { boot, netns, ..owned });
+        }
+    }
 }
 
 /// Journals what is given up without a write; returns a note for each.

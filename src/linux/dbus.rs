@@ -47,8 +47,10 @@ async fn call<B>(
 where
     B: serde::Serialize + DynamicType,
 {
-    // TuneD answers a wish for another profile only when it has looked at the machine.
-    let slow = interface == CONTROL && !matches!(member, "active_profile" | "profile_mode");
+    // TuneD answers a wish for another profile only when it has looked at the machine, and systemd
+    // a reload when it has read all of its units.
+    let slow = interface == CONTROL && !matches!(member, "active_profile" | "profile_mode")
+        || member == "Reload";
     let patience = if slow { JOB } else { ANSWER };
     let what = || format!("call {member} of {}", to.0);
     let message = Message::method_call(to.1, member)
@@ -332,19 +334,20 @@ pub fn stop_timer(root: &Root, links: &Links, name: &str) -> Result<()> {
     })
 }
 
-const UNIT_FOLDERS: [&str; 2] = ["/etc/systemd/system/", "/etc/systemd/system.control/"];
+const UNIT_FOLDER: &str = "/etc/systemd/system/";
 
-/// After a unit file was written or taken away: systemd reads its units again. A oneshot unit whose
-/// file is gone would be listed as active until the next boot, so that one is stopped as well.
-pub fn unit_file_changed(root: &Root, links: &Links, path: &str, gone: bool) -> Result<()> {
-    let Some(name) = UNIT_FOLDERS.iter().find_map(|folder| path.strip_prefix(folder)) else {
-        return Ok(());
-    };
+/// The unit that a file is of, where systemd reads it; a link in a folder of wants is none.
+pub fn unit_of(path: &str) -> Option<&str> {
+    path.strip_prefix(UNIT_FOLDER).filter(|name| name.ends_with(".service") && !name.contains('/'))
+}
+
+/// Unit files were written or taken away: systemd reads them again. A oneshot unit of ours whose
+/// file is gone would be listed as active until the next boot, so that one is stopped first.
+pub fn reload(root: &Root, links: &Links, gone: &[String]) -> Result<()> {
     links.block_on(async {
-        // No bus, no systemd that would have read it.
+        // No bus, no systemd that would have read them.
         let Some(bus) = connect(root).await? else { return Ok(()) };
-        if gone && name.starts_with("nettune") && name.ends_with(".service") && !name.contains('@')
-        {
+        for name in gone.iter().filter(|n| n.starts_with("nettune") && !n.contains('@')) {
             match call(&bus, SYSTEMD, MANAGER, "StopUnit", &(name, "replace")).await {
                 Ok(_) => {}
                 Err(e) if refused_with(&e, &["NoSuchUnit"]) || nobody(&e) => {}

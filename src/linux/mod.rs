@@ -30,18 +30,26 @@ use link::Links;
 use root::Root;
 use settle::Settle;
 
+/// Name and content of every file that sets sysctls at boot, but for ours.
+pub fn sysctl_files(root: &Root) -> Vec<(String, String)> {
+    files::sysctl_files(root)
+}
+
 pub struct Linux {
     root: Root,
     links: Links,
     /// Path of Cilium's socket below the root.
     cilium: String,
+    /// Units whose files were written, and whether they were taken away: systemd is told once.
+    units: BTreeMap<String, bool>,
 }
 
 impl Linux {
     /// `root` is `/`, or a live host's root seen through a mount.
     pub fn open(root: &Path) -> Result<Self> {
         let cilium = facts::cilium::SOCKET.to_string();
-        Ok(Linux { root: Root::open(root)?, links: Links::open()?, cilium })
+        let (root, links) = (Root::open(root)?, Links::open()?);
+        Ok(Linux { root, links, cilium, units: BTreeMap::new() })
     }
 
     /// Where Cilium's agent listens, if not at its usual place.
@@ -59,9 +67,8 @@ impl Linux {
         probe::find(&self.root)
     }
 
-    /// Name and content of every file that sets sysctls at boot, but for ours.
     pub fn sysctl_files(&self) -> Vec<(String, String)> {
-        files::sysctl_files(&self.root)
+        sysctl_files(&self.root)
     }
 
     /// Whether udev has seen to a link: it has its name then. Where there is no udev, nobody will.
@@ -159,7 +166,9 @@ impl Host for Linux {
             Resource::Rss { link } => rss::write(link, state)?,
             Resource::File { path } => {
                 let wrote = files::write_file(&self.root, path, state)?;
-                dbus::unit_file_changed(&self.root, &self.links, path, *state == State::Absent)?;
+                if let Some(unit) = dbus::unit_of(path) {
+                    self.units.insert(unit.to_string(), *state == State::Absent);
+                }
                 return Ok(wrote);
             }
             Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
@@ -179,6 +188,15 @@ impl Host for Linux {
             Resource::IrqbalanceBans => irqbalance::write(&self.root, state)?,
         }
         Ok(Wrote::Yes)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let units = std::mem::take(&mut self.units);
+        if units.is_empty() {
+            return Ok(());
+        }
+        let gone: Vec<String> = units.into_iter().filter(|(_, g)| *g).map(|(u, _)| u).collect();
+        dbus::reload(&self.root, &self.links, &gone)
     }
 
     fn prove(&mut self, proof: &Proof) -> Result<()> {

@@ -22,7 +22,11 @@ pub struct Root {
 impl Root {
     pub fn open(path: &Path) -> Result<Self> {
         let dir = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        Ok(Root { dir: dir.into(), path: path.to_path_buf() })
+        let root = Root { dir: dir.into(), path: path.to_path_buf() };
+        // Where a sandbox forbids the call, nothing could be read: not the same as nothing there.
+        root.openat(".", OFlag::O_PATH, 0)
+            .with_context(|| format!("open {} by openat2 (Linux 5.6)", path.display()))?;
+        Ok(root)
     }
 
     /// A folder as a root of its own, for many reads in it.

@@ -18,6 +18,8 @@ pub const SYSCTLS: &str = "/etc/sysctl.d";
 /// What is to come back at each boot.
 #[derive(Debug, Clone)]
 pub struct Setup<'a> {
+    /// Who writes the files and how they go away again, for their first line.
+    pub origin: &'a str,
     /// Path of nettune on the node.
     pub binary: &'a str,
     pub profile: &'a str,
@@ -36,13 +38,15 @@ pub fn files(setup: &Setup) -> Vec<(String, State)> {
     let early = units::early(setup.binary, &profile, setup.uplinks);
     let late = units::late(setup.binary, &profile);
     let link = units::link(setup.binary, &profile);
-    let heading = format!(
-        "# The profile {} as nettune resolved it, applied at each boot.\n\
-         # nettune rollback persist takes it away; an edit here is seen as drift.\n",
-        setup.profile.escape_debug()
+    let heading = format!("# Written by {}.\n", setup.origin);
+    let text = |content: &str| text(&format!("{heading}{content}"));
+    let table = format!(
+        "# The profile {} as it was resolved; an edit here is seen as drift.\n{}",
+        setup.profile.escape_debug(),
+        setup.table
     );
     let mut files = vec![
-        (profile.clone(), text(&format!("{heading}{}", setup.table))),
+        (profile.clone(), text(&table)),
         (format!("{UNITS}/nettune-early.service"), text(&early)),
         (format!("{UNITS}/nettune.service"), text(&late)),
         (format!("{UNITS}/nettune-link@.service"), text(&link)),
@@ -84,6 +88,7 @@ mod tests {
     fn every_file_has_its_folder() {
         let uplinks = ["pci:0000:00:05.0".to_string()];
         let setup = Setup {
+            origin: "a test",
             binary: "/usr/bin/nettune",
             profile: "/root/my profile.toml",
             table: "[tcp]\n",

@@ -7,10 +7,7 @@ const NAME: &str = "zzz-nettune.conf";
 
 /// `key = value`, with slashes where a part of the key holds a dot, as systemd-sysctl reads it.
 pub fn dropin(values: &[(String, String)]) -> String {
-    let mut out = String::from(
-        "# Written by nettune with the profile that is applied at each boot.\n\
-         # nettune rollback persist takes it away.\n",
-    );
+    let mut out = String::new();
     for (key, value) in values {
         let dots = !key.contains('.');
         let key = if dots { key.replace('/', ".") } else { key.clone() };

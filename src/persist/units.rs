@@ -12,10 +12,14 @@ pub const LATE_SECONDS: u32 = 30;
 /// of foreign BPF programs. Files of /proc and /sys are root's own.
 const CAPABILITIES: &str = "CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_PERFMON CAP_SYS_ADMIN";
 
+/// As far as the work allows. RestrictSUIDSGID would take openat2 away, by which every file is opened
+/// beneath its root; ProtectKernelTunables what is to be set; ProtectKernelModules the list of modules.
 const HARDENING: &str = "\
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths=/var/lib/nettune -/run/nettune -/etc/tuned
+StateDirectory=nettune
+StateDirectoryMode=0700
+ReadWritePaths=-/etc/tuned
 ProtectHome=yes
 PrivateDevices=yes
 ProtectClock=yes
@@ -24,7 +28,6 @@ ProtectKernelLogs=yes
 ProtectControlGroups=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
@@ -68,18 +71,17 @@ fn command(binary: &str, profile: &str, rest: &str) -> String {
     format!("{} --wait 20 apply -p {} --boot {rest}", plain(binary), plain(profile))
 }
 
-const HEADING: &str = "# Written by nettune apply --persist; nettune rollback takes it away.\n";
-
 /// After udev has begun to find devices, before anything brings links up.
 pub fn early(binary: &str, profile: &str, uplinks: &[String]) -> String {
     let links: String = uplinks.iter().map(|l| format!(" --uplink {}", plain(l))).collect();
     let command = command(binary, profile, &format!("early{links}"));
     format!(
-        "{HEADING}[Unit]\n\
+        "[Unit]\n\
          Description=Network tuning by nettune, before the network\n\
          DefaultDependencies=no\n\
-         RequiresMountsFor=/var/lib/nettune {binary}\n\
+         RequiresMountsFor={binary}\n\
          After=systemd-udevd.service systemd-udev-trigger.service systemd-sysctl.service\n\
+         After=systemd-modules-load.service sys-kernel-debug.mount\n\
          Wants=network-pre.target\n\
          Before=network-pre.target shutdown.target\n\
          Conflicts=shutdown.target\n\n\
@@ -94,9 +96,9 @@ pub fn early(binary: &str, profile: &str, uplinks: &[String]) -> String {
 pub fn late(binary: &str, profile: &str) -> String {
     let command = command(binary, profile, "late");
     format!(
-        "{HEADING}[Unit]\n\
+        "[Unit]\n\
          Description=Network tuning by nettune\n\
-         RequiresMountsFor=/var/lib/nettune {binary}\n\
+         RequiresMountsFor={binary}\n\
          Wants=network-online.target\n\
          After=network-online.target nettune-early.service dbus.service tuned.service irqbalance.service\n\
          Before=kubelet.service containerd.service crio.service docker.service cri-docker.service\n\
@@ -113,9 +115,9 @@ pub fn link(binary: &str, profile: &str) -> String {
     let command =
         format!("{} --wait 30 apply -p {} --boot link --link %i", plain(binary), plain(profile));
     format!(
-        "{HEADING}[Unit]\n\
+        "[Unit]\n\
          Description=Network tuning by nettune, link %i\n\
-         RequiresMountsFor=/var/lib/nettune {binary}\n\
+         RequiresMountsFor={binary}\n\
          After=nettune-early.service nettune.service\n\n\
          {}",
         service(&command),
@@ -124,9 +126,9 @@ pub fn link(binary: &str, profile: &str) -> String {
 }
 
 /// Links with a device behind them, and not the functions that a card hands out to guests and pods.
+/// A link that udev renames comes a second time, by its new name.
 pub const RULE: &str = "\
-# Written by nettune apply --persist; nettune rollback takes it away.
-ACTION!=\"add\", GOTO=\"nettune_end\"
+ACTION!=\"add|move\", GOTO=\"nettune_end\"
 SUBSYSTEM!=\"net\", GOTO=\"nettune_end\"
 DEVPATH==\"/devices/virtual/*\", GOTO=\"nettune_end\"
 TEST==\"device/physfn\", GOTO=\"nettune_end\"

@@ -13,6 +13,8 @@ use crate::commands::VERSION;
 use crate::engine::Exit;
 use crate::engine::confirm::{Pending, Watchdog};
 use crate::engine::evaluate::{Row, Status};
+use crate::image::kernels::Finding;
+use crate::image::manifest::{Entry, Manifest};
 use crate::model::need::HelmValue;
 use crate::model::{Facts, Impact, Outcome, Probe, Side, State};
 use crate::profile::Profile;
@@ -348,6 +350,56 @@ pub fn status(
     envelope("status", StatusJson { node: node(facts), applied, confirm: waiting.cloned() }, exit)
 }
 
+/// `bake`, `bake --check`, `bake --undo`.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct BakeJson {
+    pub root: String,
+    pub profile: Option<String>,
+    pub arch: Option<String>,
+    pub kernels: Vec<String>,
+    pub files: Vec<BakedFileJson>,
+    /// What the profile wants and a kernel does not have, or cannot be seen to have.
+    pub findings: Vec<Finding>,
+    /// What is not as baked.
+    pub differ: Vec<String>,
+    /// How many files were taken out; null unless that was asked for.
+    pub undone: Option<usize>,
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BakedFileJson {
+    pub path: String,
+    /// Octal; null for a link.
+    pub mode: Option<String>,
+    pub sha256: String,
+    /// Whether there was something before.
+    pub replaced: bool,
+}
+
+impl BakeJson {
+    pub fn of(root: &str, manifest: &Manifest) -> Self {
+        let file = |f: &Entry| BakedFileJson {
+            path: f.path.clone(),
+            mode: f.mode.clone(),
+            sha256: f.sha256.clone(),
+            replaced: f.replaces(),
+        };
+        BakeJson {
+            root: root.to_string(),
+            profile: Some(manifest.profile.clone()),
+            arch: Some(manifest.arch.clone()),
+            kernels: manifest.kernels.clone(),
+            files: manifest.files.iter().map(file).collect(),
+            ..BakeJson::default()
+        }
+    }
+}
+
+pub fn baked(bake: &BakeJson, exit: Exit) -> impl Serialize + use<> {
+    envelope("bake", bake.clone(), exit)
+}
+
 #[derive(Serialize, JsonSchema)]
 pub struct ProfileJson {
     pub profile: String,
@@ -417,6 +469,7 @@ pub fn schema() -> serde_json::Value {
         ("facts", generator.subschema_for::<Envelope<FactsJson>>()),
         ("status", generator.subschema_for::<Envelope<StatusJson>>()),
         ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
+        ("bake", generator.subschema_for::<Envelope<BakeJson>>()),
         ("show", generator.subschema_for::<Envelope<ProfileJson>>()),
         ("list", generator.subschema_for::<Envelope<ListJson>>()),
         (

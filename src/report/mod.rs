@@ -165,6 +165,14 @@ impl Report {
         self.print(&table::list(rows, &self.style))
     }
 
+    pub fn baked(&self, bake: &json::BakeJson, exit: Exit) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::baked(bake, exit));
+        }
+        self.print(&text::baked(bake))?;
+        self.notes(&bake.notes)
+    }
+
     /// One line about what was done instead of a result.
     pub fn say(&self, line: &str) -> Result<()> {
         self.notes(&[line.to_string()])
@@ -197,6 +205,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Apply(_) => "apply",
         Command::Verify => "verify",
         Command::Status => "status",
+        Command::Bake(_) => "bake",
         Command::Confirm => "confirm",
         Command::Rollback(_) => "rollback",
         Command::List { .. } => "list",

@@ -1,7 +1,7 @@
 //! Words: what is no table.
 
 use super::Applied;
-use super::json::WaitingJson;
+use super::json::{BakeJson, WaitingJson};
 use crate::engine::evaluate::Status;
 use crate::tweaks::{self, Entry};
 
@@ -113,6 +113,34 @@ pub fn explain(entry: &Entry, style: &Style) -> String {
             out.push_str(&format!("  {name:<11} {}\n", known.trim_start()));
         }
         out.push('\n');
+    }
+    out
+}
+
+pub fn baked(bake: &BakeJson) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&clean(&text));
+        out.push('\n');
+    };
+    if let Some(count) = bake.undone {
+        line(format!("{}: {count} files and folders taken out again", bake.root));
+    }
+    if let (Some(profile), Some(arch)) = (&bake.profile, &bake.arch) {
+        let kernels = if bake.kernels.is_empty() { "none".into() } else { bake.kernels.join(" ") };
+        line(format!("{}: {profile}, {arch}, kernels {kernels}", bake.root));
+    }
+    for file in &bake.files {
+        let mode = file.mode.as_deref().unwrap_or("link");
+        let mark = if file.replaced { "  (changed)" } else { "" };
+        line(format!("  {mode}  {}{mark}", file.path));
+    }
+    for finding in &bake.findings {
+        let status = status_name(finding.status);
+        line(format!("{}: {} is {status}: {}", finding.kernel, finding.tweak, finding.text));
+    }
+    for differs in &bake.differ {
+        line(differs.clone());
     }
     out
 }

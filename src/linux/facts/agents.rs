@@ -19,6 +19,11 @@ const SLICES: [&str; 3] = [
     "sys/fs/cgroup/systemd/system.slice",
 ];
 
+const KUBELETS: [&str; 6] =
+    ["kubelet", "k3s", "k3s-agent", "rke2-server", "rke2-agent", "snap.microk8s.daemon-kubelite"];
+const KUBELET_FILES: [&str; 4] =
+    ["usr/bin/kubelet", "usr/local/bin/kubelet", "opt/bin/kubelet", "var/lib/kubelet"];
+
 pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
     let systemd = root.exists("run/systemd/system");
     let processes = if systemd { Vec::new() } else { processes(root) };
@@ -30,19 +35,8 @@ pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
             .or_else(|| processes.iter().find(|(_, name)| name == comm).map(|(pid, _)| *pid)),
     };
     let (cni, pod_cidrs) = cni(root);
-    let kubelets = [
-        "kubelet",
-        "k3s",
-        "k3s-agent",
-        "rke2-server",
-        "rke2-agent",
-        "snap.microk8s.daemon-kubelite",
-    ];
-    let mut kubelet = agent(&kubelets, "kubelet");
-    kubelet.installed |=
-        ["usr/bin/kubelet", "usr/local/bin/kubelet", "opt/bin/kubelet", "var/lib/kubelet"]
-            .iter()
-            .any(|path| root.exists(path));
+    let mut kubelet = agent(&KUBELETS, "kubelet");
+    kubelet.installed |= KUBELET_FILES.iter().any(|path| root.exists(path));
     Agents {
         tuned: agent(&["tuned"], "tuned"),
         tuned_profile: root.line("etc/tuned/active_profile").filter(|name| !name.is_empty()),
@@ -62,6 +56,30 @@ pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
         vm: vm(root),
         systemd,
         kubelet,
+    }
+}
+
+/// Of an image, where nothing runs: what is installed.
+pub fn of_image(root: &Root) -> Agents {
+    let agent = |units: &[&str]| Agent {
+        installed: units.iter().any(|unit| installed(root, unit)),
+        pid: None,
+    };
+    let mut kubelet = agent(&KUBELETS);
+    kubelet.installed |= KUBELET_FILES.iter().any(|path| root.exists(path));
+    let (cni, pod_cidrs) = cni(root);
+    Agents {
+        systemd: ["usr/lib/systemd/systemd", "lib/systemd/systemd"].iter().any(|p| root.exists(p)),
+        tuned: agent(&["tuned"]),
+        irqbalance: agent(&["irqbalance"]),
+        network_manager: agent(&["NetworkManager"]),
+        networkd: agent(&["systemd-networkd"]),
+        firewalld: agent(&["firewalld"]),
+        cilium: cilium::of_image(cni.as_deref()),
+        cni,
+        pod_cidrs,
+        kubelet,
+        ..Agents::default()
     }
 }
 

@@ -20,6 +20,12 @@ const PINS: &str = "sys/fs/bpf/cilium/devices";
 /// As the kernel keeps the name of a program.
 const NAME: usize = 15;
 
+/// Of an image, where no agent runs: what its CNI configuration says.
+pub fn of_image(cni: Option<&str>) -> Option<Cilium> {
+    cni.filter(|name| name.contains("cilium"))
+        .map(|_| Cilium { seen_by: "CNI configuration".into(), ..Cilium::default() })
+}
+
 pub fn gather(root: &Root, socket: &str, links: &[Link], cni: Option<&str>) -> Option<Cilium> {
     let device = links.iter().any(|l| l.name == "cilium_host" || l.name == "cilium_net");
     let state = STATE.into_iter().find(|path| root.exists(path));

@@ -67,6 +67,53 @@ pub fn gather(root: &Root) -> Kernel {
     }
 }
 
+/// A kernel of an image, which does not run: from its own files alone, whatever the machine that
+/// builds the image shows in /proc and /sys.
+pub fn of_image(root: &Root, release: &str, arch: &str) -> Kernel {
+    let (config_file, config) = config_among(root, &places(release)[1..]);
+    let dep = |f: &str| root.read(&format!("lib/modules/{release}/{f}")).ok();
+    let (builtin, dep) = (dep("modules.builtin"), dep("modules.dep"));
+    let module = |(name, option): &(&str, &str)| {
+        let state = match config.get(*option).map(String::as_str) {
+            Some("y") => Fact::Known(Module::Builtin),
+            Some("n") => Fact::Known(Module::Absent),
+            _ => installed(name, builtin.as_deref(), dep.as_deref()),
+        };
+        (name.to_string(), state)
+    };
+    Kernel {
+        release: release.to_string(),
+        arch: arch.to_string(),
+        preempt: preempt_of_image(release, arch, &config),
+        modules: MODULES.iter().map(module).collect(),
+        config_file,
+        config,
+        ..Kernel::default()
+    }
+}
+
+/// What its switch will offer once it runs: lazy came with 6.13, and from 7.0 x86 has it in place of
+/// none and voluntary.
+fn preempt_of_image(release: &str, arch: &str, config: &BTreeMap<String, String>) -> Preempt {
+    let mut preempt = build(config);
+    let mut parts = release.split(['.', '-']).map(|p| p.parse::<u32>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    match preempt.dynamic {
+        None => preempt.current = Fact::unknown("the kernel's configuration is not in the image"),
+        Some(false) => preempt.current = Fact::Known(None),
+        Some(true) => {
+            let modes: &[&str] = match version {
+                v if v >= (7, 0) && arch == "x86_64" => &["full", "lazy"],
+                v if v >= (6, 13) => &["none", "voluntary", "full", "lazy"],
+                _ => &["none", "voluntary", "full"],
+            };
+            preempt.modes = modes.iter().map(|m| m.to_string()).collect();
+            preempt.current = Fact::Known(preempt.build.clone());
+        }
+    }
+    preempt
+}
+
 fn words(root: &Root, path: &str) -> Vec<String> {
     root.read(path).unwrap_or_default().split_whitespace().map(str::to_string).collect()
 }
@@ -79,14 +126,21 @@ fn chosen(text: &str) -> Option<String> {
 
 /// From the first of the four places that has it.
 fn config(root: &Root, release: &str) -> (Option<String>, BTreeMap<String, String>) {
-    let places = [
+    config_among(root, &places(release))
+}
+
+fn places(release: &str) -> [String; 4] {
+    [
         "proc/config.gz".to_string(),
         format!("boot/config-{release}"),
         format!("lib/modules/{release}/config"),
         format!("usr/lib/modules/{release}/config"),
-    ];
+    ]
+}
+
+fn config_among(root: &Root, places: &[String]) -> (Option<String>, BTreeMap<String, String>) {
     for place in places {
-        let Ok(bytes) = root.bytes(&place) else { continue };
+        let Ok(bytes) = root.bytes(place) else { continue };
         let mut text = String::new();
         if place.ends_with(".gz") {
             if flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).is_err() {
@@ -174,7 +228,8 @@ fn mounted(root: &Root) -> bool {
     root.list("sys/kernel/debug").is_ok_and(|names| !names.is_empty())
 }
 
-fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
+/// As it was built; what is in force is not known from that.
+fn build(config: &BTreeMap<String, String>) -> Preempt {
     let is = |option: &str| config.get(option).is_some_and(|v| v == "y");
     let build = [
         ("PREEMPT_RT", "rt"),
@@ -183,6 +238,14 @@ fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
         ("PREEMPT_VOLUNTARY", "voluntary"),
         ("PREEMPT_NONE", "none"),
     ];
+    Preempt {
+        build: build.iter().find(|(option, _)| is(option)).map(|(_, name)| name.to_string()),
+        dynamic: (!config.is_empty()).then(|| is("PREEMPT_DYNAMIC")),
+        ..Preempt::default()
+    }
+}
+
+fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
     let path = "sys/kernel/debug/sched/preempt";
     let (current, modes) = match root.read(path) {
         // "none voluntary (full) lazy"
@@ -196,12 +259,7 @@ fn preempt(root: &Root, config: &BTreeMap<String, String>) -> Preempt {
         Err(e) if is_absent(&e) => (Fact::unknown("debugfs is not mounted"), Vec::new()),
         Err(e) => (Fact::unknown(format!("read {}: {e}", root.full(path))), Vec::new()),
     };
-    Preempt {
-        build: build.iter().find(|(option, _)| is(option)).map(|(_, name)| name.to_string()),
-        dynamic: (!config.is_empty()).then(|| is("PREEMPT_DYNAMIC")),
-        current,
-        modes,
-    }
+    Preempt { current, modes, ..build(config) }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Gathers what a node is: one dump per netlink family, one pass per folder of /proc and /sys.
 
-mod agents;
+pub mod agents;
 pub mod cilium;
 mod cilium_api;
 mod cpus;
-mod kernel;
+pub mod kernel;
 mod links;
 mod preflight;
 mod settings;

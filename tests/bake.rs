@@ -1,0 +1,490 @@
+//! Images as plain folders: what bake writes, that it is the same each time, and that undo leaves nothing.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use nettune::engine::{Exit, Refusal};
+use nettune::image::{self, Ask, Baked};
+use nettune::linux::root::Root;
+use nettune::profile::{Finder, Profile};
+
+const CONFIG: &str = "CONFIG_NET_SCH_FQ=m\nCONFIG_TCP_CONG_BBR=m\nCONFIG_PREEMPT_DYNAMIC=y\n\
+    CONFIG_PREEMPT_VOLUNTARY=y\nCONFIG_NF_TABLES=m\nCONFIG_NF_TABLES_INET=y\n";
+const PROFILE: &str = "[preempt]\nmode = \"none\"\n[tuned]\nprofile = \"network-throughput\"\n\
+    [tcp.sysctl]\n\"net.core.somaxconn\" = 5000\n[irq]\nirqbalance = \"stop\"\n\
+    [bandwidth-manager]\n[bbr]\n";
+
+fn elf(machine: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[..4].copy_from_slice(b"\x7fELF");
+    bytes[5] = 1;
+    bytes[18] = machine;
+    bytes
+}
+
+/// A machine image in small: paths and contents; everything is an hour old.
+struct Image {
+    dir: tempfile::TempDir,
+}
+
+impl Image {
+    fn new() -> Self {
+        let image = Image { dir: tempfile::tempdir().unwrap() };
+        image.put("etc/os-release", "ID=test\n");
+        fs::create_dir_all(image.path("usr/lib/systemd/system")).unwrap();
+        fs::write(image.path("usr/lib/systemd/systemd"), elf(62)).unwrap();
+        image.put("usr/lib/systemd/system/irqbalance.service", "");
+        image.put("usr/lib/systemd/system/tuned.service", "");
+        image.put("usr/lib/tuned/network-throughput/tuned.conf", "");
+        image.put("etc/tuned/active_profile", "balanced\n");
+        image.put("etc/sysctl.d/99-sysctl.conf", "net.core.default_qdisc = pfifo\n");
+        image.put("etc/default/grub", "GRUB_CMDLINE_LINUX=\"quiet\"\n");
+        image.put("boot/loader/entries/a.conf", "title A\noptions root=/dev/vda ro\n");
+        image.put("etc/kernel/cmdline", "root=/dev/vda\n");
+        symlink("usr/lib", image.path("lib")).unwrap();
+        fs::create_dir_all(image.path("var/lib")).unwrap();
+        fs::create_dir_all(image.path("etc/systemd/system")).unwrap();
+        fs::create_dir_all(image.path("usr/bin")).unwrap();
+        image.kernel("6.12.0-test", CONFIG);
+        image.age();
+        image
+    }
+
+    fn kernel(&self, release: &str, config: &str) {
+        let modules = "kernel/net/sched/sch_fq.ko:\nkernel/net/ipv4/tcp_bbr.ko:\n";
+        self.put(&format!("usr/lib/modules/{release}/modules.dep"), modules);
+        self.put(&format!("boot/config-{release}"), config);
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn get(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    fn root(&self) -> Root {
+        Root::open(self.dir.path()).unwrap()
+    }
+
+    /// Times that the bake would have to move to be seen.
+    fn age(&self) {
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (path, _) in tree(self.dir.path()) {
+            let path = self.path(&path);
+            if !path.is_symlink() {
+                fs::File::open(path).unwrap().set_modified(old).unwrap();
+            }
+        }
+    }
+
+    fn bake(&self, profile: &str) -> anyhow::Result<Baked> {
+        self.bake_as(profile, |ask| ask)
+    }
+
+    fn bake_as(&self, text: &str, change: impl FnOnce(Ask) -> Ask) -> anyhow::Result<Baked> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let path = folder.path().join("p.toml");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let finder = Finder::new(Path::new("/"));
+        let mut profile = Profile::load(&finder, path.to_str().unwrap(), &[]).unwrap();
+        profile.name = "p".into();
+        let ask = Ask {
+            profile: &profile,
+            version: "0",
+            binary: elf(62),
+            epoch: Some(2_000_000),
+            without_kernel: false,
+        };
+        image::bake(&self.root(), &change(ask))
+    }
+}
+
+/// Path -> kind, mode, time and content.
+fn tree(top: &Path) -> BTreeMap<String, String> {
+    fn walk(top: &Path, at: &Path, out: &mut BTreeMap<String, String>) {
+        let meta = fs::symlink_metadata(at).unwrap();
+        let what = if meta.is_symlink() {
+            format!("link {} {}", fs::read_link(at).unwrap().display(), meta.mtime())
+        } else if meta.is_dir() {
+            format!("folder {:o} {}", meta.mode(), meta.mtime())
+        } else {
+            format!("file {:o} {} {:?}", meta.mode(), meta.mtime(), fs::read(at).unwrap())
+        };
+        let name = at.strip_prefix(top).unwrap().to_str().unwrap().to_string();
+        out.insert(name, what);
+        if meta.is_dir() {
+            for entry in fs::read_dir(at).unwrap() {
+                walk(top, &entry.unwrap().path(), out);
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(top, top, &mut out);
+    out
+}
+
+fn exit(result: anyhow::Result<Baked>) -> (Exit, String) {
+    let error = result.err().unwrap();
+    let text = format!("{error:#}");
+    (error.downcast_ref::<Refusal>().map_or(Exit::Failed, |r| r.exit), text)
+}
+
+#[test]
+fn what_is_written() {
+    let image = Image::new();
+    let baked = image.bake(PROFILE).unwrap();
+    assert!(baked.findings.is_empty(), "{:?}", baked.findings);
+    assert_eq!(baked.manifest.kernels, ["6.12.0-test"]);
+    assert_eq!(fs::read(image.path("usr/bin/nettune")).unwrap(), elf(62));
+    let profile = image.get("etc/nettune/boot/p.toml");
+    assert!(profile.contains("5000") && profile.contains("[bbr]"), "{profile}");
+    let unit = image.get("etc/systemd/system/nettune.service");
+    assert!(
+        unit.contains(
+            "ExecStart=/usr/bin/nettune --wait 20 apply -p /etc/nettune/boot/p.toml --boot late"
+        ),
+        "{unit}"
+    );
+    let wants = image.path("etc/systemd/system/multi-user.target.wants/nettune.service");
+    assert_eq!(fs::read_link(wants).unwrap(), Path::new("../nettune.service"));
+    let dropin = image.get("etc/sysctl.d/zzz-nettune.conf");
+    assert!(
+        dropin.contains("net.core.default_qdisc = fq\nnet.ipv4.tcp_congestion_control = bbr\n"),
+        "{dropin}"
+    );
+    assert!(
+        !dropin.contains("somaxconn"),
+        "only what must be right before the unit runs: {dropin}"
+    );
+    assert!(image.get("etc/modules-load.d/nettune.conf").ends_with("\nsch_fq\ntcp_bbr\n"));
+    assert_eq!(image.get("etc/tuned/active_profile"), "network-throughput\n");
+    assert_eq!(image.get("etc/tuned/profile_mode"), "manual\n");
+    assert_eq!(
+        fs::read_link(image.path("etc/systemd/system/irqbalance.service")).unwrap(),
+        Path::new("/dev/null")
+    );
+    assert_eq!(image.get("etc/default/grub"), "GRUB_CMDLINE_LINUX=\"quiet preempt=none\"\n");
+    assert_eq!(
+        image.get("boot/loader/entries/a.conf"),
+        "title A\noptions root=/dev/vda ro preempt=none\n"
+    );
+    assert_eq!(image.get("etc/kernel/cmdline"), "root=/dev/vda preempt=none\n");
+    assert_eq!(fs::metadata(image.path("var/lib/nettune")).unwrap().mode() & 0o777, 0o700);
+    let checked = image::check(&image.root()).unwrap().unwrap();
+    assert!(checked.differ.is_empty() && checked.notes.is_empty(), "{checked:?}");
+}
+
+#[test]
+fn the_same_image_gives_the_same_bytes_and_undo_leaves_nothing() {
+    let (one, two) = (Image::new(), Image::new());
+    let before = tree(one.dir.path());
+    assert_eq!(before, tree(two.dir.path()));
+    one.bake(PROFILE).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    two.bake(PROFILE).unwrap();
+    let baked = tree(one.dir.path());
+    assert_eq!(baked, tree(two.dir.path()));
+    assert_ne!(baked, before);
+    // Baked again, with another profile in between: still the same.
+    one.bake("[tcp]\n").unwrap();
+    assert_ne!(tree(one.dir.path()), baked);
+    one.bake(PROFILE).unwrap();
+    assert_eq!(tree(one.dir.path()), baked);
+    let undone = image::undo(&one.root()).unwrap();
+    assert!(undone.left.is_empty(), "{undone:?}");
+    assert_eq!(tree(one.dir.path()), before);
+    assert!(image::check(&one.root()).unwrap().is_none());
+    let error = image::undo(&one.root()).unwrap_err();
+    assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Nothing);
+}
+
+#[test]
+fn debians_grub_gets_a_file_of_its_own() {
+    let image = Image::new();
+    image.put("etc/default/grub.d/10_cloud.cfg", "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n");
+    image.put("boot/grub/grub.cfg", "linux /vmlinuz quiet\n");
+    let baked = image.bake(PROFILE).unwrap();
+    assert_eq!(image.get("etc/default/grub"), "GRUB_CMDLINE_LINUX=\"quiet\"\n");
+    let own = image.get("etc/default/grub.d/zz-nettune.cfg");
+    assert_eq!(own, "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX preempt=none\"\n");
+    assert!(baked.notes.iter().any(|n| n.contains("run update-grub")), "{:?}", baked.notes);
+}
+
+#[test]
+fn a_boot_loader_that_nobody_knows_is_named() {
+    let image = Image::new();
+    for gone in ["etc/default/grub", "boot/loader/entries/a.conf", "etc/kernel/cmdline"] {
+        fs::remove_file(image.path(gone)).unwrap();
+    }
+    let said = |image: &Image| image.bake(PROFILE).unwrap().notes.join("\n");
+    assert!(
+        said(&image).contains(
+            "no boot loader that is known: whoever starts the image must pass preempt=none"
+        )
+    );
+    image.put("boot/extlinux/extlinux.conf", "");
+    image.put("boot/efi/EFI/Linux/a.efi", "");
+    let text = said(&image);
+    assert!(text.contains("extlinux is not understood: add preempt=none"), "{text}");
+    assert!(text.contains("unified kernel image"), "{text}");
+    // What somebody has decided is left.
+    image.put("etc/kernel/cmdline", "root=/dev/vda preempt=full\n");
+    assert!(said(&image).contains("say preempt=full already, which is left"));
+    assert_eq!(image.get("etc/kernel/cmdline"), "root=/dev/vda preempt=full\n");
+    // Two kernels that cannot agree.
+    image.put("etc/default/grub", "GRUB_CMDLINE_LINUX=quiet\n");
+    image.kernel("7.1.0-test", CONFIG);
+    let text = image.bake("[preempt]\n").unwrap().notes.join("\n");
+    assert!(text.contains("want different preempt= arguments"), "{text}");
+}
+
+#[test]
+fn every_kernel_of_the_image_is_asked() {
+    let image = Image::new();
+    image.kernel("5.10.0-old", "CONFIG_NET_SCH_FQ=y\n# CONFIG_TCP_CONG_BBR is not set\n");
+    let baked = image.bake(PROFILE).unwrap();
+    let found: Vec<String> =
+        baked.findings.iter().map(|f| format!("{} {}", f.kernel, f.tweak)).collect();
+    assert_eq!(found, ["5.10.0-old preempt", "5.10.0-old bbr"], "{:?}", baked.findings);
+    // What one of them has not is not set before the unit can decide.
+    let dropin = image.get("etc/sysctl.d/zzz-nettune.conf");
+    assert!(dropin.contains("default_qdisc = fq") && !dropin.contains("bbr"), "{dropin}");
+    // A kernel that comes or goes later is seen.
+    fs::remove_dir_all(image.path("usr/lib/modules/5.10.0-old")).unwrap();
+    let checked = image::check(&image.root()).unwrap().unwrap();
+    assert!(checked.notes[0].contains("bake again"), "{checked:?}");
+    // Without a configuration nobody can tell.
+    fs::remove_file(image.path("boot/config-6.12.0-test")).unwrap();
+    let baked = image.bake(PROFILE).unwrap();
+    assert!(
+        baked.findings.iter().any(|f| f.text.contains("configuration")),
+        "{:?}",
+        baked.findings
+    );
+}
+
+#[test]
+fn on_a_node_of_an_unknown_cni_nothing_is_set_before_the_unit_can_look() {
+    let image = Image::new();
+    image.put("usr/bin/kubelet", "");
+    image.bake(PROFILE).unwrap();
+    assert!(!image.path("etc/sysctl.d/zzz-nettune.conf").exists());
+    image.put("etc/cni/net.d/05-cilium.conflist", "{}");
+    image.bake(PROFILE).unwrap();
+    assert!(!image.path("etc/sysctl.d/zzz-nettune.conf").exists());
+}
+
+#[test]
+fn a_file_with_the_same_key_sorts_before_ours() {
+    let image = Image::new();
+    image.put("usr/lib/sysctl.d/zzzz-vendor.conf", "net.core.default_qdisc = pfifo\n");
+    image.put("etc/sysctl.d/99-zzz-override_cilium.conf", "net.ipv4.conf.lxc*.rp_filter = 0\n");
+    image.bake(PROFILE).unwrap();
+    assert!(image.path("etc/sysctl.d/zzzz-vendor.conf.zzz-nettune.conf").exists());
+}
+
+#[test]
+fn what_was_changed_since_is_told_and_left() {
+    let image = Image::new();
+    let before = tree(image.dir.path());
+    image.bake(PROFILE).unwrap();
+    image.put("etc/default/grub", "GRUB_CMDLINE_LINUX=\"mine\"\n");
+    fs::remove_file(image.path("etc/udev/rules.d/90-nettune.rules")).unwrap();
+    let checked = image::check(&image.root()).unwrap().unwrap();
+    assert_eq!(
+        checked.differ,
+        ["/etc/udev/rules.d/90-nettune.rules is gone", "/etc/default/grub was changed"]
+    );
+    assert_eq!(exit(image.bake(PROFILE)).0, Exit::Config);
+    let undone = image::undo(&image.root()).unwrap();
+    assert_eq!(undone.left, ["/etc/default/grub"]);
+    assert_eq!(image.get("etc/default/grub"), "GRUB_CMDLINE_LINUX=\"mine\"\n");
+    // Once it is as baked again, the rest goes as well.
+    image.put("etc/default/grub", "GRUB_CMDLINE_LINUX=\"quiet preempt=none\"\n");
+    assert!(image::undo(&image.root()).unwrap().left.is_empty());
+    assert_eq!(
+        tree(image.dir.path()).keys().collect::<Vec<_>>(),
+        before.keys().collect::<Vec<_>>()
+    );
+    assert_eq!(image.get("etc/default/grub"), "GRUB_CMDLINE_LINUX=\"quiet\"\n");
+}
+
+#[test]
+fn links_do_not_lead_out_of_the_image() {
+    for target in ["OUT", "../../../../../../../../OUT"] {
+        let image = Image::new();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir(outside.path().join("system")).unwrap();
+        let out = outside.path().to_str().unwrap();
+        fs::remove_dir_all(image.path("etc/systemd")).unwrap();
+        symlink(target.replace("/OUT", out).replace("OUT", out), image.path("etc/systemd"))
+            .unwrap();
+        symlink(format!("{out}/kept"), image.path("usr/bin/nettune")).unwrap();
+        let before = tree(image.dir.path());
+        // The link leads to a place in the image that is not there: an error, and nothing is left.
+        let (_, text) = exit(image.bake(PROFILE));
+        assert!(text.contains("nettune") || text.contains("taken out again"), "{text}");
+        assert_eq!(tree(outside.path()).len(), 2, "{:?}", tree(outside.path()).keys());
+        assert_eq!(
+            tree(image.dir.path()).keys().collect::<Vec<_>>(),
+            before.keys().collect::<Vec<_>>()
+        );
+    }
+    // One that leads to another place in the image is followed there.
+    let image = Image::new();
+    fs::remove_dir_all(image.path("etc/systemd")).unwrap();
+    fs::create_dir_all(image.path("usr/etc/systemd/system")).unwrap();
+    symlink("/usr/etc/systemd", image.path("etc/systemd")).unwrap();
+    let before = tree(image.dir.path());
+    image.bake(PROFILE).unwrap();
+    assert!(image.path("usr/etc/systemd/system/nettune.service").exists());
+    image::undo(&image.root()).unwrap();
+    assert_eq!(tree(image.dir.path()), before);
+}
+
+#[test]
+fn selinux_labels_are_the_images_own() {
+    let image = Image::new();
+    image.put("etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=targeted\n");
+    image.put(
+        "etc/selinux/targeted/contexts/files/file_contexts",
+        "/.*\tsystem_u:object_r:etc_t:s0\n/usr/bin(/.*)?\t--\tsystem_u:object_r:bin_t:s0\n",
+    );
+    let baked = image.bake(PROFILE).unwrap();
+    let label = |path: &str| {
+        let mut value = vec![0; 256];
+        let length = rustix::fs::getxattr(image.path(path), "security.selinux", &mut value[..]);
+        length.ok().map(|n| String::from_utf8_lossy(&value[..n]).trim_end_matches('\0').to_string())
+    };
+    match label("usr/bin/nettune") {
+        Some(label_of) => {
+            assert_eq!(label_of, "system_u:object_r:bin_t:s0");
+            assert_eq!(
+                label("etc/nettune/boot/p.toml").as_deref(),
+                Some("system_u:object_r:etc_t:s0")
+            );
+        }
+        // An ordinary user may not: then it is said which files are to be labelled.
+        None => assert!(
+            baked
+                .notes
+                .iter()
+                .any(|n| n.contains("relabel them") && n.contains("/usr/bin/nettune")),
+            "{:?}",
+            baked.notes
+        ),
+    }
+}
+
+#[test]
+fn what_is_no_image_is_refused() {
+    let told = |image: &Image, text: &str| {
+        let before = tree(image.dir.path());
+        let (exit, said) = exit(image.bake(PROFILE));
+        assert_eq!(exit, Exit::Config, "{said}");
+        assert!(said.contains(text), "{said}");
+        assert_eq!(tree(image.dir.path()), before, "{said}");
+    };
+    let image = Image::new();
+    fs::remove_file(image.path("etc/os-release")).unwrap();
+    told(&image, "no os-release");
+    fs::remove_dir_all(image.path("etc")).unwrap();
+    told(&image, "no folder etc");
+    let image = Image::new();
+    fs::remove_dir_all(image.path("usr/lib/modules")).unwrap();
+    told(&image, "has no kernel");
+    let baked = image.bake_as(PROFILE, |ask| Ask { without_kernel: true, ..ask }).unwrap();
+    assert!(baked.manifest.kernels.is_empty());
+    let image = Image::new();
+    fs::write(image.path("usr/lib/systemd/systemd"), elf(183)).unwrap();
+    told(&image, "the image is of aarch64 and the binary of x86_64: give it one with --binary");
+    let baked = image.bake_as(PROFILE, |ask| Ask { binary: elf(183), ..ask }).unwrap();
+    assert_eq!(baked.manifest.arch, "aarch64");
+    fs::remove_file(image.path("usr/lib/systemd/systemd")).unwrap();
+    image::undo(&image.root()).unwrap();
+    told(&image, "has no systemd");
+    let image = Image::new();
+    image.put("usr/bin/nettune", "another");
+    told(&image, "is another nettune");
+    let image = Image::new();
+    image.put("etc/nettune/baked.json", "{}");
+    told(&image, "not a manifest");
+    for path in ["etc/passwd", "/../etc/passwd", "/a//b", "/"] {
+        let text = format!(
+            "{{\"schema\":1,\"version\":\"0\",\"profile\":\"p\",\"time\":null,\"arch\":\"x86_64\",\"kernels\":[],\
+             \"files\":[{{\"path\":{path:?},\"mode\":null,\"sha256\":\"\",\"before\":\"absent\"}}],\"folders\":[]}}"
+        );
+        image.put("etc/nettune/baked.json", &text);
+        told(&image, "is no path of an image");
+    }
+}
+
+fn nettune(args: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nettune")).args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn the_verb_refuses_the_running_system_and_bad_words() {
+    let image = Image::new();
+    let here = image.dir.path().to_str().unwrap();
+    let slash = format!("{here}/slash");
+    symlink("/", &slash).unwrap();
+    for root in ["/", "/usr/..", slash.as_str()] {
+        let (code, text) = nettune(&["bake", "--root", root, "-p", "cilium-max"]);
+        assert_eq!(code, 78, "{text}");
+        assert!(text.contains("--image-build"), "{text}");
+    }
+    fs::remove_file(&slash).unwrap();
+    assert_eq!(nettune(&["bake", "--root", "/nonexistent", "-p", "cilium-max"]).0, 78);
+    assert_eq!(nettune(&["bake", "--root", here]).0, 2);
+    assert_eq!(nettune(&["bake", "--root", here, "--check", "--undo"]).0, 2);
+    assert_eq!(nettune(&["bake", "--root", here, "-p", "nosuch"]).0, 78);
+    assert_eq!(nettune(&["bake", "--root", here, "--check"]).0, 3);
+    assert_eq!(nettune(&["bake", "--root", here, "--undo"]).0, 3);
+}
+
+#[test]
+fn the_verb_prints_what_the_schema_says() {
+    let schema: serde_json::Value = serde_json::from_str(&nettune(&["schema"]).1).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let image = Image::new();
+    // The architecture of the binary that bakes.
+    fs::write(
+        image.path("usr/lib/systemd/systemd"),
+        fs::read(env!("CARGO_BIN_EXE_nettune")).unwrap(),
+    )
+    .unwrap();
+    let here = image.dir.path().to_str().unwrap();
+    for (args, code) in [
+        (&["-p", "cilium-max"][..], 0),
+        (&["--check"], 0),
+        // It has no nf_tables.
+        (&["-p", "cilium-max", "--strict"], 5),
+        (&["--undo"], 0),
+        (&["--undo"], 3),
+    ] {
+        let all = [&["bake", "--json", "--root", here], args].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_nettune")).args(&all).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&json).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{args:?}: {errors:?}");
+        assert_eq!(output.status.code(), Some(code), "{json}");
+    }
+}
