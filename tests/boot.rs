@@ -1,0 +1,62 @@
+//! What a file of ours brought back at a boot is ours again, with what was before nettune.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use nettune::engine::Exit;
+use nettune::model::{State, Want};
+use support::*;
+
+const DROPIN: &str = "file:/etc/sysctl.d/zzz-nettune.conf";
+
+fn kept() -> Vec<nettune::engine::evaluate::Selected> {
+    vec![
+        selected("tcp", Some(Wants(vec![want("sysctl:net.core.somaxconn", Want::is("16384"))]))),
+        selected("persist", Some(Wants(vec![want(DROPIN, Want::is("mode=0644 owner=0:0\nx\n"))]))),
+    ]
+}
+
+/// Another boot: what the kernel holds is new, files stay, and the drop-in is read before nettune runs.
+fn reboot(host: &mut Memory, number: u32, somaxconn: &str) {
+    host.facts.node.boot_id = format!("boot-{number}");
+    host.set("sysctl:net.core.somaxconn", somaxconn);
+}
+
+#[test]
+fn a_rollback_after_a_reboot_puts_back_what_was_before_nettune() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &kept()).unwrap();
+    for number in 2..5 {
+        reboot(&mut host, number, "16384");
+        let answer = apply(&mut host, dir.path(), &kept()[..1]).unwrap();
+        assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+        assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    }
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!((answer.exit, &host.states), (Exit::Fine, &before), "{answer:#?}");
+}
+
+#[test]
+fn also_when_nothing_ran_at_that_boot() {
+    let (dir, mut host) = (tempdir(), world());
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &kept()).unwrap();
+    reboot(&mut host, 2, "16384");
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.states, before);
+}
+
+#[test]
+fn another_value_is_nobodys_and_without_the_file_it_is_void() {
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &kept()).unwrap();
+    reboot(&mut host, 2, "4096");
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.get(&"sysctl:net.core.somaxconn".parse().unwrap()), State::is("4096"));
+    let (dir, mut host) = (tempdir(), world());
+    apply(&mut host, dir.path(), &kept()[..1]).unwrap();
+    reboot(&mut host, 2, "16384");
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.get(&"sysctl:net.core.somaxconn".parse().unwrap()), State::is("16384"));
+}
