@@ -65,6 +65,7 @@ class Image:
         self.release = (folder / "release").read_text().strip()
         self.key = key_of(self.release, *PACKAGES, *MODULES_LEFT_OUT, *UNITS_ENABLED, *UNITS_MASKED, *EARLY_MODULES,
                           INIT, DISK_SIZE, LAB / "guest/rootfs")
+        self.folder = folder
         self.vmlinuz = folder / "vmlinuz"
         images = CACHE / "images"
         images.mkdir(parents=True, exist_ok=True)
@@ -75,34 +76,43 @@ class Image:
             run("iasl", "-p", self.acpi.with_suffix(""), LAB / "host/cpufreq.dsl")
         if not (self.disk.exists() and self.initrd.exists()):
             say(f"lab: {version}: making the disk of {self.release}")
-            self.make(folder)
+            self.make()
             drop_older(images, f"{version}-*", {self.disk, self.initrd})
 
-    def make(self, kernel_folder):
+    def make(self):
         root = CACHE / "images" / f"{self.version}.root"
+        modules = self.tree(root)
+        self.make_initrd(modules)
+        part = self.disk.with_suffix(".new")
+        self.pack(root, part)
+        part.rename(self.disk)
+        shutil.rmtree(root)
+
+    def tree(self, root):
+        """The guest's root file system as a folder; returns that of its modules."""
         shutil.rmtree(root, ignore_errors=True)
         run("cp", "-a", base(), root)
         modules = root / "usr/lib/modules" / self.release
         modules.parent.mkdir(parents=True, exist_ok=True)
-        run("cp", "-a", kernel_folder / "modules", modules)
+        run("cp", "-a", self.folder / "modules", modules)
         for name in MODULES_LEFT_OUT:
             shutil.rmtree(modules / "kernel" / name, ignore_errors=True)
         for link in ("build", "source"):
             (modules / link).unlink(missing_ok=True)
         run("depmod", "-b", root / "usr", self.release)
-        if (kernel_folder / "boot-config").exists():
-            shutil.copy(kernel_folder / "boot-config", root / f"boot/config-{self.release}")
+        if (self.folder / "boot-config").exists():
+            shutil.copy(self.folder / "boot-config", root / f"boot/config-{self.release}")
         run("cp", "-r", "--no-preserve=ownership,timestamps", f"{LAB}/guest/rootfs/.", root)
         (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
         run("chroot", root, "systemctl", "enable", *UNITS_ENABLED)
         run("chroot", root, "systemctl", "mask", *UNITS_MASKED)
-        self.make_initrd(modules)
-        part = self.disk.with_suffix(".new")
-        part.unlink(missing_ok=True)
-        run("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-L", "lab", "-d", root, part,
+        return modules
+
+    @staticmethod
+    def pack(root, disk):
+        disk.unlink(missing_ok=True)
+        run("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-L", "lab", "-d", root, disk,
             DISK_SIZE)
-        part.rename(self.disk)
-        shutil.rmtree(root)
 
     def make_initrd(self, modules):
         tree = CACHE / "images" / f"{self.version}.initramfs"

@@ -76,8 +76,9 @@ def push(machine, nettune):
 class Lab:
     """What `run(lab)` of a NAME.host.py gets."""
 
-    def __init__(self, machine, deadline, seed):
+    def __init__(self, machine, deadline, seed, nettune):
         self.machine = machine
+        self.nettune = nettune
         self.deadline = deadline
         self.random = random.Random(seed)
         self.log = []
@@ -137,6 +138,15 @@ class Lab:
         if settled:
             settle(self.machine)
 
+    def boot_from(self, disk, nettune=None):
+        """Powers on with an overlay of another disk image, for the rest of this scenario."""
+        self.log.append(f"-- boot from {disk.name}")
+        self.machine.kill()
+        self.machine.disk = self.machine.work / f"over-{disk.stem}.qcow2"
+        self.machine.new_disk(disk)
+        self.boot()
+        push(self.machine, nettune)
+
     def peer(self, *argv, seconds=60):
         """Runs a program of this machine at the far end of the taps, 10.77.0.1."""
         return self.machine.peer(*argv, seconds=seconds)
@@ -154,7 +164,7 @@ def run_one(scenario, machine, nettune, seed):
         machine.start(loadvm="booted")
     set_clock(machine)
     push(machine, nettune)
-    return run_on_host(scenario, machine, seed) if scenario.on_host else run_in_guest(scenario, machine, seed)
+    return run_on_host(scenario, machine, seed, nettune) if scenario.on_host else run_in_guest(scenario, machine, seed)
 
 
 def run_in_guest(scenario, machine, seed):
@@ -172,12 +182,12 @@ def run_in_guest(scenario, machine, seed):
     return {0: "ok", SKIPPED: "skip"}.get(code, "FAIL"), log, counts
 
 
-def run_on_host(scenario, machine, seed):
-    lab = Lab(machine, time.monotonic() + scenario.seconds, seed)
+def run_on_host(scenario, machine, seed, nettune):
+    lab = Lab(machine, time.monotonic() + scenario.seconds, seed, nettune)
     spec = importlib.util.spec_from_file_location("scenario_" + scenario.name.replace("-", "_"), scenario.path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    status = "ok"
+    status, disk = "ok", machine.disk
     try:
         module.run(lab)
     except Skip as e:
@@ -186,4 +196,7 @@ def run_on_host(scenario, machine, seed):
     except (Failure, LabError, OSError) as e:
         status = "FAIL"
         lab.note(f"FAILED: {e or type(e).__name__}")
+    if machine.disk != disk:
+        machine.kill()
+        machine.disk = disk
     return status, "\n".join(lab.log), lab.counts

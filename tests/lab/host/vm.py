@@ -110,10 +110,10 @@ class Machine:
         self.process = self.channel = self.qmp = None
         self.boots = 0
 
-    def new_disk(self):
+    def new_disk(self, of=None):
         """An empty overlay: the image itself is never written."""
         self.disk.unlink(missing_ok=True)
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", self.image.disk, "-F", "raw", self.disk)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", of or self.image.disk, "-F", "raw", self.disk)
 
     def start(self, loadvm=None):
         """Powers the machine on; without `loadvm` it boots from what is on the disk now."""
