@@ -119,7 +119,11 @@ fn tree(top: &Path) -> BTreeMap<String, String> {
     fn walk(top: &Path, at: &Path, out: &mut BTreeMap<String, String>) {
         let meta = fs::symlink_metadata(at).unwrap();
         let what = if meta.is_symlink() {
-            format!("link {} {}", fs::read_link(at).unwrap().display(), meta.mtime())
+            format!(
+                "link {} {}",
+                fs::read_link(at).unwrap().display(),
+                format!("{}.{}", meta.mtime(), meta.mtime_nsec())
+            )
         } else if meta.is_dir() {
             format!("folder {:o} {}", meta.mode(), meta.mtime())
         } else {
@@ -409,7 +413,9 @@ fn what_is_no_image_is_refused() {
     fs::remove_dir_all(image.path("usr/lib/modules")).unwrap();
     told(&image, "has no kernel");
     let baked = image.bake_as(PROFILE, |ask| Ask { without_kernel: true, ..ask }).unwrap();
-    assert!(baked.manifest.kernels.is_empty());
+    assert!(baked.manifest.kernels.is_empty() && baked.findings.is_empty());
+    assert_eq!(image.get("etc/tuned/active_profile"), "network-throughput\n");
+    assert!(!image.path("etc/sysctl.d/zzz-nettune.conf").exists());
     let image = Image::new();
     fs::write(image.path("usr/lib/systemd/systemd"), elf(183)).unwrap();
     told(&image, "the image is of aarch64 and the binary of x86_64: give it one with --binary");

@@ -84,6 +84,7 @@ scripts! {
     drift => "drift",
     full_disk => "full-disk",
     bad_input => "bad-input",
+    bake => "bake",
     confirm => "confirm",
     persist => "persist",
     kill => "kill",

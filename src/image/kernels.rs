@@ -120,7 +120,7 @@ pub fn meet(root: &Root, arch: &str, releases: &[String], selection: &Selection)
 /// What this profile wants and a kernel of the image does not have, or cannot be seen to have.
 pub fn findings(kernels: &[Kernel]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for kernel in kernels {
+    for kernel in kernels.iter().filter(|k| !k.facts.kernel.release.is_empty()) {
         for row in &kernel.rows {
             for reason in row.reasons.iter().filter(|r| KERNEL_NEEDS.contains(&r.code.as_str())) {
                 findings.push(Finding {

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::tree::{self, Bytes, Meta, Node};
+use super::tree::{self, Bytes, Meta, Node, Time};
 use crate::engine::{Exit, Refusal};
 use crate::linux::root::Root;
 
@@ -24,7 +24,7 @@ pub struct Manifest {
     /// In the order of writing.
     pub files: Vec<Entry>,
     /// Folders that were there, and when each was changed last.
-    pub folders: Vec<(String, i64)>,
+    pub folders: Vec<(String, Time)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl Manifest {
         }
     }
 
-    pub fn node(&self, owner: Option<(u32, u32)>, time: i64) -> Result<Node> {
+    pub fn node(&self, owner: Option<(u32, u32)>, time: Time) -> Result<Node> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         let meta = Meta { mode: 0o644, owner, time, attributes: Default::default() };
         Ok(Node::File { meta, content: Bytes(text.into_bytes()) })

@@ -19,7 +19,7 @@ use crate::profile::Profile;
 use files::Content;
 use kernels::Finding;
 use manifest::{Entry, Manifest};
-use tree::{Bytes, Meta, Node};
+use tree::{Bytes, Meta, Node, Time};
 
 pub struct Ask<'a> {
     pub profile: &'a Profile,
@@ -71,7 +71,10 @@ pub fn bake(root: &Root, ask: &Ask) -> Result<Baked> {
     let tweaks = ask.profile.tweaks()?;
     let links = ask.profile.links();
     let selection = Selection { tweaks: &tweaks, links: &links, cni: ask.profile.cni() };
-    let met = kernels::meet(root, &arch, &releases, &selection);
+    // Without a kernel nothing of one is known; what asks for none is decided all the same.
+    let nameless = vec![String::new()];
+    let asked = if releases.is_empty() { &nameless } else { &releases };
+    let met = kernels::meet(root, &arch, asked, &selection);
     let mut planned = files::files(root, ask.profile, &met)?;
     let mut notes = std::mem::take(&mut planned.notes);
     let nodes = nodes(root, ask, planned.all, &mut notes)?;
@@ -117,9 +120,9 @@ fn owner() -> Option<(u32, u32)> {
     nix::unistd::geteuid().is_root().then_some((0, 0))
 }
 
-fn time(ask: &Ask) -> i64 {
+fn time(ask: &Ask) -> Time {
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    ask.epoch.unwrap_or_else(|| now().map_or(0, |d| d.as_secs() as i64))
+    Time(ask.epoch.unwrap_or_else(|| now().map_or(0, |d| d.as_secs() as i64)), 0)
 }
 
 /// What is there and what is to be there, for everything that differs.
@@ -179,7 +182,7 @@ fn nodes(
 }
 
 /// Folders that are there and get or lose an entry.
-fn folders(root: &Root, manifest: &Manifest) -> Result<Vec<(String, i64)>> {
+fn folders(root: &Root, manifest: &Manifest) -> Result<Vec<(String, Time)>> {
     let mut times = BTreeMap::new();
     for path in manifest.files.iter().map(|f| f.path.as_str()).chain([manifest::PATH]) {
         let folder = match path.rsplit_once('/') {
@@ -188,8 +191,7 @@ fn folders(root: &Root, manifest: &Manifest) -> Result<Vec<(String, i64)>> {
         };
         // Through links, as the files in it are reached.
         if let Ok(open) = root.openat(folder, nix::fcntl::OFlag::O_RDONLY, 0) {
-            use std::os::unix::fs::MetadataExt;
-            times.insert(folder.to_string(), open.metadata()?.mtime());
+            times.insert(folder.to_string(), Time::of(&open.metadata()?));
         }
     }
     Ok(times.into_iter().collect())
@@ -325,7 +327,7 @@ pub fn undo(root: &Root) -> Result<Undone> {
         kept.reverse();
         kept.append(&mut folders);
         manifest.files = kept;
-        let time = manifest.time.unwrap_or_default();
+        let time = Time(manifest.time.unwrap_or_default(), 0);
         tree::write(root, manifest::PATH, &manifest.node(owner(), time)?)?;
         return Ok(Undone { count, left });
     }

@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 64 << 20;
 #[serde(rename_all = "lowercase")]
 pub enum Node {
     Absent,
-    Link { target: String, time: i64 },
+    Link { target: String, time: Time },
     Folder { meta: Meta },
     File { meta: Meta, content: Bytes },
 }
@@ -34,10 +34,23 @@ pub struct Meta {
     pub mode: u32,
     /// None: whoever builds the image.
     pub owner: Option<(u32, u32)>,
-    /// Seconds since 1970.
-    pub time: i64,
+    pub time: Time,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Bytes>,
+}
+
+/// Of the last change: seconds since 1970, and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Time(pub i64, pub i64);
+
+impl Time {
+    pub fn of(meta: &std::fs::Metadata) -> Self {
+        Time(meta.mtime(), meta.mtime_nsec())
+    }
+
+    fn spec(self) -> TimeSpec {
+        TimeSpec::new(self.0, self.1)
+    }
 }
 
 /// Written down as text where it is text, so that a reader of the manifest sees it; else in
@@ -138,7 +151,7 @@ pub fn read(root: &Root, path: &str) -> Result<Node> {
             let target =
                 target.into_string().ok().context("its target is no text").with_context(verb)?;
             let place = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
-            let time = std::fs::symlink_metadata(place).with_context(verb)?.mtime();
+            let time = Time::of(&std::fs::symlink_metadata(place).with_context(verb)?);
             return Ok(Node::Link { target, time });
         }
         Err(e) => return Err(e).with_context(verb),
@@ -147,7 +160,7 @@ pub fn read(root: &Root, path: &str) -> Result<Node> {
     let meta = Meta {
         mode: found.mode() & 0o7777,
         owner: Some((found.uid(), found.gid())),
-        time: found.mtime(),
+        time: Time::of(&found),
         attributes: attributes(&file),
     };
     if found.is_dir() {
@@ -185,7 +198,7 @@ pub fn write(root: &Root, path: &str, node: &Node) -> Result<()> {
         Node::Link { target, time } => {
             gone(&temporary).with_context(verb)?;
             symlinkat(target.as_str(), &folder, temporary.as_str()).with_context(verb)?;
-            let time = TimeSpec::new(*time, 0);
+            let time = time.spec();
             let flag = UtimensatFlags::NoFollowSymlink;
             utimensat(&folder, temporary.as_str(), &time, &time, flag).with_context(verb)?;
         }
@@ -234,7 +247,7 @@ fn dress(file: &File, meta: &Meta) -> Result<()> {
             return Err(e).with_context(|| format!("set attribute {name}"));
         }
     }
-    let time = TimeSpec::new(meta.time, 0);
+    let time = meta.time.spec();
     futimens(file, &time, &time).context("set its time")
 }
 
@@ -256,9 +269,9 @@ fn attributes(file: &File) -> BTreeMap<String, Bytes> {
 }
 
 /// The time of a folder, which every file that comes or goes in it would move.
-pub fn touch(root: &Root, path: &str, time: i64) -> Result<()> {
+pub fn touch(root: &Root, path: &str, time: Time) -> Result<()> {
     let folder = root.openat(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
-    let time = TimeSpec::new(time, 0);
+    let time = time.spec();
     Ok(futimens(&folder, &time, &time)?)
 }
 
