@@ -50,6 +50,13 @@ fn tweaks() {
 }
 
 #[test]
+fn units_of_the_packages() {
+    for (name, text) in nettune::persist::packaged() {
+        committed(&format!("packaging/systemd/{name}"), &text);
+    }
+}
+
+#[test]
 fn schema() {
     let schema = serde_json::to_string_pretty(&nettune::report::json::schema()).unwrap() + "\n";
     committed("docs/schema.json", &schema);

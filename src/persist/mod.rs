@@ -35,9 +35,10 @@ pub struct Setup<'a> {
 /// Folders, each before what is in it, then files and links, with their states.
 pub fn files(setup: &Setup) -> Vec<(String, State)> {
     let profile = format!("{PROFILES}/{}.toml", stem(setup.profile));
-    let early = units::early(setup.binary, &profile, setup.uplinks);
-    let late = units::late(setup.binary, &profile);
-    let link = units::link(setup.binary, &profile);
+    let kept = Some(profile.as_str());
+    let early = units::early(setup.binary, kept, setup.uplinks);
+    let late = units::late(setup.binary, kept);
+    let link = units::link(setup.binary, kept);
     let heading = format!("# Written by {}.\n", setup.origin);
     let text = |content: &str| text(&format!("{heading}{content}"));
     let table = format!(
@@ -58,6 +59,18 @@ pub fn files(setup: &Setup) -> Vec<(String, State)> {
         files.push((format!("{SYSCTLS}/{name}"), text(lines)));
     }
     files
+}
+
+/// The units of a package: off until they are enabled, and for the node's own profile.
+pub fn packaged() -> [(&'static str, String); 2] {
+    let unit = |text: String| {
+        text.replacen("[Unit]\n", "[Unit]\nConditionPathExists=/etc/nettune/nettune.toml\n", 1)
+    };
+    let binary = "/usr/bin/nettune";
+    [
+        ("nettune-early.service", unit(units::early(binary, None, &[]))),
+        ("nettune.service", unit(units::late(binary, None))),
+    ]
 }
 
 /// The folders those files are in, the outer before the inner.

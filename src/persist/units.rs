@@ -67,14 +67,16 @@ fn plain(text: &str) -> String {
     if !text.is_empty() && text.chars().all(safe) { text.to_string() } else { word(text) }
 }
 
-fn command(binary: &str, profile: &str, rest: &str) -> String {
-    format!("{} --wait 20 apply -p {} --boot {rest}", plain(binary), plain(profile))
+/// Without a profile it is the node's own, of /etc/nettune/nettune.toml.
+fn command(binary: &str, profile: Option<&str>, wait: u32, rest: &str) -> String {
+    let profile = profile.map(|p| format!(" -p {}", plain(p))).unwrap_or_default();
+    format!("{} --wait {wait} apply{profile} --boot {rest}", plain(binary))
 }
 
 /// After udev has begun to find devices, before anything brings links up.
-pub fn early(binary: &str, profile: &str, uplinks: &[String]) -> String {
+pub fn early(binary: &str, profile: Option<&str>, uplinks: &[String]) -> String {
     let links: String = uplinks.iter().map(|l| format!(" --uplink {}", plain(l))).collect();
-    let command = command(binary, profile, &format!("early{links}"));
+    let command = command(binary, profile, 20, &format!("early{links}"));
     format!(
         "[Unit]\n\
          Description=Network tuning by nettune, before the network\n\
@@ -93,8 +95,8 @@ pub fn early(binary: &str, profile: &str, uplinks: &[String]) -> String {
 }
 
 /// After the network is there, before what starts pods.
-pub fn late(binary: &str, profile: &str) -> String {
-    let command = command(binary, profile, "late");
+pub fn late(binary: &str, profile: Option<&str>) -> String {
+    let command = command(binary, profile, 20, "late");
     format!(
         "[Unit]\n\
          Description=Network tuning by nettune\n\
@@ -111,9 +113,8 @@ pub fn late(binary: &str, profile: &str) -> String {
 }
 
 /// For a link that came later, by the udev rule. At boot it waits for the two above.
-pub fn link(binary: &str, profile: &str) -> String {
-    let command =
-        format!("{} --wait 30 apply -p {} --boot link --link %i", plain(binary), plain(profile));
+pub fn link(binary: &str, profile: Option<&str>) -> String {
+    let command = command(binary, profile, 30, "link --link %i");
     format!(
         "[Unit]\n\
          Description=Network tuning by nettune, link %i\n\
@@ -149,9 +150,9 @@ mod tests {
     #[test]
     fn nobody_requires_a_unit_and_each_is_bounded() {
         for unit in [
-            early("/usr/bin/nettune", "/p.toml", &[]),
-            late("/usr/bin/nettune", "/p.toml"),
-            link("/usr/bin/nettune", "/p.toml"),
+            early("/usr/bin/nettune", Some("/p.toml"), &[]),
+            late("/usr/bin/nettune", None),
+            link("/usr/bin/nettune", Some("/p.toml")),
         ] {
             assert!(!unit.contains("RequiredBy") && !unit.contains("Requires="), "{unit}");
             assert!(unit.contains("TimeoutStartSec=30\n"), "{unit}");

@@ -2,6 +2,7 @@
 """A root file system in a plain folder is baked, checked, undone byte for byte and baked again; what boots from it is tuned,
 also before the units have run, and so is a machine whose running root was baked as a build of an image does it."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -58,11 +59,20 @@ def nettune(lab, *argv, code=0):
 
 
 def listing(root):
-    """Each path with kind, mode, owner, time and content, by other tools than nettune."""
-    find = subprocess.run("find . -printf '%p|%y|%m|%U|%G|%T@|%l\\n' | sort; find . -type f -print0 | sort -z"
-                          " | xargs -0 sha256sum; getfattr -R -d -m - . 2>/dev/null", shell=True, cwd=root,
-                          capture_output=True, text=True, check=True)
-    return find.stdout.splitlines()
+    """Each path with kind, mode, owner, time, attributes and content, by other means than nettune's."""
+    lines = []
+    for folder, folders, files in os.walk(root):
+        for path in [Path(folder), *(Path(folder, name) for name in files + folders)]:
+            stat = path.lstat()
+            line = [str(path.relative_to(root)), oct(stat.st_mode), stat.st_uid, stat.st_gid, stat.st_mtime_ns]
+            line += [(name, os.getxattr(path, name, follow_symlinks=False))
+                     for name in sorted(os.listxattr(path, follow_symlinks=False))]
+            if path.is_symlink():
+                line.append(os.readlink(path))
+            elif path.is_file():
+                line.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            lines.append(repr(line))
+    return sorted(set(lines))
 
 
 def baked(lab, root, work):
