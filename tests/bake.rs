@@ -119,15 +119,18 @@ fn tree(top: &Path) -> BTreeMap<String, String> {
     fn walk(top: &Path, at: &Path, out: &mut BTreeMap<String, String>) {
         let meta = fs::symlink_metadata(at).unwrap();
         let what = if meta.is_symlink() {
-            format!(
-                "link {} {}",
-                fs::read_link(at).unwrap().display(),
-                format!("{}.{}", meta.mtime(), meta.mtime_nsec())
-            )
+            let time = (meta.mtime(), meta.mtime_nsec());
+            format!("link {} {time:?}", fs::read_link(at).unwrap().display())
         } else if meta.is_dir() {
-            format!("folder {:o} {}", meta.mode(), meta.mtime())
+            format!("folder {:o} {}.{}", meta.mode(), meta.mtime(), meta.mtime_nsec())
         } else {
-            format!("file {:o} {} {:?}", meta.mode(), meta.mtime(), fs::read(at).unwrap())
+            format!(
+                "file {:o} {}.{} {:?}",
+                meta.mode(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                fs::read(at).unwrap()
+            )
         };
         let name = at.strip_prefix(top).unwrap().to_str().unwrap().to_string();
         out.insert(name, what);
