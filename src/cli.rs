@@ -53,6 +53,10 @@ pub struct Global {
 pub enum Format {
     Table,
     Json,
+    /// Labels for Node Feature Discovery (check)
+    Nfd,
+    /// Text for node_exporter's textfile collector (status)
+    Prometheus,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,7 +71,7 @@ pub enum Command {
     /// What this node is
     Facts,
     /// What this node can take: one row a tweak
-    Check(Choice),
+    Check(CheckArgs),
     /// Every change that apply would make
     Plan(PlanArgs),
     /// Make it so
@@ -75,7 +79,15 @@ pub enum Command {
     /// Does the node still hold what was applied
     Verify,
     /// What is applied, by which profile, since when
-    Status,
+    Status {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What Cilium should be told, from what its nodes can take
+    Cilium {
+        #[command(subcommand)]
+        what: CiliumCommand,
+    },
     /// Keep what apply --confirm or rollback --confirm did
     Confirm,
     /// Put it back
@@ -110,6 +122,65 @@ pub enum Command {
 pub enum Listed {
     Profiles,
     Tweaks,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub choice: Choice,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args, Default)]
+pub struct Output {
+    /// With --format nfd or prometheus: write this file, whole or not at all
+    #[arg(long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CiliumCommand {
+    /// Helm values: the most that all these nodes can take
+    Values(ValuesArgs),
+    /// The live configuration against what these nodes can take: exit 0 the same, 4 not
+    Diff(DiffArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ValuesArgs {
+    /// The version of Cilium [default: that of the profile's [cilium], else the newest]
+    #[arg(long, value_name = "VERSION")]
+    pub cilium: Option<String>,
+    /// A helm command line instead of YAML
+    #[arg(long, conflicts_with = "node_configs")]
+    pub command: bool,
+    /// CiliumNodeConfig objects for groups of like nodes: what only new nodes may take
+    #[arg(long)]
+    pub node_configs: bool,
+    /// Set what only new nodes may take as well
+    #[arg(long)]
+    pub new_nodes: bool,
+    /// The profile to check this node by, where no reports are given
+    #[arg(short, long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// What check --json wrote on each node: files, folders of *.json, or - [default: this node]
+    pub reports: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The version of Cilium [default: that of the agents, else of the profile, else the newest]
+    #[arg(long, value_name = "VERSION")]
+    pub cilium: Option<String>,
+    /// kubectl get cm -n kube-system cilium-config -o yaml (or json), or - [default: the local agent]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// The profile to check this node by, where no reports are given
+    #[arg(short, long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// What check --json wrote on each node: files, folders of *.json, or - [default: this node]
+    pub reports: Vec<String>,
 }
 
 /// Which profile, and which part of it.

@@ -1,4 +1,11 @@
 //! What a fleet of nodes can be told: Helm values by version of Cilium, and how a live configuration
 //! differs from what its nodes can take.
 
+pub mod configmap;
+pub mod contradictions;
+pub mod diff;
+pub mod fleet;
+pub mod render;
+pub mod report;
+pub mod values;
 pub mod version;

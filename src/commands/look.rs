@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::{Session, accepted, confirm, scope};
-use crate::cli::Choice;
+use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::evaluate::Selection;
 use crate::engine::verbs::{Ask, pending, preview, verify as engine_verify};
 use crate::engine::{Exit, Refusal};
@@ -18,8 +18,12 @@ pub fn facts(session: &Session) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-pub fn check(session: &Session, choice: &Choice) -> Result<Exit> {
-    show_plan(session, choice, "check", false)
+pub fn check(session: &Session, args: &CheckArgs) -> Result<Exit> {
+    let nfd = session.cli.global.format == Format::Nfd;
+    looked(session, &args.choice, "check", |view| match nfd {
+        true => session.report().nfd(view, args.output.output.as_deref()),
+        false => session.report().answer(view),
+    })
 }
 
 pub fn plan(session: &Session, choice: &Choice, script: bool) -> Result<Exit> {
@@ -31,6 +35,27 @@ pub fn show_plan(
     choice: &Choice,
     verb: &'static str,
     script: bool,
+) -> Result<Exit> {
+    looked(session, choice, verb, |view| {
+        if !script {
+            return session.report().answer(view);
+        }
+        let mut changes = Vec::new();
+        for (change, _) in view.answer.rows.iter().flat_map(|r| &r.changes) {
+            if !changes.contains(change) {
+                changes.push(change.clone());
+            }
+        }
+        session.report().text(&plan_script(&changes))
+    })
+}
+
+/// The plan for this node, handed to who shows it.
+pub fn looked(
+    session: &Session,
+    choice: &Choice,
+    verb: &'static str,
+    show: impl FnOnce(&View) -> Result<()>,
 ) -> Result<Exit> {
     let profile = session.profile(choice)?;
     let tweaks = profile.tweaks()?;
@@ -50,19 +75,9 @@ pub fn show_plan(
     if store.unreadable {
         answer.notes.push("what is applied can be seen by root only".to_string());
     }
-    if script {
-        let mut changes = Vec::new();
-        for (change, _) in answer.rows.iter().flat_map(|r| &r.changes) {
-            if !changes.contains(change) {
-                changes.push(change.clone());
-            }
-        }
-        session.report().text(&plan_script(&changes))?;
-        return Ok(answer.exit);
-    }
     let view =
         View { verb, profile: Some(&profile), facts: &facts, store: &store, answer: &answer };
-    session.report().answer(&view)?;
+    show(&view)?;
     Ok(answer.exit)
 }
 
@@ -78,7 +93,7 @@ pub fn verify(session: &Session) -> Result<Exit> {
     Ok(answer.exit)
 }
 
-pub fn status(session: &Session) -> Result<Exit> {
+pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     let host = session.host()?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
@@ -91,7 +106,12 @@ pub fn status(session: &Session) -> Result<Exit> {
     };
     let waiting = confirm::waiting(session, &facts)?;
     let exit = if waiting.as_ref().is_some_and(|w| w.ended.is_none()) { Exit::Fine } else { exit };
-    session.report().status(&applied, waiting.as_ref(), &facts, exit)?;
+    let report = session.report();
+    if session.cli.global.format == Format::Prometheus {
+        report.prometheus(&applied, output.output.as_deref())?;
+        return Ok(Exit::Fine);
+    }
+    report.status(&applied, waiting.as_ref(), &facts, exit)?;
     Ok(exit)
 }
 

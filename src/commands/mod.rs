@@ -3,6 +3,7 @@
 mod about;
 mod bake;
 mod change;
+mod cilium;
 mod confirm;
 mod generate;
 mod look;
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{Choice, Cli, Command};
+use crate::cli::{Choice, CiliumCommand, Cli, Command, Format};
 use crate::engine::confirm::RunDir;
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
@@ -62,14 +63,17 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 
 fn run(cli: &Cli) -> Result<Exit> {
     let session = Session { cli };
+    fits(cli)?;
     match &cli.command {
         Command::Facts => look::facts(&session),
-        Command::Check(choice) => look::check(&session, choice),
+        Command::Check(args) => look::check(&session, args),
         Command::Plan(args) => look::plan(&session, &args.choice, args.form.is_some()),
         Command::Apply(args) => change::apply(&session, args),
         Command::Verify => look::verify(&session),
-        Command::Status => look::status(&session),
         Command::Bake(args) => bake::bake(&session, args),
+        Command::Status { output } => look::status(&session, output),
+        Command::Cilium { what: CiliumCommand::Values(args) } => cilium::values(&session, args),
+        Command::Cilium { what: CiliumCommand::Diff(args) } => cilium::diff(&session, args),
         Command::Confirm => confirm::confirm(&session),
         Command::Watch { run } => confirm::watch(&session, run),
         Command::Rollback(args) => change::rollback(&session, args),
@@ -80,6 +84,25 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Man => generate::man(),
         Command::Schema => generate::schema(),
     }
+}
+
+/// A form belongs to a verb, and a file to a form.
+fn fits(cli: &Cli) -> Result<()> {
+    let output = match &cli.command {
+        Command::Check(args) => args.output.output.is_some(),
+        Command::Status { output } => output.output.is_some(),
+        _ => false,
+    };
+    let text = match (cli.global.format, &cli.command) {
+        (Format::Nfd, Command::Check(_)) | (Format::Prometheus, Command::Status { .. }) => {
+            return Ok(());
+        }
+        (Format::Nfd, _) => "--format nfd is for check",
+        (Format::Prometheus, _) => "--format prometheus is for status",
+        _ if output => "--output goes with --format nfd or prometheus",
+        _ => return Ok(()),
+    };
+    Err(Refusal::with(Exit::Usage, text))
 }
 
 /// What every verb has at hand.

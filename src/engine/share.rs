@@ -31,7 +31,9 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
         return None;
     }
     let cilium = cx.facts.agents.cilium.as_ref();
-    let stands_on = tweak.stands_on();
+    // What asks for nothing here stands on nothing.
+    let asks = !tweak.advice(cx).is_empty();
+    let stands_on = if asks { tweak.stands_on() } else { &[] };
     let off = |code, text: String| {
         Some(Share {
             status: Status::Off,

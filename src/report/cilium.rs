@@ -5,6 +5,7 @@ use tabled::builder::Builder;
 use super::View;
 use super::table::{push_lines, render};
 use super::text::{Style, clean, wrap};
+use crate::cilium::diff::{Diff, Finding, Kind};
 use crate::cilium::version::{DEFAULT, Version};
 use crate::engine::evaluate::{Row, Status};
 use crate::model::facts::Cilium;
@@ -94,4 +95,55 @@ fn fallen(row: &Row) -> bool {
     row.status == Status::Blocked
         && row.reasons.iter().any(|r| r.code == "stands-on")
         && !row.reasons.iter().any(|r| own(&r.code) && r.fix.is_some())
+}
+
+/// What contradicts first, then what is missing, then what is as it should be.
+pub fn diff(diff: &Diff, style: &Style) -> String {
+    let title = format!("cilium-config against {} nodes, Cilium {}", diff.nodes, diff.cilium);
+    let mut out = format!("{}\n", style.bold(&title));
+    let groups =
+        [(Kind::Contradictory, "CONTRADICTORY"), (Kind::Missing, "MISSING"), (Kind::Set, "SET")];
+    let indent = "      ";
+    for (kind, title) in groups {
+        let of: Vec<&Finding> = diff.findings.iter().filter(|f| f.kind == kind).collect();
+        if of.is_empty() {
+            continue;
+        }
+        out.push_str(&format!("{}\n", style.bold(title)));
+        for finding in of {
+            let keys = finding.keys.iter().map(|k| match (&k.now, &finding.wanted) {
+                (Some(now), Some(wanted)) if kind == Kind::Missing => {
+                    format!("{}: {now} -> {wanted}", k.key)
+                }
+                (None, Some(wanted)) if kind == Kind::Missing => {
+                    format!("{}: absent -> {wanted}", k.key)
+                }
+                (Some(now), _) => format!("{}={now}", k.key),
+                (None, _) => format!("{} absent", k.key),
+            });
+            let line = format!("{}  {}", finding.code, keys.collect::<Vec<_>>().join(", "));
+            out.push_str(&format!("{}\n", wrap(&clean(&line), style.width, "  ")));
+            if kind != Kind::Set {
+                let text = wrap(&clean(&finding.consequence), style.width, indent);
+                out.push_str(&format!("{text}\n"));
+            }
+        }
+    }
+    for left in &diff.left_out {
+        let Some(why) = left.why.first() else { continue };
+        let names = if why.examples.is_empty() {
+            String::new()
+        } else {
+            format!(", e.g. {}", why.examples.join(", "))
+        };
+        let line = format!(
+            "not asked for: {}: {} of {} nodes{names}: {}",
+            left.lever, left.nodes, diff.nodes, why.text
+        );
+        out.push_str(&format!("{}\n", wrap(&clean(&line), style.width, "  ")));
+    }
+    for note in &diff.notes {
+        out.push_str(&format!("{}\n", wrap(&clean(note), style.width, "")));
+    }
+    out
 }

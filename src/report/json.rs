@@ -9,6 +9,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Applied, View};
+use crate::cilium::diff::Diff;
+use crate::cilium::values::Values;
 use crate::commands::VERSION;
 use crate::engine::Exit;
 use crate::engine::confirm::{Pending, Watchdog};
@@ -449,6 +451,14 @@ pub fn list(key: &str, columns: &[&str], rows: &[Vec<String>]) -> impl Serialize
     envelope("list", body, Exit::Fine)
 }
 
+pub fn values(values: &Values) -> impl Serialize {
+    envelope("cilium values", values, Exit::Fine)
+}
+
+pub fn diff(diff: &Diff, exit: Exit) -> impl Serialize {
+    envelope("cilium diff", diff, exit)
+}
+
 #[derive(Serialize, JsonSchema)]
 pub struct ErrorJson {
     pub error: String,
@@ -470,6 +480,8 @@ pub fn schema() -> serde_json::Value {
         ("status", generator.subschema_for::<Envelope<StatusJson>>()),
         ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
         ("bake", generator.subschema_for::<Envelope<BakeJson>>()),
+        ("cilium values", generator.subschema_for::<Envelope<Values>>()),
+        ("cilium diff", generator.subschema_for::<Envelope<Diff>>()),
         ("show", generator.subschema_for::<Envelope<ProfileJson>>()),
         ("list", generator.subschema_for::<Envelope<ListJson>>()),
         (

@@ -2,17 +2,24 @@
 
 mod cilium;
 pub mod json;
+mod nfd;
+mod prometheus;
 mod table;
 mod text;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::{Cli, Color, Command, Format};
+use crate::cilium::diff::Diff;
+use crate::cilium::render;
+use crate::cilium::values::Values;
+use crate::cilium::version::Version;
+use crate::cli::{CiliumCommand, Cli, Color, Command, Format};
 use crate::engine::Exit;
 use crate::engine::ledger::Ledger;
 use crate::engine::store::Store;
@@ -178,6 +185,45 @@ impl Report {
         self.notes(&[line.to_string()])
     }
 
+    /// Labels of Node Feature Discovery.
+    pub fn nfd(&self, view: &View, output: Option<&Path>) -> Result<()> {
+        self.file(&nfd::labels(view), output)
+    }
+
+    /// Text of node_exporter's textfile collector.
+    pub fn prometheus(&self, applied: &Applied, output: Option<&Path>) -> Result<()> {
+        self.file(&prometheus::text(applied), output)
+    }
+
+    /// Whoever reads the file sees the old one or the new one.
+    fn file(&self, text: &str, output: Option<&Path>) -> Result<()> {
+        match output {
+            None => self.print(text),
+            Some(path) => replace(path, text).with_context(|| format!("write {}", path.display())),
+        }
+    }
+
+    pub fn values(&self, values: &Values, form: ValuesForm, version: Version) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::values(values));
+        }
+        let text = match form {
+            ValuesForm::Yaml => {
+                render::yaml(values, &format!("nettune {}", crate::commands::VERSION))?
+            }
+            ValuesForm::Command => render::command(values, version),
+            ValuesForm::NodeConfigs => render::node_configs(&values.node_groups, version)?,
+        };
+        self.print(&text)
+    }
+
+    pub fn diff(&self, diff: &Diff, exit: Exit) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::diff(diff, exit));
+        }
+        self.print(&cilium::diff(diff, &self.style))
+    }
+
     /// Everything that is no result goes to standard error.
     fn notes(&self, notes: &[String]) -> Result<()> {
         let mut err = std::io::stderr().lock();
@@ -197,6 +243,27 @@ impl Report {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+pub enum ValuesForm {
+    Yaml,
+    Command,
+    NodeConfigs,
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_string_lossy();
+    // Hidden, so that no collector takes it for a finished one.
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::File::create_new(&temporary)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
 fn command_name(command: &Command) -> &'static str {
     match command {
         Command::Facts => "facts",
@@ -204,8 +271,10 @@ fn command_name(command: &Command) -> &'static str {
         Command::Plan(_) => "plan",
         Command::Apply(_) => "apply",
         Command::Verify => "verify",
-        Command::Status => "status",
         Command::Bake(_) => "bake",
+        Command::Status { .. } => "status",
+        Command::Cilium { what: CiliumCommand::Values(_) } => "cilium values",
+        Command::Cilium { what: CiliumCommand::Diff(_) } => "cilium diff",
         Command::Confirm => "confirm",
         Command::Rollback(_) => "rollback",
         Command::List { .. } => "list",

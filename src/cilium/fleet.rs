@@ -1,0 +1,213 @@
+//! The reports of many nodes merged as they come: counts, a few names, and the values that they ask
+//! for. What is kept does not grow with the number of nodes, but for their names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::Report;
+use super::version::Version;
+use crate::model::helm::{HelmKey, KEYS};
+
+/// Names that are given as examples.
+const EXAMPLES: usize = 3;
+const MOST_NODES: usize = 200_000;
+/// Different values for one key, and different kinds of nodes, that are told apart.
+const MOST_DIFFERENT: usize = 64;
+
+/// A lever of Cilium's and the levers that it stands on.
+pub type Levers = Vec<(&'static str, &'static [&'static str])>;
+
+#[derive(Debug, Default)]
+pub struct Lever {
+    /// Nodes that can take it, and those of them where it is so already.
+    pub can: usize,
+    pub live: usize,
+    /// Nodes that hold it back, by reason: how many, and the first few.
+    pub held: BTreeMap<String, Held>,
+    /// Nodes that cannot, in all.
+    pub cannot: usize,
+    /// What the nodes ask for.
+    values: BTreeMap<(&'static str, &'static str), Asked>,
+}
+
+#[derive(Debug, Default)]
+pub struct Held {
+    pub count: usize,
+    pub nodes: Vec<String>,
+}
+
+impl Held {
+    fn add(&mut self, node: &str) {
+        self.count += 1;
+        if self.nodes.len() < EXAMPLES {
+            self.nodes.push(node.to_string());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Asked {
+    key: &'static HelmKey,
+    values: BTreeMap<String, usize>,
+}
+
+/// Like nodes: what they can take that only a new node may.
+#[derive(Debug, Default)]
+pub struct Group {
+    pub levers: BTreeMap<&'static str, bool>,
+    /// Key of cilium-config -> value.
+    pub defaults: BTreeMap<&'static str, String>,
+    pub nodes: Held,
+}
+
+pub struct Fleet {
+    pub version: Version,
+    pub levers: BTreeMap<&'static str, Lever>,
+    pub stands_on: Levers,
+    pub nodes: usize,
+    /// Nodes where Cilium runs now: its agents read their configuration when they start.
+    pub agents: usize,
+    pub managed: BTreeMap<String, Held>,
+    pub twice: Held,
+    pub groups: BTreeMap<String, Group>,
+    /// Values that no key of ours knows, or that are no plain words.
+    pub refused: usize,
+    /// Versions of the agents, and how many run each.
+    pub versions: BTreeMap<String, usize>,
+    names: BTreeSet<String>,
+}
+
+impl Fleet {
+    pub fn new(version: Version, stands_on: Levers) -> Self {
+        Fleet {
+            version,
+            levers: stands_on.iter().map(|(name, _)| (*name, Lever::default())).collect(),
+            stands_on,
+            nodes: 0,
+            agents: 0,
+            managed: BTreeMap::new(),
+            twice: Held::default(),
+            groups: BTreeMap::new(),
+            refused: 0,
+            versions: BTreeMap::new(),
+            names: BTreeSet::new(),
+        }
+    }
+
+    pub fn add(&mut self, report: &Report) -> anyhow::Result<()> {
+        anyhow::ensure!(self.nodes < MOST_NODES, "over {MOST_NODES} reports");
+        let node = report.node.name();
+        if !self.names.insert(node.clone()) {
+            self.twice.add(&node);
+        }
+        self.nodes += 1;
+        let seen = report.tweaks.iter().filter_map(|t| t.cluster.as_ref());
+        let runs = report.node.cilium.is_some() || seen.clone().any(|c| c.now.is_some());
+        self.agents += usize::from(runs);
+        if let Some(version) = &report.node.cilium
+            && self.versions.len() < MOST_DIFFERENT
+        {
+            *self.versions.entry(super::report::plain(version, 32)).or_default() += 1;
+        }
+        let managed = report.node.managed();
+        if let Some(cloud) = &managed {
+            self.managed.entry(cloud.clone()).or_default().add(&node);
+        }
+        let mut group = Group::default();
+        for (name, lever) in &mut self.levers {
+            let tweak = report.tweaks.iter().find(|t| t.name == *name);
+            let cluster = tweak.and_then(|t| t.cluster.as_ref());
+            let why = match (&managed, cluster) {
+                (Some(cloud), _) => Some(format!("{cloud} owns the chart")),
+                (None, None) => Some("its profile does not want it".to_string()),
+                (None, Some(cluster)) => (!cluster.can()).then(|| cluster.why()),
+            };
+            if let Some(why) = why {
+                lever.cannot += 1;
+                // A flood of different reasons is cut, and still counted.
+                let room = lever.held.len() < MOST_DIFFERENT;
+                let why = if room || lever.held.contains_key(&why) { why } else { "others".into() };
+                lever.held.entry(why).or_default().add(&node);
+                if group_lever(name) {
+                    group.levers.insert(name, false);
+                }
+                continue;
+            }
+            lever.can += 1;
+            lever.live += usize::from(cluster.is_some_and(|c| c.status == "ok"));
+            for advice in tweak.into_iter().flat_map(|t| &t.advice) {
+                let key = KEYS.iter().find(|k| k.helm == advice.key && k.cilium == advice.cilium);
+                let Some(key) = key.filter(|_| harmless(&advice.value)) else {
+                    self.refused += 1;
+                    continue;
+                };
+                let asked = Asked { key, values: BTreeMap::new() };
+                let asked = lever.values.entry((key.helm, key.cilium)).or_insert(asked);
+                if asked.values.len() < MOST_DIFFERENT {
+                    *asked.values.entry(advice.value.to_string()).or_default() += 1;
+                }
+                if key.new_node_only && self.version.within(key.cilium) {
+                    group.defaults.insert(key.config, advice.value.to_string());
+                    group.levers.insert(name, true);
+                }
+            }
+        }
+        if managed.is_none() && self.groups.len() < MOST_DIFFERENT {
+            let sign = format!("{:?} {:?}", group.levers, group.defaults);
+            self.groups.entry(sign).or_insert(group).nodes.add(&node);
+        }
+        Ok(())
+    }
+
+    /// The values that all nodes agree on, or why they do not.
+    pub fn agreed(&self, lever: &Lever) -> Result<Vec<(&'static HelmKey, String)>, String> {
+        use crate::model::helm::Merge;
+        let mut agreed = Vec::new();
+        let known: Vec<&Asked> =
+            lever.values.values().filter(|a| self.version.within(a.key.cilium)).collect();
+        if known.is_empty() && !lever.values.is_empty() {
+            return Err(format!("the chart of Cilium {} has no key for it", self.version));
+        }
+        for asked in known {
+            let number = |text: &&String| text.parse::<f64>().unwrap_or(0.0);
+            let order = |a: &&String, b: &&String| number(a).total_cmp(&number(b));
+            let all = || asked.values.keys();
+            let value = match (asked.key.merge, asked.values.len()) {
+                (_, 1) => all().next(),
+                (Merge::Max, _) => all().max_by(order),
+                (Merge::Min, _) => all().min_by(order),
+                (Merge::Same, _) => {
+                    let told: Vec<String> =
+                        asked.values.iter().take(4).map(|(v, n)| format!("{v} ({n})")).collect();
+                    return Err(format!(
+                        "nodes ask for different {}: {}",
+                        asked.key.helm,
+                        told.join(", ")
+                    ));
+                }
+            };
+            let asks: usize = asked.values.values().sum();
+            // A key that only some ask for, such as a family, is not for all.
+            if asks < lever.can && asked.key.merge == Merge::Same {
+                return Err(format!(
+                    "only {asks} of {} nodes ask for {}",
+                    lever.can, asked.key.helm
+                ));
+            }
+            if let Some(value) = value {
+                agreed.push((asked.key, value.clone()));
+            }
+        }
+        Ok(agreed)
+    }
+}
+
+/// Levers with a value that only a new node may take.
+fn group_lever(name: &str) -> bool {
+    matches!(name, "bbr" | "big-tcp" | "bpf-maps" | "netkit")
+}
+
+/// A word that means itself in YAML, in a shell and to Helm.
+fn harmless(value: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || ".:/_-".contains(c);
+    (1..=64).contains(&value.len()) && value.chars().all(word) && !value.starts_with('-')
+}
