@@ -452,3 +452,75 @@ fn a_bad_configuration_is_78() {
     // Here no Cilium runs, so there is no configuration either.
     assert_eq!(run(&["diff"], b"").status.code(), Some(78));
 }
+
+/// The value of a label, by the rule of Kubernetes.
+fn is_label(text: &str) -> bool {
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    let inner = |c: char| ends(c) || "-_.".contains(c);
+    text.len() <= 63 && text.starts_with(ends) && text.ends_with(ends) && text.chars().all(inner)
+}
+
+#[test]
+fn labels_for_node_feature_discovery() {
+    let dir = tempdir();
+    let file = dir.path().join("nettune");
+    std::fs::write(&file, "the old one, which is longer than it should be\n".repeat(200)).unwrap();
+    let nettune =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_nettune")).args(args).output().unwrap();
+    let path = file.to_str().unwrap();
+    let output = nettune(&["check", "-p", "cilium-max", "--format", "nfd", "--output", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let labels: BTreeMap<&str, &str> = text.lines().map(|l| l.split_once('=').unwrap()).collect();
+    for tweak in nettune::tweaks::TWEAKS {
+        assert!(
+            labels.contains_key(format!("nettune.io/{}", tweak.name).as_str()),
+            "{}",
+            tweak.name
+        );
+    }
+    assert_eq!(labels["nettune.io/profile"], "cilium-max");
+    for (label, value) in &labels {
+        let (prefix, name) = label.split_once('/').unwrap();
+        assert!(prefix == "nettune.io" && is_label(name) && is_label(value), "{label}={value}");
+    }
+    for lever in ["netkit", "bpf-masquerade", "big-tcp"] {
+        let can = labels[format!("nettune.io/{lever}.cilium").as_str()];
+        assert!(["can", "cannot", "unknown", "unwanted"].contains(&can), "{lever} {can}");
+    }
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["nettune"], "nothing is left beside it");
+    let missing = dir.path().join("no/such/folder");
+    let output = nettune(&["check", "--format", "nfd", "--output", missing.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    for usage in [
+        &["plan", "--format", "nfd"][..],
+        &["check", "--format", "prometheus"],
+        &["check", "--output", path],
+        &["status", "--json", "--output", path],
+    ] {
+        assert_eq!(nettune(usage).status.code(), Some(2), "{usage:?}");
+    }
+}
+
+#[test]
+fn metrics_for_node_exporter() {
+    let dir = tempdir();
+    let file = dir.path().join("nettune.prom");
+    let output = Command::new(env!("CARGO_BIN_EXE_nettune"))
+        .arg("--state-dir")
+        .arg(dir.path().join("state"))
+        .args(["status", "--format", "prometheus", "--output"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with('\n') && text.contains("\nnettune_applied 0\n"), "{text}");
+    for line in text.lines().filter(|l| !l.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("nettune_") && value.parse::<f64>().is_ok(), "{line}");
+    }
+}

@@ -50,9 +50,11 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
     }
     let mut share =
         Share { status: Status::Cilium, reasons: Vec::new(), live: tweak.live(cx), stands_on };
-    let (found, reasons) = verdict(&tweak.cluster_needs(cx));
+    let (found, mut reasons) = verdict(&tweak.cluster_needs(cx));
     if share.holds() && cilium.is_some() {
         share.status = Status::Ok;
+        // It runs, whatever this kernel is said to lack; what can be mended is told all the same.
+        reasons.retain(|r| r.fix.is_some());
     } else if found != Status::Ready {
         share.status = found;
     }

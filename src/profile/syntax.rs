@@ -190,6 +190,15 @@ mod tests {
         assert!(
             error("[tcp.sysctl]\n\"../../etc/passwd\" = 1\n").starts_with("p.toml:1: tcp.sysctl: ")
         );
+        assert_eq!(
+            error("[cilium]\nversoin = \"1.18\"\n"),
+            "p.toml:1: unknown key \"versoin\" in [cilium], did you mean \"version\"?"
+        );
+        assert!(error("[cilium]\nversion = \"1.2\"\n").contains("1.13 to 1.21"));
+        assert!(error("[cilium]\nsocket = \"run/x\"\n").contains("absolute path"));
+        assert!(error("[cilium.want]\nnetkt = false\n").contains("did you mean \"netkit\"?"));
+        assert!(error("[cilium.want]\ntcp = false\n").contains("unknown lever \"tcp\""));
+        assert_eq!(error("[cilium]\nversion = \"1.18\"\nwant.netkit = false\n"), "");
         assert!(error("links = [\"../../etc/passwd\"]").contains("is not a link name"));
         assert!(error("[xdp]\nmode = 1\n").contains("not in this version"));
         assert_eq!(error("[tcp.sysctl]\n\"net.core.somaxconn\" = { at-least = 4096 }\n"), "");

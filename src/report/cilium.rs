@@ -26,7 +26,13 @@ pub fn version(view: &View) -> Version {
 
 pub fn brief(cilium: &Cilium) -> String {
     let version = cilium.version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
-    let agent = if cilium.agent_up { "up" } else { "down" };
+    let refused = |why: &String| why.contains("Connection refused");
+    let agent = match (cilium.agent_up, &cilium.unread[..]) {
+        (true, _) => "up",
+        (false, []) => "down",
+        (false, unread) if unread.iter().any(refused) => "down",
+        (false, _) => "unknown",
+    };
     let ipam = cilium.key("ipam").map(|i| format!("{i}, ")).unwrap_or_default();
     let managed = cilium.managed.as_deref().map(|m| format!(", managed: {m}")).unwrap_or_default();
     format!("Cilium{version} ({ipam}agent {agent}{managed})")

@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, on, release, routed};
+use super::cilium_side::{cilium, on, release, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Module};
 use crate::model::helm::{BANDWIDTH_MANAGER, BBR, BBR_HOST_ONLY, HelmValue};
@@ -85,7 +85,6 @@ impl Tweak for Bbr {
 
     fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
         let mut needs = module(cx);
-        needs.push(floor(cx));
         if cx.facts.kernel_version() < (5, 18) {
             let why =
                 format!("Cilium needs kernel 5.18 for BBR, this is {}", cx.facts.kernel.release);

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{ON_HOST_ROUTING, cilium, devices, floor, on, release};
+use super::cilium_side::{ON_HOST_ROUTING, cilium, devices, on, release};
 use super::{Doc, Entry, lever};
 use crate::model::facts::Link;
 use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
@@ -186,7 +186,7 @@ impl Tweak for BigTcp {
     }
 
     fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
-        let mut needs = vec![floor(cx)];
+        let mut needs = Vec::new();
         let links = devices(cx);
         needs.extend(self.sizes(cx, &links));
         let geneve = cilium(cx).is_some_and(|c| {

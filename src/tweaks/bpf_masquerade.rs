@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, no_chaining};
+use super::cilium_side::{cilium, no_chaining};
 use super::{Doc, Entry, lever};
 use crate::model::helm::{BPF_MASQUERADE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
@@ -40,7 +40,7 @@ impl Tweak for BpfMasquerade {
     }
 
     fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
-        let mut needs = vec![floor(cx)];
+        let mut needs = Vec::new();
         needs.extend(no_chaining(cx));
         if cx.uplinks().is_empty() && cilium(cx).is_none_or(|c| c.live.devices.is_empty()) {
             let why = "there is no default route, so no device to masquerade on";

@@ -29,7 +29,8 @@ pub fn devices<'a>(cx: &Context<'a>) -> Vec<&'a Link> {
     if named.is_empty() { cx.uplinks() } else { named }
 }
 
-/// The agent refuses to start on an older kernel.
+/// The agent refuses to start on an older kernel. Levers that stand on one that asks this need not
+/// ask it again.
 pub fn floor(cx: &Context) -> Need {
     let since = match release(cx) {
         (1, 0..=15) => (4, 19),
@@ -37,6 +38,9 @@ pub fn floor(cx: &Context) -> Need {
         _ => (5, 10),
     };
     let release = &cx.facts.kernel.release;
+    if release.is_empty() {
+        return Need::unknown("kernel-floor", "the kernel's release could not be read", None);
+    }
     // Red Hat brings what Cilium probes for to its 4.18.
     if release.contains(".el8") || cx.facts.kernel_version() >= since {
         return Need::met("kernel-floor");
@@ -71,9 +75,12 @@ pub fn routed(cx: &Context) -> Option<bool> {
 
 /// What the node must have for BPF host routing, apart from the levers it stands on.
 pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
-    let mut needs = vec![floor(cx)];
-    if cx.facts.kernel_version() < (5, 10) && !cx.facts.kernel.release.contains(".el8") {
-        let why = format!("kernel {} has no redirect_peer", cx.facts.kernel.release);
+    let mut needs = Vec::new();
+    let release = &cx.facts.kernel.release;
+    if release.is_empty() {
+        needs.push(Need::unknown("redirect-peer", "the kernel's release could not be read", None));
+    } else if cx.facts.kernel_version() < (5, 10) && !release.contains(".el8") {
+        let why = format!("kernel {release} has no redirect_peer");
         needs.push(Need::unsupported("redirect-peer", why).since("5.10"));
     }
     needs.extend(no_chaining(cx));
@@ -82,7 +89,7 @@ pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
         let fix = "keep bpf.hostLegacyRouting=true on nodes with Istio";
         needs.push(Need::blocked("istio", why, fix));
     }
-    if on(cx, "enable-ipsec") && release(cx) < (1, 19) {
+    if on(cx, "enable-ipsec") && self::release(cx) < (1, 19) {
         let why = "with IPsec Cilium before 1.19 falls back to legacy routing";
         needs.push(Need::blocked("ipsec", why, "Cilium 1.19, or encryption by WireGuard"));
     }
@@ -101,7 +108,7 @@ pub fn host_routing_live(cx: &Context) -> Live {
 /// Why the agent fell back: it says so in one line of its log at most.
 pub fn legacy_because(cx: &Context) -> Option<String> {
     let cilium = cilium(cx)?;
-    let release = release(cx);
+    let release = self::release(cx);
     let old = |key: &str, before| cilium.on(key) && release < before;
     let why = if kpr_on(cilium) == Some(false) {
         "kube-proxy replacement is off"
@@ -201,7 +208,7 @@ pub mod tests {
                 .map(str::to_string)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(of(&facts), ["kernel-floor", "redirect-peer"]);
+        assert_eq!(of(&facts), ["redirect-peer"]);
         facts.kernel.release = "6.12.40".into();
         assert!(of(&facts).is_empty());
         facts.preflight.istio = Some("x".into());

@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, release};
+use super::cilium_side::{cilium, release};
 use super::{Doc, Entry, lever};
 use crate::model::helm::{DSR_DISPATCH, HelmValue, LB_MODE, TUNNEL_PROTOCOL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
@@ -80,7 +80,7 @@ impl Tweak for Dsr {
     }
 
     fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
-        let mut needs = vec![floor(cx)];
+        let mut needs = Vec::new();
         // Where it is so already, the fabric has shown that it does.
         let mode = cilium(cx).and_then(|c| c.live.lb_mode.as_deref());
         if !self.fabric && !matches!(mode, Some("dsr" | "hybrid")) {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{ON_HOST_ROUTING, cilium, floor, release};
+use super::cilium_side::{ON_HOST_ROUTING, cilium, release};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Module};
 use crate::model::helm::{DATAPATH_MODE, HelmValue};
@@ -66,7 +66,7 @@ impl Tweak for Netkit {
 
     fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
         let facts = cx.facts;
-        let mut needs = vec![floor(cx)];
+        let mut needs = Vec::new();
         match facts.kernel.modules.get("netkit") {
             Some(Fact::Known(Module::Absent)) => {
                 let need = Need::unsupported("netkit", "this kernel is built without netkit");
@@ -74,6 +74,10 @@ impl Tweak for Netkit {
             }
             Some(Fact::Unknown { unknown }) => {
                 needs.push(Need::unknown("netkit", unknown.clone(), None));
+            }
+            None if facts.kernel.release.is_empty() => {
+                let why = "the kernel's release could not be read";
+                needs.push(Need::unknown("netkit", why, None));
             }
             _ if facts.kernel_version() < (6, 8) => {
                 let why = format!("netkit needs kernel 6.8, this is {}", facts.kernel.release);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, host_routing_needs, no_chaining, on, routed};
+use super::cilium_side::{cilium, host_routing_needs, no_chaining, on, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Chain, Fact, Module};
 use crate::model::helm::{HelmValue, NO_CONNTRACK};
@@ -166,7 +166,7 @@ impl Tweak for Notrack {
         if passed_by(cx) {
             return Vec::new();
         }
-        let mut needs = vec![floor(cx)];
+        let mut needs = Vec::new();
         needs.extend(no_chaining(cx));
         if cx.facts.kernel.config.get("NETFILTER_XT_TARGET_CT").is_some_and(|v| v == "n") {
             let why = "this kernel is built without the CT target of iptables";

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use serde_json::Value;
 
 use super::cilium_api::{self, CONFIG_KEYS};
@@ -29,7 +30,9 @@ pub fn of_image(cni: Option<&str>) -> Option<Cilium> {
 pub fn gather(root: &Root, socket: &str, links: &[Link], cni: Option<&str>) -> Option<Cilium> {
     let device = links.iter().any(|l| l.name == "cilium_host" || l.name == "cilium_net");
     let state = STATE.into_iter().find(|path| root.exists(path));
-    let there = root.exists(socket);
+    // A socket that cannot even be looked at is asked all the same: the refusal has a name then.
+    let looked = root.openat(socket, OFlag::O_PATH, 0);
+    let there = looked.as_ref().map_or_else(|e| !is_absent(e), |_| true);
     let configured = cni.is_some_and(|name| name.contains("cilium"));
     let seen_by = match (there, device, state, configured) {
         (true, _, _, _) => "socket",
