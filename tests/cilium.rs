@@ -107,6 +107,7 @@ fn an_agent_of_1_16_in_legacy_mode() {
     assert_eq!((live.big_tcp_v4, live.big_tcp_v6), (Some(0), Some(0)));
     assert_eq!(live.kube_proxy_replacement.as_deref(), Some("false"));
     assert_eq!(live.attach_mode.as_deref(), Some("tcx"));
+    assert_eq!(live.lb_mode.as_deref(), Some("off"));
     assert_eq!(live.maps["NAT"], 131072);
 }
 
@@ -280,6 +281,7 @@ fn pins_name_the_programs_and_where_xdp_is() {
     let cilium = node.cilium().unwrap();
     let programs = cilium.programs.known().unwrap();
     assert_eq!(programs, &["cil_from_contai", "cil_from_netdev", "cil_xdp_entry"]);
+    assert_eq!(cilium.live.attach_mode.as_deref(), Some("tcx"));
     assert_eq!(cilium.live.xdp_attached.as_deref(), Some(&["eth0".to_string()][..]));
 }
 

@@ -524,3 +524,83 @@ fn metrics_for_node_exporter() {
         assert!(name.starts_with("nettune_") && value.parse::<f64>().is_ok(), "{line}");
     }
 }
+
+mod any_report {
+    use nettune::cilium::fleet::Fleet;
+    use nettune::cilium::report::Report;
+    use nettune::cilium::version::Version;
+    use nettune::cilium::{configmap, render, values};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const LEVERS: [&str; 4] = ["dsr", "netkit", "bpf-maps", "kube-proxy-replacement"];
+    const KEYS: [(&str, &str); 5] = [
+        ("loadBalancer.mode", ">=1.13"),
+        ("bpf.datapathMode", ">=1.16"),
+        ("bpf.mapDynamicSizeRatio", ">=1.13"),
+        ("kubeProxyReplacement", ">=1.14"),
+        ("made.up", ">=1.13"),
+    ];
+
+    fn word() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "(native|true|0.5|-x|a: b|'|#|\\[|\\*a|&a|!!x|no|1e9|~)",
+            any::<String>(),
+            "[a-z]{0,80}"
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever a report says, what is printed is YAML, one command and no control characters.
+        #[test]
+        fn prints_only_what_is_yaml(
+            nodes in prop::collection::vec((word(), 0usize..4, word(), word(), 0usize..5, word()), 1..6),
+        ) {
+            let version = Version::parse("1.18").unwrap();
+            let mut fleet = Fleet::new(version, LEVERS.iter().map(|l| (*l, &[][..])).collect());
+            for (name, lever, status, reason, key, value) in &nodes {
+                let status = if status.len() % 2 == 0 { "cilium" } else { status.as_str() };
+                let tweaks: Vec<_> = LEVERS.iter().map(|l| {
+                    let odd = *l == LEVERS[*lever];
+                    json!({
+                        "name": l,
+                        "status": "cilium",
+                        "advice": [{"key": KEYS[*key].0, "value": value, "cilium": KEYS[*key].1}],
+                        "cluster": {
+                            "status": if odd { status } else { "cilium" },
+                            "reasons": [{"code": reason, "text": reason}],
+                        },
+                    })
+                }).collect();
+                let text = json!({
+                    "schema": 1, "command": "check", "node": {"name": name, "cilium": value}, "tweaks": tweaks,
+                }).to_string();
+                let report: Report = serde_json::from_str(&text).unwrap();
+                fleet.add(&report).unwrap();
+            }
+            for all in [true, false] {
+                let values = values::values(&fleet, all);
+                let yaml = render::yaml(&values, "test").unwrap();
+                let parsed: serde_json::Value = yaml_serde::from_str(&yaml).unwrap();
+                prop_assert!(parsed.is_object(), "{yaml}");
+                let command = render::command(&values, version);
+                let configs = render::node_configs(&values.node_groups, version).unwrap();
+                for text in [&yaml, &command, &configs] {
+                    prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+                }
+                let commands = command.lines().filter(|l| !l.starts_with('#') && !l.ends_with('\\'));
+                prop_assert_eq!(commands.count(), 1, "{}", command);
+                for document in yaml_serde::Deserializer::from_str(&configs) {
+                    let _: serde_json::Value = serde::Deserialize::deserialize(document).unwrap();
+                }
+            }
+        }
+
+        #[test]
+        fn a_configuration_of_anything_is_an_error_or_a_map(text in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = configmap::parse(&text);
+        }
+    }
+}

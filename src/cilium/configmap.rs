@@ -61,7 +61,7 @@ pub fn of_agent(cilium: &Cilium) -> Result<Config> {
     };
     let flag = |on: Option<bool>| on.map(|on| on.to_string());
     put("kube-proxy-replacement", live.kube_proxy_replacement.clone());
-    put("bpf-lb-mode", live.lb_mode.clone());
+    put("bpf-lb-mode", live.lb_mode.clone().filter(|m| m != "off"));
     put("bpf-lb-dsr-dispatch", live.dsr_dispatch.clone());
     put("enable-bandwidth-manager", flag(live.bandwidth_manager));
     put("enable-bbr", flag(live.congestion_control.as_deref().map(|c| c == "bbr")));

@@ -71,6 +71,8 @@ pub struct Fleet {
     pub groups: BTreeMap<String, Group>,
     /// Values that no key of ours knows, or that are no plain words.
     pub refused: usize,
+    /// Nodes of kinds beyond the first so many, which get no group.
+    pub ungrouped: usize,
     /// Versions of the agents, and how many run each.
     pub versions: BTreeMap<String, usize>,
     names: BTreeSet<String>,
@@ -88,6 +90,7 @@ impl Fleet {
             twice: Held::default(),
             groups: BTreeMap::new(),
             refused: 0,
+            ungrouped: 0,
             versions: BTreeMap::new(),
             names: BTreeSet::new(),
         }
@@ -118,7 +121,12 @@ impl Fleet {
             let cluster = tweak.and_then(|t| t.cluster.as_ref());
             let why = match (&managed, cluster) {
                 (Some(cloud), _) => Some(format!("{cloud} owns the chart")),
-                (None, None) => Some("its profile does not want it".to_string()),
+                (None, None) => Some(match tweak.map(|t| t.status.as_ref()) {
+                    Some("off") | None => "its profile does not want it".to_string(),
+                    Some(_) => {
+                        "its report has no verdict on it: an older nettune wrote it".to_string()
+                    }
+                }),
                 (None, Some(cluster)) => (!cluster.can()).then(|| cluster.why()),
             };
             if let Some(why) = why {
@@ -151,9 +159,13 @@ impl Fleet {
                 }
             }
         }
-        if managed.is_none() && self.groups.len() < MOST_DIFFERENT {
+        if managed.is_none() {
             let sign = format!("{:?} {:?}", group.levers, group.defaults);
-            self.groups.entry(sign).or_insert(group).nodes.add(&node);
+            if self.groups.len() < MOST_DIFFERENT || self.groups.contains_key(&sign) {
+                self.groups.entry(sign).or_insert(group).nodes.add(&node);
+            } else {
+                self.ungrouped += 1;
+            }
         }
         Ok(())
     }

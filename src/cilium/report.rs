@@ -41,6 +41,8 @@ pub struct Tweak<'a> {
     #[serde(borrow)]
     pub name: Cow<'a, str>,
     #[serde(borrow, default)]
+    pub status: Cow<'a, str>,
+    #[serde(borrow, default)]
     pub advice: Vec<Advice<'a>>,
     #[serde(borrow, default)]
     pub cluster: Option<Cluster<'a>>,

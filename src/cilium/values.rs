@@ -97,6 +97,9 @@ pub fn values(fleet: &Fleet, all: bool) -> Values {
     if fleet.refused > 0 {
         notes.push(format!("{} values were refused: no key or no word of ours", fleet.refused));
     }
+    if fleet.ungrouped > 0 {
+        notes.push(format!("{} nodes are of yet other kinds and in no group", fleet.ungrouped));
+    }
     for (cloud, held) in &fleet.managed {
         notes.push(format!(
             "{} nodes are managed by {cloud}, whose chart is not yours to set",

@@ -57,7 +57,7 @@ pub struct CiliumLive {
     pub device_mode: Option<String>,
     /// "tcx" or "tc".
     pub attach_mode: Option<String>,
-    /// "snat", "dsr" or "hybrid".
+    /// "off", "snat", "dsr" or "hybrid".
     pub lb_mode: Option<String>,
     /// "opt", "geneve" or "ipip".
     pub dsr_dispatch: Option<String>,

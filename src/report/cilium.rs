@@ -97,10 +97,7 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize) -> String 
 
 /// Nothing is missing of its own: what it stands on is.
 fn fallen(row: &Row) -> bool {
-    let own = |code: &str| !matches!(code, "stands-on" | "none-here" | "live" | "live-unknown");
-    row.status == Status::Blocked
-        && row.reasons.iter().any(|r| r.code == "stands-on")
-        && !row.reasons.iter().any(|r| own(&r.code) && r.fix.is_some())
+    row.status == Status::Blocked && row.reasons.iter().any(|r| r.code == "stands-on")
 }
 
 /// What contradicts first, then what is missing, then what is as it should be.

@@ -252,8 +252,9 @@ pub fn push_lines(builder: &mut Builder, row: &Row, lines: &[String], style: &St
     let fitted: Vec<String> = lines
         .iter()
         .map(|line| {
-            super::text::wrap(line, rest, "")
-                .replace('\n', if line.starts_with("->") { "\n   " } else { "\n" })
+            // What to do hangs by three columns, which its lines are shorter by.
+            let hang = if line.starts_with("->") { "   " } else { "" };
+            super::text::wrap(line, rest - hang.len(), "").replace('\n', &format!("\n{hang}"))
         })
         .collect();
     builder.push_record([format!("  {}", row.name), style.status(row.status), fitted.join("\n")]);

@@ -191,7 +191,7 @@ impl Tweak for BigTcp {
         needs.extend(self.sizes(cx, &links));
         let geneve = cilium(cx).is_some_and(|c| {
             let dispatch = c.live.dsr_dispatch.as_deref().or(c.key("bpf-lb-dsr-dispatch"));
-            let dsr = c.live.lb_mode.as_deref().is_some_and(|m| m != "snat");
+            let dsr = c.live.lb_mode.as_deref().is_some_and(|m| m == "dsr" || m == "hybrid");
             dsr && matches!(dispatch, Some("geneve" | "ipip"))
         });
         if geneve {

@@ -119,7 +119,7 @@ impl Tweak for Dsr {
     fn live(&self, cx: &Context) -> Option<Live> {
         let live = cilium(cx).map(|c| &c.live);
         let now = live.and_then(|l| match (l.lb_mode.as_deref()?, l.dsr_dispatch.as_deref()) {
-            ("snat", _) => Some("snat".to_string()),
+            (mode @ ("off" | "snat"), _) => Some(mode.to_string()),
             (mode, dispatch) => Some(format!("{mode} {}", dispatch.unwrap_or("opt"))),
         });
         let (mode, dispatch) = self.words();

@@ -174,6 +174,10 @@ fn pins(root: &Root, cilium: &mut Cilium) {
             programs.push(name.chars().take(NAME).collect::<String>());
         }
     }
+    // Only what is attached by tcx has a link to pin.
+    if cilium.live.attach_mode.is_none() && programs.iter().any(|p| !p.starts_with("cil_xdp")) {
+        cilium.live.attach_mode = Some("tcx".into());
+    }
     programs.sort();
     programs.dedup();
     cilium.programs = Fact::Known(programs);

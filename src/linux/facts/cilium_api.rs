@@ -142,6 +142,9 @@ pub fn status(status: &Value, cilium: &mut Cilium) {
     }
     live.direct_routing_device = text(&kpr["directRoutingDevice"]);
     let node_port = &kpr["features"]["nodePort"];
+    if node_port["enabled"] == false {
+        live.lb_mode = Some("off".into());
+    }
     if node_port["enabled"] == true {
         live.lb_mode = text(&node_port["mode"]).map(|m| m.to_ascii_lowercase());
         live.dsr_dispatch = text(&node_port["dsrMode"]).map(|m| match m.as_str() {
