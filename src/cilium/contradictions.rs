@@ -337,7 +337,8 @@ mod tests {
         let legacy = ("enable-host-legacy-routing", "true");
         let no_kpr = ("kube-proxy-replacement", "false");
         let big = ("enable-ipv4-big-tcp", "true");
-        let cases: &[(&str, &str, &[(&str, &str)])] = &[
+        type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+        let cases: &[Case] = &[
             (
                 "dsr-dispatch-big-tcp",
                 "1.18",

@@ -205,6 +205,10 @@ pub struct Link {
     pub xdp_sockets: Fact<u32>,
     /// Virtual functions that are enabled on it.
     pub virtual_functions: u32,
+    /// Feature bits of a virtio device, bit 0 first: "1101...".
+    pub virtio: Option<String>,
+    /// A virtual function of another device.
+    pub virtual_function: bool,
     pub sizes: Sizes,
     pub xdp: Option<Xdp>,
     pub qdisc: Option<String>,

@@ -82,7 +82,27 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
         );
         return Some(Need::blocked("xdp-mtu", why, format!("MTU {most}")));
     }
-    queues(link, driver)
+    virtio(link).or_else(|| queues(link, driver))
+}
+
+/// What the device has negotiated decides: mergeable buffers want the header in the same page, and
+/// offloads that cannot be switched off again hand over what is no frame.
+fn virtio(link: &Link) -> Option<Need> {
+    let bits = link.virtio.as_ref()?;
+    let has = |bit: usize| bits.as_bytes().get(bit) == Some(&b'1');
+    let name = &link.name;
+    // VIRTIO_NET_F_MRG_RXBUF without VIRTIO_F_ANY_LAYOUT or VIRTIO_F_VERSION_1.
+    if has(15) && !has(27) && !has(32) {
+        let why =
+            format!("{name}'s hypervisor does not put header and data together (any_header_sg)");
+        return Some(Need::unsupported("xdp-virtio-header", why));
+    }
+    // Guest checksum, TSO, ECN and UFO without VIRTIO_NET_F_CTRL_GUEST_OFFLOADS.
+    if !has(2) && [1, 7, 8, 9, 10].into_iter().any(has) {
+        let why = format!("{name}'s hypervisor does not let guest offloads be switched off");
+        return Some(Need::unsupported("xdp-virtio-offloads", why));
+    }
+    None
 }
 
 /// 5.15 before its 38th stable release, and what is older.
@@ -161,6 +181,13 @@ pub fn warnings(cx: &Context) -> Vec<Warning> {
         let text = "with XDP, packets from outside leave the node unencrypted by WireGuard";
         warnings.push(Warning::new("xdp-wireguard", text));
     }
+    for link in devices(cx).iter().filter(|l| l.virtual_function) {
+        let text = format!(
+            "{} is a virtual function: best effort may attach there and lose packets",
+            link.name
+        );
+        warnings.push(Warning::new("xdp-vf", text).fix("loadBalancer.acceleration=disabled"));
+    }
     for link in devices(cx).iter().filter(|l| l.kind.as_deref() == Some("bond")) {
         let text = format!(
             "{} is a bond: each member must have XDP, and vlan+srcmac hashing has none",
@@ -224,6 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hypervisor_must_let_go() {
+        let bits = |on: &[usize]| {
+            Some((0..64).map(|b| if on.contains(&b) { '1' } else { '0' }).collect::<String>())
+        };
+        for (on, want) in [
+            (&[2, 7, 8, 15, 32][..], ""),
+            (&[2, 7, 8, 15], "xdp-virtio-header"),
+            (&[15, 27], ""),
+            (&[7, 15, 32], "xdp-virtio-offloads"),
+        ] {
+            let link = Link { virtio: bits(on), ..link("virtio_net", 1500, "") };
+            assert_eq!(code("6.12.40", link), want, "{on:?}");
+        }
+    }
+
+    #[test]
     fn best_effort_that_attached_nothing_is_found() {
         let on = |attached: &[&str]| CiliumLive {
             xdp: Some("best-effort".into()),
@@ -247,9 +290,12 @@ mod tests {
             ..CiliumLive::default()
         };
         let mut facts = with("6.12.40", &config, live);
-        facts.links = vec![Link { kind: Some("bond".into()), ..link("bond", 1500, "") }];
+        let mut bond = link("bond", 1500, "");
+        (bond.kind, bond.virtual_function) = (Some("bond".into()), true);
+        facts.links = vec![bond];
         let found = warnings(&Context::new(&facts, &[]));
         let codes: Vec<&str> = found.iter().map(|w| w.code).collect();
-        assert_eq!(codes, ["xdp-l2-announcements", "xdp-dsr-ipip", "xdp-wireguard", "xdp-bond"]);
+        let want = ["xdp-l2-announcements", "xdp-dsr-ipip", "xdp-wireguard", "xdp-vf", "xdp-bond"];
+        assert_eq!(codes, want);
     }
 }

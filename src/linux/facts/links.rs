@@ -43,6 +43,11 @@ fn device(root: &Root, link: &mut Link) {
         link.driver = driver.rsplit('/').next().map(str::to_string);
     }
     link.bus = bus_path(&target).or_else(|| link.bus.take());
+    if link.driver.as_deref() == Some("virtio_net") {
+        let bits = root.line(&format!("{folder}/features"));
+        link.virtio = bits.filter(|b| b.len() <= 256 && b.chars().all(|c| matches!(c, '0' | '1')));
+    }
+    link.virtual_function = root.exists(&format!("{folder}/physfn"));
     // A virtio device hangs below the PCI function that has its vectors and its NUMA node.
     let places = [folder.clone(), format!("{folder}/..")];
     link.numa_node = places
