@@ -13,6 +13,7 @@ use nettune::engine::evaluate::Selection;
 use nettune::engine::plan::Scope;
 use nettune::engine::store::Store;
 use nettune::engine::verbs::{Ask, preview};
+use nettune::model::facts::Fact;
 use nettune::model::{Facts, Impact};
 use nettune::profile::{Finder, Profile};
 use nettune::report::{View, json};
@@ -250,6 +251,25 @@ fn on_a_live_cluster_it_says_what_restarts_and_what_is_cut() {
     assert!(text.contains("No agent restarts"), "{text}");
     assert!(!text.contains("Left out"), "{text}");
     assert_eq!(keys_of(&text)["bpf.datapathMode"], "netkit");
+}
+
+#[test]
+fn what_all_nodes_have_restarts_nobody() {
+    let mut facts = case("cilium-all-on");
+    let cilium = facts.agents.cilium.as_mut().unwrap();
+    let Fact::Known(config) = &mut cilium.config else { panic!() };
+    config.insert("bpf-map-dynamic-size-ratio".into(), "0.080".into());
+    let profile = "[bpf-maps]\ndistributed-lru = true\n";
+    let node = report(&facts, profile);
+    let text = stdout(&nettune(&["values", "--cilium", "1.18", "-"], std::slice::from_ref(&node)));
+    assert!(text.contains("No agent restarts") && !text.contains("Cuts open"), "{text}");
+    assert!(text.contains("bpf.distributedLRU.enabled=true"), "{text}");
+    let Fact::Known(config) = &mut facts.agents.cilium.as_mut().unwrap().config else { panic!() };
+    config.insert("bpf-map-dynamic-size-ratio".into(), "0.0025".into());
+    let other = named(report(&facts, profile), "other");
+    let text = stdout(&nettune(&["values", "--cilium", "1.18", "-"], &[node, other]));
+    assert!(text.contains("Restarts 2 agents"), "{text}");
+    assert!(text.contains("Cuts open connections where it changes: bpf-maps."), "{text}");
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct Lever {
     values: BTreeMap<(&'static str, &'static str), Asked>,
 }
 
+/// Key, value, and whether all nodes have it already.
+pub type Agreed = Vec<(&'static HelmKey, String, bool)>;
+
 #[derive(Debug, Default)]
 pub struct Held {
     pub count: usize,
@@ -48,6 +51,8 @@ impl Held {
 struct Asked {
     key: &'static HelmKey,
     values: BTreeMap<String, usize>,
+    /// Nodes that have what they ask for.
+    live: usize,
 }
 
 /// Like nodes: what they can take that only a new node may.
@@ -148,8 +153,9 @@ impl Fleet {
                     self.refused += 1;
                     continue;
                 };
-                let asked = Asked { key, values: BTreeMap::new() };
+                let asked = Asked { key, values: BTreeMap::new(), live: 0 };
                 let asked = lever.values.entry((key.helm, key.cilium)).or_insert(asked);
+                asked.live += usize::from(advice.live == Some(true));
                 if asked.values.len() < MOST_DIFFERENT {
                     *asked.values.entry(advice.value.to_string()).or_default() += 1;
                 }
@@ -171,7 +177,7 @@ impl Fleet {
     }
 
     /// The values that all nodes agree on, or why they do not.
-    pub fn agreed(&self, lever: &Lever) -> Result<Vec<(&'static HelmKey, String)>, String> {
+    pub fn agreed(&self, lever: &Lever) -> Result<Agreed, String> {
         use crate::model::helm::Merge;
         let mut agreed = Vec::new();
         let known: Vec<&Asked> =
@@ -206,7 +212,10 @@ impl Fleet {
                 ));
             }
             if let Some(value) = value {
-                agreed.push((asked.key, value.clone()));
+                // One value for all, and all have it; or the lever as a whole is as wanted.
+                let all = asked.live == self.nodes && asked.values.len() == 1;
+                let live = all || lever.live == self.nodes;
+                agreed.push((asked.key, value.clone(), live));
             }
         }
         Ok(agreed)

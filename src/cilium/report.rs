@@ -56,6 +56,8 @@ pub struct Advice<'a> {
     pub value: Cow<'a, str>,
     #[serde(borrow)]
     pub cilium: Cow<'a, str>,
+    #[serde(default)]
+    pub live: Option<bool>,
 }
 
 #[derive(Deserialize)]

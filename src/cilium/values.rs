@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::fleet::{Fleet, Held};
-use crate::model::helm::HelmKey;
+use super::fleet::{Agreed, Fleet, Held};
 
 /// One value to set.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -70,7 +69,7 @@ pub struct Values {
 
 /// `all`: also what only a new node may take, on a cluster that lives.
 pub fn values(fleet: &Fleet, all: bool) -> Values {
-    let mut chosen: BTreeMap<&'static str, Vec<(&'static HelmKey, String)>> = BTreeMap::new();
+    let mut chosen: BTreeMap<&'static str, Agreed> = BTreeMap::new();
     let mut left_out = Vec::new();
     for (name, lever) in &fleet.levers {
         if lever.cannot > 0 {
@@ -114,11 +113,7 @@ fn reason(text: &str, held: &Held) -> Why {
 }
 
 /// What stands on a lever that the fleet cannot agree on falls with it.
-fn fall(
-    fleet: &Fleet,
-    chosen: &mut BTreeMap<&'static str, Vec<(&'static HelmKey, String)>>,
-    left_out: &mut Vec<LeftOut>,
-) {
+fn fall(fleet: &Fleet, chosen: &mut BTreeMap<&'static str, Agreed>, left_out: &mut Vec<LeftOut>) {
     loop {
         let out: BTreeSet<&str> = left_out.iter().map(|l| l.lever).collect();
         let falls = fleet.stands_on.iter().find_map(|(name, stones)| {
@@ -143,15 +138,14 @@ fn fall(
 fn finish(
     fleet: &Fleet,
     all: bool,
-    chosen: BTreeMap<&'static str, Vec<(&'static HelmKey, String)>>,
+    chosen: BTreeMap<&'static str, Agreed>,
     left_out: Vec<LeftOut>,
     notes: Vec<String>,
 ) -> Values {
     let (mut values, mut new_nodes): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for (lever, pairs) in chosen {
-        let live = fleet.levers[lever].live == fleet.nodes;
-        for (key, value) in pairs {
+        for (key, value, live) in pairs {
             // bandwidthManager.enabled is asked for by two levers.
             if !seen.insert(key.helm) {
                 continue;

@@ -214,6 +214,10 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
         return row;
     }
     row.advice = tweak.advice(cx);
+    for value in &mut row.advice {
+        let now = cx.facts.agents.cilium.as_ref().and_then(|c| c.key(value.config));
+        value.live = now.map(|now| value.matches(now));
+    }
     row.cluster = share(selected, tweak.as_ref(), cni, cx);
     if cx.facts.agents.cilium.as_ref().is_some_and(|c| c.managed.is_some()) {
         row.advice.clear();

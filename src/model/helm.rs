@@ -38,6 +38,7 @@ impl HelmKey {
             why: self.why,
             new_node_only: self.new_node_only,
             drops: self.drops,
+            live: None,
         }
     }
 
@@ -60,6 +61,19 @@ pub struct HelmValue {
     pub new_node_only: bool,
     /// Changing it on a live cluster breaks connections that are open.
     pub drops: bool,
+    /// Whether Cilium's configuration here has this value; null where that is not known.
+    pub live: Option<bool>,
+}
+
+impl HelmValue {
+    /// Whether what cilium-config has is this value: numbers are compared as numbers.
+    pub fn matches(&self, now: &str) -> bool {
+        let numbers = (now.parse::<f64>(), self.value.parse::<f64>());
+        match numbers {
+            (Ok(now), Ok(value)) => (now - value).abs() < 1e-9,
+            _ => now == self.value,
+        }
+    }
 }
 
 const fn key(
