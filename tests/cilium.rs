@@ -1,6 +1,7 @@
 //! Cilium on a node: a real HTTP server on a unix socket that answers well, cut off, slowly, without
 //! end and with nonsense; state files where nobody answers; and what `check` makes of it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "a skip says why")]
 
 mod support;
 
@@ -344,4 +345,42 @@ fn check_shows_what_is_live_beside_what_is_wanted() {
     for lever in ["native-routing", "kube-proxy-replacement", "bpf-masquerade", "dsr", "bbr"] {
         assert_eq!(status(lever), "ok", "{lever}");
     }
+}
+
+/// Who may not ask the agent is told so: it is neither down nor absent.
+#[test]
+fn an_ordinary_user_gets_unknown_and_why() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let node = agent("1.16-legacy", ok);
+    mode(node.0.path(), 0o755);
+    mode(&node.path("run/cilium/cilium.sock"), 0o600);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nettune"));
+    command.args(["--json", "--host"]).arg(node.0.path()).args(["check", "-p", "cilium-max"]);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    } else {
+        mode(&node.path("run/cilium/cilium.sock"), 0o000);
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        // The build folder is closed to others.
+        Err(e) if std::env::var_os("NETTUNE_TEST_ALL").is_none() => {
+            return println!("skipped: run as another user: {e}");
+        }
+        Err(e) => panic!("{e}"),
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json: serde_json::Value =
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let rows = json["tweaks"].as_array().unwrap();
+    let row = rows.iter().find(|t| t["name"] == "bpf-masquerade").unwrap();
+    assert!(row["cluster"]["now"].is_null(), "{row}");
+    let reason = &row["reasons"][0];
+    assert_eq!(reason["code"], "live-unknown", "{row}");
+    assert!(reason["text"].as_str().unwrap().contains("Permission denied"), "{row}");
+    assert_eq!(reason["fix"], "sudo nettune check");
 }
