@@ -51,13 +51,19 @@ fn uncore(root: &Root) -> BTreeMap<String, u64> {
     names.into_iter().filter_map(domain).collect()
 }
 
-/// {"policyName":"static","entries":{"POD":{"CONTAINER":"2-3"}}}
+/// {"policyName":"static","entries":{"POD":{"CONTAINER":"2-3"}}}; before Kubernetes 1.18 by container
+/// alone.
 fn exclusive(root: &Root) -> String {
+    use serde_json::Value;
     let text = root.read("var/lib/kubelet/cpu_manager_state").unwrap_or_default();
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let pods = json.get("entries").and_then(|e| e.as_object()).into_iter().flatten();
-    let lists = pods.filter_map(|(_, pod)| pod.as_object()).flatten();
-    let lists = lists.filter_map(|(_, list)| cpulist::parse(list.as_str()?));
+    let json: Value = serde_json::from_str(&text).unwrap_or_default();
+    let entries =
+        json.get("entries").and_then(Value::as_object).into_iter().flat_map(|e| e.values());
+    let lists = entries.flat_map(|entry| match entry {
+        Value::Object(containers) => containers.values().collect(),
+        list => vec![list],
+    });
+    let lists = lists.filter_map(|list| cpulist::parse(list.as_str()?));
     cpulist::format(&lists.flatten().collect())
 }
 

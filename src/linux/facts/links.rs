@@ -27,7 +27,7 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
     Ok(links)
 }
 
-fn device(root: &Root, link: &mut Link) {
+pub(super) fn device(root: &Root, link: &mut Link) {
     // Only a link with a device of its own has this folder; a stacked or paired link has none.
     let folder = format!("sys/class/net/{}/device", link.name);
     let Ok(target) = root.readlink(&folder) else { return };
@@ -42,7 +42,8 @@ fn device(root: &Root, link: &mut Link) {
     if let Ok(driver) = root.readlink(&format!("{folder}/driver")) {
         link.driver = driver.rsplit('/').next().map(str::to_string);
     }
-    link.bus = bus_path(&target).or_else(|| link.bus.take());
+    let place = root.readlink(&format!("sys/class/net/{}", link.name)).unwrap_or_default();
+    link.bus = bus_path(&target, &place).or_else(|| link.bus.take());
     if link.driver.as_deref() == Some("virtio_net") {
         let bits = root.line(&format!("{folder}/features"));
         link.virtio = bits.filter(|b| b.len() <= 256 && b.chars().all(|c| matches!(c, '0' | '1')));
@@ -67,17 +68,20 @@ fn device(root: &Root, link: &mut Link) {
     };
 }
 
-/// The last part that is a PCI address, else the device itself: "../../../0000:00:05.0/virtio2".
-fn bus_path(target: &str) -> Option<String> {
+/// Of the device that a link's `device` names ("../../../0000:00:05.0"): its PCI address, for virtio
+/// that of the function which it hangs below, as the link's own place among the devices has it.
+fn bus_path(device: &str, place: &str) -> Option<String> {
     let is_pci = |part: &&str| {
         let shape = [4usize, 7, 10];
         part.len() == 12
             && shape.iter().zip([':', ':', '.']).all(|(at, c)| part[*at..].starts_with(c))
     };
-    let parts = || target.rsplit('/');
-    match parts().find(is_pci) {
+    let name = device.rsplit('/').next().filter(|name| !name.is_empty())?;
+    let above = || place.split('/').take_while(|part| *part != name).last();
+    let function = Some(name).filter(is_pci);
+    match function.or_else(|| above().filter(is_pci).filter(|_| name.starts_with("virtio"))) {
         Some(address) => Some(format!("pci/{address}")),
-        None => parts().next().filter(|p| !p.is_empty()).map(|p| format!("device/{p}")),
+        None => Some(format!("device/{name}")),
     }
 }
 
@@ -128,6 +132,10 @@ fn role(name: &str) -> (Role, Option<u32>) {
     let lower = name.to_ascii_lowercase();
     // "comp3@pci:0000:01:00.0" of mlx5: the number after the word, not the address.
     let lower = lower.split('@').next().unwrap_or(&lower);
+    // Of i40e and ice, for flow director: named like a queue's, and no queue of the link.
+    if [":fdir", ":ctrl"].iter().any(|own| lower.contains(own)) {
+        return (Role::Management, None);
+    }
     let number = lower
         .rsplit(|c: char| !c.is_ascii_digit())
         .find(|part| !part.is_empty())
@@ -138,6 +146,7 @@ fn role(name: &str) -> (Role, Option<u32>) {
         ("tx-rx", Role::Both),
         ("rxtx", Role::Both),
         ("comp", Role::Both),
+        ("mlx5_combined", Role::Both),
         ("fp-", Role::Both),
         ("ntfy", Role::Both),
         ("mana_q", Role::Both),
@@ -177,8 +186,15 @@ mod tests {
 
     #[test]
     fn the_bus_path_of_a_virtio_device_is_its_pci_function() {
-        assert_eq!(bus_path("../../../0000:00:05.0"), Some("pci/0000:00:05.0".into()));
-        assert_eq!(bus_path("../../../0000:00:05.0/virtio2"), Some("pci/0000:00:05.0".into()));
-        assert_eq!(bus_path("../../../virtio2"), Some("device/virtio2".into()));
+        let of = |device: &str, place: &str| bus_path(device, place).unwrap();
+        let pci = "../../devices/pci0000:00/0000:00:05.0";
+        assert_eq!(of("../../../0000:00:05.0", &format!("{pci}/net/eth0")), "pci/0000:00:05.0");
+        let place = format!("{pci}/virtio2/net/eth0");
+        assert_eq!(of("../../../virtio2", &place), "pci/0000:00:05.0");
+        let place = "../../devices/platform/a0003e00.virtio_mmio/virtio2/net/eth0";
+        assert_eq!(of("../../../virtio2", place), "device/virtio2");
+        // Two of them may hang below one controller.
+        let place = format!("{pci}/usb1/1-1/1-1:1.0/net/eth0");
+        assert_eq!(of("../../../1-1:1.0", &place), "device/1-1:1.0");
     }
 }

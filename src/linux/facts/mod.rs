@@ -7,6 +7,8 @@ mod cpus;
 pub mod kernel;
 mod links;
 mod preflight;
+#[cfg(test)]
+mod roots;
 mod settings;
 mod unix_http;
 
