@@ -10,6 +10,7 @@ use zbus::{
     Connection, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant, Variant,
 };
 
+use super::facts::agents;
 use super::link::Links;
 use super::root::Root;
 use crate::model::{State, UnitAspect};
@@ -222,25 +223,50 @@ async fn job(bus: &Connection, member: &str, name: &str) -> Result<()> {
         .with_context(what)
 }
 
-/// "profile=NAME mode=manual"; absent when TuneD does not run.
+/// "profile=NAME mode=manual"; absent where there is no TuneD.
 pub fn read_tuned(root: &Root, links: &Links) -> Result<State> {
+    // One that is stopped begins again with what it was told last, so it is not as if it were not there.
+    let stopped = || match agents::installed(root, "tuned") {
+        true => {
+            bail!("TuneD does not run and cannot be asked: systemctl start tuned, then try again")
+        }
+        false => Ok(State::Absent),
+    };
     links.block_on(async {
-        let Some(bus) = connect(root).await? else { return Ok(State::Absent) };
+        let Some(bus) = connect(root).await? else { return stopped() };
         let name = match call(&bus, TUNED, CONTROL, "active_profile", &()).await {
             Ok(reply) => reply.body().deserialize::<String>()?,
-            Err(e) if nobody(&e) => return Ok(State::Absent),
+            Err(e) if nobody(&e) => return stopped(),
             Err(e) => return Err(e),
         };
         let mode = call(&bus, TUNED, CONTROL, "profile_mode", &()).await?;
         let (mode, _): (String, String) = mode.body().deserialize()?;
-        // TuneD writes several profiles with spaces between; a state's pairs are split at spaces.
-        let name = name.split_whitespace().collect::<Vec<_>>().join("+");
-        Ok(State::Is(if name.is_empty() {
-            "profile= mode=off".into()
-        } else {
-            format!("profile={name} mode={mode}")
-        }))
+        let post = match call(&bus, TUNED, CONTROL, "post_loaded_profile", &()).await {
+            Ok(reply) => reply.body().deserialize::<String>()?,
+            // An older TuneD knows none.
+            Err(e) if refused_with(&e, &["UnknownMethod"]) => String::new(),
+            Err(e) => return Err(e),
+        };
+        Ok(tuned_state(&name, &mode, &post))
     })
+}
+
+/// TuneD names what it loads after every profile with the others, though it is not asked for with them.
+fn tuned_state(active: &str, mode: &str, post: &str) -> State {
+    let mut names: Vec<&str> = active.split_whitespace().collect();
+    if names.is_empty() {
+        return State::is("profile= mode=off");
+    }
+    if names.last() == Some(&post) {
+        names.pop();
+    }
+    if names.is_empty() {
+        // Switching TuneD off would take it away as well, and nothing sets it alone.
+        let what = format!("post-loaded profile {post} alone");
+        return State::Foreign { what, owner: Some("TuneD".into()) };
+    }
+    // Several are written with spaces between; a state's pairs are split at spaces.
+    State::Is(format!("profile={} mode={mode}", names.join("+")))
 }
 
 pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
@@ -266,6 +292,14 @@ pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
         let (taken, why): (bool, String) = reply.body().deserialize()?;
         if !taken {
             bail!("TuneD refused profile {profile}: {why}");
+        }
+        // One that was off only takes note, and is told to begin as tuned-adm does it.
+        let reply = call(&bus, TUNED, CONTROL, "is_running", &()).await?;
+        if !reply.body().deserialize::<bool>()? {
+            let reply = call(&bus, TUNED, CONTROL, "start", &()).await?;
+            if !reply.body().deserialize::<bool>()? {
+                bail!("TuneD took profile {profile} and did not begin");
+            }
         }
         // The call only starts a thread; the signal says that the profile is in force.
         let done = async {
@@ -360,4 +394,18 @@ pub fn reload(root: &Root, links: &Links, gone: &[String]) -> Result<()> {
             Err(e) => Err(e),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_loaded_profile_is_not_one_that_was_asked_for() {
+        let of = |active, post| tuned_state(active, "manual", post).to_string();
+        assert_eq!(of("", ""), "profile= mode=off");
+        assert_eq!(of("a b", ""), "profile=a+b mode=manual");
+        assert_eq!(of("a b", "b"), "profile=a mode=manual");
+        assert!(matches!(tuned_state("b", "manual", "b"), State::Foreign { .. }));
+    }
 }

@@ -83,7 +83,7 @@ pub fn of_image(root: &Root) -> Agents {
     }
 }
 
-fn installed(root: &Root, unit: &str) -> bool {
+pub(in crate::linux) fn installed(root: &Root, unit: &str) -> bool {
     UNIT_FOLDERS.iter().any(|folder| root.exists(&format!("{folder}/{unit}.service")))
 }
 
