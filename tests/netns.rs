@@ -78,6 +78,7 @@ scripts! {
     undo_script => "undo-script",
     mtu_collateral => "mtu-collateral",
     mtu_path => "mtu-path",
+    tuned => "tuned",
     nic => "nic",
     notrack => "notrack",
     links => "links",
