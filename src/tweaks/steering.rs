@@ -97,12 +97,18 @@ fn queues(link: &Link, side: &str, allocated: u32) -> u32 {
     }
 }
 
+/// It has NAPI and queues of its own: what is stacked on a device sends on that one's, and a bond
+/// chooses among its own without XPS.
+fn device(link: &&Link) -> bool {
+    link.bus.is_some() || link.kind.as_deref() == Some("veth")
+}
+
 impl Steering {
-    /// (link, transmit queues) of those with several.
+    /// (link, transmit queues) of the devices with several.
     fn xps_links<'a>(&self, cx: &Context<'a>) -> Vec<(&'a Link, u32)> {
         let with = |l: &'a Link| (l, queues(l, "tx", l.tx_queues));
         let several = |(_, n): &(&Link, u32)| self.xps == Mode::Auto && *n > 1;
-        cx.uplinks().into_iter().map(with).filter(several).collect()
+        cx.uplinks().into_iter().filter(device).map(with).filter(several).collect()
     }
 
     /// (link, receive queues) of the devices that have fewer than there are CPUs: what is stacked on
@@ -124,8 +130,6 @@ impl Steering {
             ("napi_defer_hard_irqs", self.napi_defer_hard_irqs.map(u64::from)),
             ("gro_flush_timeout", self.gro_flush_timeout),
         ];
-        // What is stacked on a device has no NAPI of its own.
-        let device = |l: &&Link| l.bus.is_some() || l.kind.as_deref() == Some("veth");
         for link in cx.uplinks().into_iter().filter(device) {
             for (file, value) in each.iter().filter_map(|(file, v)| Some((file, (*v)?))) {
                 let resource = Resource::sysfs(format!("class/net/{}/{file}", link.name));
