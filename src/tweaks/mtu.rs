@@ -33,7 +33,7 @@ pub const ENTRY: Entry = Entry {
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Mtu {
-    /// Bytes, or "max": what all the links take, at most 9000
+    /// Bytes, or "max": what all the links take, at most 9000 or what they have already
     mtu: Size,
     /// Where an attached XDP program limits the MTU: "jumbo" blocks and says so, "xdp" stays below
     /// its limit
@@ -71,6 +71,7 @@ enum Prefer {
 
 /// What everybody means by jumbo; virtual links take 65535, which no fabric carries.
 const JUMBO: u32 = 9000;
+
 fn xdp_limit(link: &Link) -> Option<u32> {
     let attached = link.xdp.as_ref().is_some_and(|x| x.mode != "generic");
     driver(link).xdp_mtu.filter(|_| attached)
@@ -85,7 +86,12 @@ impl Mtu {
     fn size(&self, links: &[&Link]) -> u32 {
         let mut size = match self.mtu {
             Size::Bytes(n) => n,
-            Size::Max(_) => links.iter().map(|l| most(l)).min().unwrap_or(JUMBO).min(JUMBO),
+            Size::Max(_) => {
+                let take = links.iter().map(|l| most(l)).min().unwrap_or(JUMBO);
+                // A fabric of 9001 bytes is no reason to go down.
+                let have = links.iter().map(|l| l.mtu).min().unwrap_or(0);
+                take.min(JUMBO.max(have))
+            }
         };
         if self.prefer == Prefer::Xdp {
             size = links.iter().filter_map(|l| xdp_limit(l)).fold(size, u32::min);
