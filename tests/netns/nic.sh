@@ -8,6 +8,8 @@ ip link set v0 up
 ip link set v1 up
 ethtool -L v0 rx 4 tx 4 2> /dev/null || skip "this kernel's veth has no channels"
 echo 2 > /sys/class/net/v0/queues/tx-3/xps_cpus 2> /dev/null || skip "XPS wants root of the machine"
+echo 1 > /sys/class/net/v0/queues/rx-3/rps_cpus
+echo 64 > /sys/class/net/v0/queues/rx-2/rps_flow_cnt
 cat > "$work/nic.toml" <<'TOML'
 links = ["v0"]
 [nic]
