@@ -22,7 +22,8 @@ while [ $round -lt 100 ]; do
     esac
     round=$((round + 1))
 done
-expect 0 nettune rollback
+# timeout does not wait for what it killed, which may hold the lock for a moment still.
+expect 0 nettune --wait 10 rollback
 snapshot "$work/after"
 same "$work/before" "$work/after"
 expect 3 nettune verify
