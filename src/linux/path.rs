@@ -1,6 +1,6 @@
 //! Proof that a path carries packets of a size: an ICMP echo that must not be fragmented.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -30,6 +30,9 @@ sockopt_impl!(Ipv6MtuDiscover, SetOnly, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCO
 pub fn prove(peer: &str, mtu: u32) -> Result<()> {
     let peer: IpAddr =
         peer.parse().with_context(|| format!("peer {peer:?} is not an IP address"))?;
+    if is_own(peer) {
+        bail!("{peer} is this node itself, which proves nothing; name a peer across the fabric");
+    }
     let headers = if peer.is_ipv4() { 28 } else { 48 };
     let Some(payload) = (mtu as usize).checked_sub(headers) else { bail!("{mtu} is too small") };
     let mut last = Errno::ETIMEDOUT;
@@ -57,6 +60,20 @@ pub fn prove(peer: &str, mtu: u32) -> Result<()> {
         other => other.desc().to_string(),
     };
     bail!("{peer} does not get packets of {mtu} bytes: {why}; lower mtu or mend the path")
+}
+
+/// What we would send to it comes from itself.
+fn is_own(peer: IpAddr) -> bool {
+    let any: IpAddr = match peer {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((peer, 9)).ok()?;
+        socket.local_addr().ok()
+    };
+    source().is_some_and(|source| source.ip() == peer)
 }
 
 /// One echo of `payload` bytes to `peer` and back.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{ON_HOST_ROUTING, cilium, devices, on, release};
-use super::{Doc, Entry, lever};
+use super::{Doc, Entry, lever, no_uplink};
 use crate::model::facts::Link;
 use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
@@ -123,12 +123,7 @@ impl Tweak for BigTcp {
     fn needs(&self, cx: &Context) -> Vec<Need> {
         let links = cx.uplinks();
         if links.is_empty() {
-            let why = "there is no default route, so no uplink";
-            return vec![Need::blocked(
-                "uplink",
-                why,
-                "name the links in the profile: links = [...]",
-            )];
+            return vec![no_uplink(cx)];
         }
         if let Some(need) = self.sizes(cx, &links) {
             return vec![need];

@@ -95,6 +95,22 @@ impl Tweak for Cpu {
     }
 
     fn validate(&self) -> Result<()> {
+        let word = |text: &str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+        };
+        for (key, text) in [("governor", &self.governor), ("epp", &self.epp)] {
+            if let Some(text) = text.as_ref().filter(|t| !word(t)) {
+                bail!("{key} {text:?} is no word of the kernel's");
+            }
+        }
+        for (key, value, most) in [
+            ("energy-perf-bias", self.energy_perf_bias, 15),
+            ("min-perf-pct", self.min_perf_pct, 100),
+        ] {
+            if let Some(value) = value.filter(|v| *v > most) {
+                bail!("{key} {value} is more than {most}");
+            }
+        }
         match self.pstate.as_deref() {
             None | Some("active" | "passive" | "guided") => Ok(()),
             Some(mode) => bail!("pstate {mode:?} is none of active, passive, guided"),
@@ -105,6 +121,16 @@ impl Tweak for Cpu {
         let cpus = &cx.facts.cpus;
         let turbo = cpus.boost || cpus.pstate.as_ref().is_some_and(|p| p.turbo);
         let left = [
+            (
+                "energy-perf-bias",
+                self.energy_perf_bias.is_some() && !cpus.energy_perf_bias,
+                "these CPUs have none",
+            ),
+            (
+                "min-perf-pct",
+                self.min_perf_pct.is_some() && !cpus.min_perf_pct,
+                "it is intel_pstate's, which does not run here",
+            ),
             (
                 "pstate",
                 self.pstate.is_some() && cpus.pstate.is_none(),

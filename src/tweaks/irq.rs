@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -100,6 +100,15 @@ impl Irq {
 }
 
 impl Tweak for Irq {
+    fn validate(&self) -> Result<()> {
+        match &self.cpus {
+            Some(list) if cpulist::parse(list).is_none_or(|cpus| cpus.is_empty()) => {
+                bail!("cpus {list:?} is no CPU list such as \"0-7,16\"")
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn needs(&self, cx: &Context) -> Vec<Need> {
         let links = self.links(cx);
         if links.is_empty() {

@@ -30,7 +30,7 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 use crate::model::drivers::DRIVERS;
-use crate::model::{Side, Tweak};
+use crate::model::{Context, Need, Side, Tweak};
 
 pub struct Entry {
     pub name: &'static str,
@@ -74,6 +74,16 @@ const fn lever<T: Tweak + DeserializeOwned + JsonSchema + 'static>() -> Lever {
         settings: || schemars::schema_for!(T),
         build: |table| Ok(Box::new(toml::Value::Table(table).try_into::<T>()?)),
     }
+}
+
+/// Why there is no uplink, and what to do about it.
+fn no_uplink(cx: &Context) -> Need {
+    if cx.links.is_empty() {
+        let fix = "name the links in the profile: links = [...]";
+        return Need::blocked("uplink", "there is no default route, so no uplink", fix);
+    }
+    let why = format!("no link here is what the profile's links name: {}", cx.links.join(", "));
+    Need::blocked("uplink", why, "correct links in the profile; ip link shows what there is")
 }
 
 /// In the order of application.

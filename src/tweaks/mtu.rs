@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, devices};
-use super::{Doc, Entry, lever};
+use super::{Doc, Entry, lever, no_uplink};
 use crate::model::drivers::driver;
 use crate::model::facts::Link;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
@@ -43,7 +43,7 @@ pub struct Mtu {
 }
 
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is \"max\" or a number of bytes")]
 enum Size {
     Bytes(u32),
     Max(Max),
@@ -102,8 +102,15 @@ impl Mtu {
 
 impl Tweak for Mtu {
     fn validate(&self) -> Result<()> {
-        if let Some(peer) = self.probe.iter().find(|p| p.parse::<IpAddr>().is_err()) {
-            bail!("probe {peer:?} is not an IP address");
+        for peer in &self.probe {
+            let Ok(address) = peer.parse::<IpAddr>() else {
+                bail!("probe {peer:?} is not an IP address");
+            };
+            let local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            if local || address.is_loopback() || address.is_unspecified() || address.is_multicast()
+            {
+                bail!("probe {peer} is no address of one peer that a route leads to");
+            }
         }
         Ok(())
     }
@@ -112,12 +119,7 @@ impl Tweak for Mtu {
         let links = cx.uplinks();
         let mut needs = Vec::new();
         if links.is_empty() {
-            let why = "there is no default route, so no uplink";
-            needs.push(Need::blocked(
-                "uplink",
-                why,
-                "name the links in the profile: links = [...]",
-            ));
+            needs.push(no_uplink(cx));
         }
         if self.probe.is_empty() {
             let why = "no peer is named to prove the path against";

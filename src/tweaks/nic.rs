@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever};
+use super::{Doc, Entry, lever, no_uplink};
 use crate::model::drivers::driver;
 use crate::model::facts::{Fact, Link};
 use crate::model::{
@@ -49,7 +49,7 @@ pub struct Nic {
 }
 
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is \"auto\", \"leave\" or a number")]
 enum Channels {
     Number(u32),
     Word(ChannelWord),
@@ -63,7 +63,7 @@ enum ChannelWord {
 }
 
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is \"max\", \"leave\" or a number")]
 enum Rings {
     Entries(u32),
     Word(RingWord),
@@ -77,7 +77,10 @@ enum RingWord {
 }
 
 #[derive(Deserialize, JsonSchema, Clone, PartialEq)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "it is \"driver\", \"adaptive\" or numbers for some of rx-usecs, rx-frames, tx-usecs, tx-frames"
+)]
 enum Coalesce {
     Word(CoalesceWord),
     Fixed(Fixed),
@@ -315,14 +318,21 @@ impl Tweak for Nic {
         if self.channels == Channels::Number(0) {
             bail!("channels: a link has at least one");
         }
+        if self.rings == Rings::Entries(0) {
+            bail!("rings: at least 0 asks for nothing; \"leave\" says so");
+        }
+        let empty =
+            |f: &Fixed| f.sides().iter().all(|(_, keys)| keys.iter().all(|k| k.1.is_none()));
+        if matches!(&self.coalesce, Coalesce::Fixed(fixed) if empty(fixed)) {
+            bail!("coalesce names no value; \"driver\" leaves it as it is");
+        }
         Ok(())
     }
 
     fn needs(&self, cx: &Context) -> Vec<Need> {
         let links = self.links(cx);
         if cx.uplinks().is_empty() {
-            let fix = "name the links in the profile: links = [...]";
-            return vec![Need::blocked("uplink", "there is no default route, so no uplink", fix)];
+            return vec![no_uplink(cx)];
         }
         if links.is_empty() {
             let why = "no uplink has channels, rings or coalescing that ethtool can set";

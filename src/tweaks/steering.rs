@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever};
+use super::{Doc, Entry, lever, no_uplink};
 use crate::model::cpulist;
 use crate::model::facts::{Cpus, Link};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, State, Tweak, Want};
@@ -167,9 +167,7 @@ impl Tweak for Steering {
             return Vec::new();
         }
         if cx.uplinks().is_empty() {
-            let why = "there is no default route, so no uplink";
-            let fix = "name the links in the profile: links = [...]";
-            return vec![Need::blocked("uplink", why, fix)];
+            return vec![no_uplink(cx)];
         }
         if cx.placement.usable(&cx.facts.cpus).is_empty() {
             let why = "every CPU is isolated";

@@ -13,3 +13,8 @@ same "$work/before" "$work/after"
 expect 1 nettune apply -p cilium-max --only tcp,mtu --accept path --atomic --set 'mtu.probe=["10.77.0.1"]'
 snapshot "$work/after"
 same "$work/before" "$work/after"
+# The node itself answers any size, and proves nothing.
+expect 7 nettune apply -p cilium-max --only tcp,mtu --accept path --set 'mtu.probe=["10.77.0.2"]'
+says "10.77.0.2 is this node itself"
+[ "$(cat /sys/class/net/up0/mtu)" = 1500 ] || fail "mtu was left raised"
+expect 0 nettune rollback
