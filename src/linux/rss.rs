@@ -130,7 +130,7 @@ pub fn write(link: &str, wanted: &State) -> Result<()> {
 }
 
 fn bytes(hex: &str) -> Result<Vec<u8>> {
-    if hex.len() % 2 != 0 || !hex.is_ascii() {
+    if !hex.len().is_multiple_of(2) || !hex.is_ascii() {
         bail!("{hex:?} is no RSS key");
     }
     (0..hex.len())

@@ -42,10 +42,13 @@ const KEYS: [(&str, &str, Option<&str>); 25] = [
     ("GenericSegmentOffloadMaxBytes", "sizes", Some("gso")),
 ];
 
+/// A line of such a file: number, section, key, value.
+type Line = (u32, String, String, String);
+
 pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
     let mut all = Vec::new();
     // (file, its pairs), so that each is read once however many links there are.
-    let read = |ending: &str| -> Vec<(String, Vec<(u32, String, String, String)>)> {
+    let read = |ending: &str| -> Vec<(String, Vec<Line>)> {
         let files = super::files(root, &FOLDERS, ending);
         let text = |file: String| root.read(&file).ok().map(|text| (file, super::pairs(&text)));
         files.into_iter().filter_map(text).collect()
