@@ -5,7 +5,7 @@ use crate::linux::facts::agents::gather;
 use crate::model::facts::{AgentConfig, Agents, Fact};
 
 fn agents(tree: &Tree) -> Agents {
-    gather(&tree.root(), &[])
+    gather(&tree.root(), "run/cilium/cilium.sock", &[])
 }
 
 fn unit(tree: &Tree, folder: &str, text: &str) {
