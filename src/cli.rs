@@ -130,6 +130,10 @@ pub struct CheckArgs {
     pub choice: Choice,
     #[command(flatten)]
     pub output: Output,
+    /// Ask the kernel's BPF and, with --link NAME --accept link-reset, that link's driver: a program
+    /// that lets everything pass is attached there in native mode and taken off again
+    #[arg(long)]
+    pub deep: bool,
 }
 
 #[derive(Debug, Args, Default)]

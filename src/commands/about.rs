@@ -61,8 +61,9 @@ pub fn explain(session: &Session, name: &str) -> Result<Exit> {
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
     let links = profile.links();
+    let pods = profile.pod_links();
     let ask = Ask {
-        selection: Selection { tweaks: &all, links: &links, cni: profile.cni() },
+        selection: Selection { tweaks: &all, links: &links, pod_links: &pods, cni: profile.cni() },
         scope: Scope { tweaks: Some([name.to_string()].into()), links: None },
         accept: crate::model::Impact::ALL.into_iter().collect(),
         strict: false,

@@ -11,7 +11,7 @@ use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
 use crate::engine::store::Store;
 use crate::engine::verbs::{
-    Ask, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
+    Answer, Ask, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
 };
 use crate::engine::{Exit, Refusal};
 use crate::model::{Impact, Side};
@@ -47,6 +47,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
             }
         },
     };
+    let pods = profile.pod_links();
     let boot = persist::boot_run(args, &profile);
     let mut scope = scope(&args.choice, &facts)?;
     scope.tweaks = boot.tweaks.or(scope.tweaks);
@@ -56,7 +57,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
     let facts = if first.is_empty() { facts } else { session.facts(&host)? };
     let meta = session.meta("apply", Some(profile.name.clone()));
-    let mut ask = wished(args, &profile, (&tweaks, &boot.links), scope, accept, meta);
+    let mut ask = wished(args, &profile, (&tweaks, &boot.links, &pods), scope, accept, meta);
     let (mut kept, mut row) = (None, None);
     if args.persist {
         let narrowed = persist::narrowed(session, &profile, &ask.scope, &args.choice.accept)?;
@@ -72,7 +73,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     }
     let Ask { scope, accept, meta, .. } = ask;
     tweaks.extend(row);
-    let ask = wished(args, &profile, (&tweaks, &boot.links), scope, accept, meta);
+    let ask = wished(args, &profile, (&tweaks, &boot.links, &pods), scope, accept, meta);
     let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, kept)?;
     let mut result = engine_apply(&mut host, &mut store, &facts, &ask);
     if let Some(mut guard) = guard {
@@ -82,6 +83,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         result = guard.conclude(session, &mut host, &mut store, result);
     }
     let mut answer = result?;
+    tidy(&mut host, &mut answer);
     answer.notes.splice(0..0, first);
     if !args.persist && args.boot.is_none() {
         answer.notes.extend(persist::remark(&store, "apply --persist to make it follow"));
@@ -101,13 +103,13 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
 fn wished<'a>(
     args: &ApplyArgs,
     profile: &Profile,
-    (tweaks, links): (&'a [Selected], &'a [String]),
+    (tweaks, links, pod_links): (&'a [Selected], &'a [String], &'a [String]),
     scope: Scope,
     accept: BTreeSet<Impact>,
     meta: Meta,
 ) -> Ask<'a> {
     Ask {
-        selection: Selection { tweaks, links, cni: profile.cni() },
+        selection: Selection { tweaks, links, pod_links, cni: profile.cni() },
         scope,
         accept,
         strict: args.choice.strict,
@@ -147,6 +149,7 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
             result = guard.conclude(session, &mut host, &mut store, result);
         }
         let mut answer = result?;
+        tidy(&mut host, &mut answer);
         answer.notes.splice(0..0, first);
         answer.notes.extend(persist::remark(&store, "apply --persist what shall come back"));
         store.unlock();
@@ -163,4 +166,11 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         View { verb: "rollback", profile: None, facts: &facts, store: &store, answer: &answer };
     session.report().answer(&view)?;
     Ok(answer.exit)
+}
+
+/// What is left of links that are gone is no resource of any link: it is said when it stays.
+fn tidy(host: &mut crate::linux::Linux, answer: &mut Answer) {
+    if let Err(e) = host.tidy() {
+        answer.notes.push(format!("BPF pins: {e:#}"));
+    }
 }

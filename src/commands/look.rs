@@ -6,9 +6,15 @@ use anyhow::Result;
 use super::{Session, accepted, confirm, scope};
 use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::evaluate::Selection;
+use crate::engine::ledger::Ledger;
 use crate::engine::verbs::{Ask, pending, preview, verify as engine_verify};
 use crate::engine::{Exit, Refusal};
+use crate::linux::Linux;
+use crate::model::Resource;
+use crate::model::bpf::Coverage;
+use crate::model::facts::{Facts, Link};
 use crate::model::script::plan_script;
+use crate::model::uplinks::pod_links;
 use crate::report::{Applied, View};
 
 pub fn facts(session: &Session) -> Result<Exit> {
@@ -63,8 +69,14 @@ pub fn looked(
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
     let links = profile.links();
+    let pods = profile.pod_links();
     let ask = Ask {
-        selection: Selection { tweaks: &tweaks, links: &links, cni: profile.cni() },
+        selection: Selection {
+            tweaks: &tweaks,
+            links: &links,
+            pod_links: &pods,
+            cni: profile.cni(),
+        },
         scope: scope(choice, &facts)?,
         accept: accepted(choice, &profile, &facts)?,
         strict: choice.strict,
@@ -98,7 +110,8 @@ pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
     readable(store.unreadable)?;
-    let applied = Applied::of(&store.ledger, pending(&store.ledger));
+    let mut applied = Applied::of(&store.ledger, pending(&store.ledger));
+    applied.bpf = coverage(&host, &facts, &store.ledger)?;
     let exit = if applied.tweaks.is_empty() && applied.pending.is_empty() {
         Exit::Nothing
     } else {
@@ -113,6 +126,19 @@ pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     }
     report.status(&applied, waiting.as_ref(), &facts, exit)?;
     Ok(exit)
+}
+
+/// Asked only where the journal says that programs of ours are attached.
+fn coverage(host: &Linux, facts: &Facts, ledger: &Ledger) -> Result<Option<Coverage>> {
+    if !ledger.owned.keys().any(|r| matches!(r, Resource::Bpf { .. })) {
+        return Ok(None);
+    }
+    let mut coverage = host.coverage()?;
+    let pods = pod_links(facts, &[]);
+    coverage.pod_links = pods.len();
+    let covered = |l: &&&Link| coverage.host_routing.contains(&l.name);
+    coverage.covered_pod_links = pods.iter().filter(covered).count();
+    Ok(Some(coverage))
 }
 
 fn readable(unreadable: bool) -> Result<()> {

@@ -5,6 +5,7 @@ mod bake;
 mod change;
 mod cilium;
 mod confirm;
+mod deep;
 mod generate;
 mod look;
 mod persist;
@@ -66,6 +67,7 @@ fn run(cli: &Cli) -> Result<Exit> {
     fits(cli)?;
     match &cli.command {
         Command::Facts => look::facts(&session),
+        Command::Check(args) if args.deep => deep::check(&session, &args.choice),
         Command::Check(args) => look::check(&session, args),
         Command::Plan(args) => look::plan(&session, &args.choice, args.form.is_some()),
         Command::Apply(args) => change::apply(&session, args),

@@ -230,9 +230,9 @@ pub fn keep(
     let table = kept.table.parse()?;
     let profile = Profile { name: kept.profile.clone(), table, ..Profile::default() };
     let tweaks = profile.tweaks()?;
-    let links = profile.links();
+    let (links, pods) = (profile.links(), profile.pod_links());
     let ask = |tweaks, only: Option<BTreeSet<String>>| Ask {
-        selection: Selection { tweaks, links: &links, cni: profile.cni() },
+        selection: Selection { tweaks, links: &links, pod_links: &pods, cni: profile.cni() },
         scope: Scope { tweaks: only, links: None },
         accept: Impact::ALL.into(),
         strict: false,

@@ -158,6 +158,7 @@ impl Row {
 pub struct Selection<'a> {
     pub tweaks: &'a [Selected],
     pub links: &'a [String],
+    pub pod_links: &'a [String],
     pub cni: Cni,
 }
 
@@ -167,6 +168,7 @@ impl<'a> Selection<'a> {
         Context {
             facts,
             links: self.links,
+            pod_links: self.pod_links,
             placement: wanted().find_map(|t| t.tweak.as_ref()?.placement()).unwrap_or_default(),
             enabled: wanted().map(|t| t.name).collect(),
         }
@@ -180,6 +182,7 @@ pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<Str
     let mut rows: Vec<Row> = selection.tweaks.iter().map(|t| row(t, selection.cni, &cx)).collect();
     settle(&mut rows);
     rows.iter_mut().zip(selection.tweaks).for_each(|(r, t)| owned(r, t, selection.cni, facts));
+    exclude(&mut rows);
     fights(&mut rows, facts);
     rows.retain(|r| only.is_none_or(|o| o.contains(&r.name)));
     rows
@@ -199,6 +202,21 @@ fn fights(rows: &mut [Row], facts: &Facts) {
         let settings = facts.settings.iter().chain(tuned.into_iter().flatten());
         let reason = |c: Conflict| Reason::new("conflict", c.text).fix(c.fix);
         row.reasons.extend(conflicts(&row.desired, settings).into_iter().map(reason));
+    }
+}
+
+/// A flowtable takes its flows from conntrack, which never sees packets that are not to be tracked.
+fn exclude(rows: &mut [Row]) {
+    let wants = |row: &Row, name: &str| {
+        let table = |d: &Desired| matches!(&d.resource, Resource::Nft { table } if table == name);
+        row.status == Status::Ready && row.desired.iter().any(table)
+    };
+    if !rows.iter().any(|r| wants(r, "nettune-flow")) {
+        return;
+    }
+    for row in rows.iter_mut().filter(|r| wants(r, "nettune-notrack")) {
+        let text = "host-routing takes tracked flows here (established), which excludes notrack";
+        row.block(Status::Off, Reason::new("host-routing", text));
     }
 }
 

@@ -27,13 +27,18 @@ impl Phase {
 
 pub fn phase(change: &Change) -> Phase {
     match (&change.resource, &change.after, change.back(), change.resource.stage_one()) {
-        (Resource::Nft { .. }, State::Absent, _, _) => Phase::Vanish,
-        (Resource::Nft { .. }, _, _, _) => Phase::Appear,
+        (r, State::Absent, _, _) if around(r) => Phase::Vanish,
+        (r, _, _, _) if around(r) => Phase::Appear,
         (_, _, true, false) => Phase::BackTwo,
         (_, _, true, true) => Phase::BackOne,
         (_, _, false, true) => Phase::One,
         (_, _, false, false) => Phase::Two,
     }
+}
+
+/// What takes packets around other rules.
+fn around(resource: &Resource) -> bool {
+    matches!(resource, Resource::Nft { .. } | Resource::Bpf { .. } | Resource::Flow { .. })
 }
 
 /// Stable for equal keys, so that a plan reads in the order of the tweaks.
@@ -72,7 +77,10 @@ fn rank(change: &Change) -> i32 {
         }
         Resource::Irq { .. } | Resource::IrqDefault => 17,
         Resource::Ethtool { group: Group::Coalesce, .. } => 19,
-        Resource::Nft { .. } => 20,
+        // A flowtable's links come after their table, and go before it.
+        Resource::Nft { .. } => reversed(20),
+        Resource::Flow { .. } => reversed(21),
+        Resource::Bpf { .. } => reversed(22),
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::evaluate::{Reason, Row, Status, refusals};
 use super::ledger::{Ledger, Owned};
 use super::{Exit, Observe, Refusal, order};
+use crate::model::bpf::Hook;
 use crate::model::facts::Facts;
 use crate::model::restore::no_longer_fits;
 use crate::model::{Change, Claims, Desired, Impact, Outcome, Resource, State, Want};
@@ -295,9 +296,10 @@ fn claims_merged(claims: &Claims, resource: &Resource) -> Result<Want> {
 /// What giving a resource back does: its tweak may not be in this profile, so by kind.
 fn impact_of(resource: &Resource) -> Impact {
     match resource {
-        Resource::Mtu { .. } | Resource::Qdisc { .. } | Resource::Ethtool { .. } => {
-            Impact::LinkReset
-        }
+        Resource::Mtu { .. }
+        | Resource::Qdisc { .. }
+        | Resource::Ethtool { .. }
+        | Resource::Bpf { hook: Hook::Xdp, .. } => Impact::LinkReset,
         Resource::LinkSizes { .. } | Resource::Sysctl { .. } => Impact::NewFlows,
         Resource::Tuned => Impact::Node,
         _ => Impact::None,

@@ -69,8 +69,9 @@ pub fn bake(root: &Root, ask: &Ask) -> Result<Baked> {
         }
     }
     let tweaks = ask.profile.tweaks()?;
-    let links = ask.profile.links();
-    let selection = Selection { tweaks: &tweaks, links: &links, cni: ask.profile.cni() };
+    let (links, pods) = (ask.profile.links(), ask.profile.pod_links());
+    let cni = ask.profile.cni();
+    let selection = Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni };
     // Without a kernel nothing of one is known; what asks for none is decided all the same.
     let nameless = vec![String::new()];
     let asked = if releases.is_empty() { &nameless } else { &releases };

@@ -15,7 +15,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use netlink_packet_route::tc::TcMessage;
-use rtnetlink::{Handle, RouteMessageBuilder};
+use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
 use crate::model::State;
 use crate::model::facts::{BondPort, Link, Sizes, Xdp};
@@ -48,7 +48,7 @@ impl Links {
         self.runtime.block_on(future)
     }
 
-    fn handle(&self) -> Handle {
+    pub fn handle(&self) -> Handle {
         self.handle.borrow().clone()
     }
 
@@ -145,6 +145,44 @@ impl Links {
         Ok(v6.map(|a| a.header.index).collect())
     }
 
+    pub fn addresses_v4(&self) -> Result<Vec<std::net::Ipv4Addr>> {
+        use netlink_packet_route::address::AddressAttribute;
+        let request = self.handle().address().get().execute();
+        let all: Vec<_> = self.block_on(request.try_collect()).context("list addresses")?;
+        let own = all.iter().flat_map(|a| &a.attributes).filter_map(|a| match a {
+            AddressAttribute::Local(std::net::IpAddr::V4(own)) => Some(*own),
+            _ => None,
+        });
+        Ok(own.collect())
+    }
+
+    /// Policy rules by what a packet alone does not tell: its mark, its sender's user, its tunnel.
+    pub fn blind_rules(&self) -> Result<Vec<String>> {
+        use netlink_packet_route::rule::RuleAttribute;
+        let mut found = Vec::new();
+        for (version, word) in [(IpVersion::V4, "ip rule"), (IpVersion::V6, "ip -6 rule")] {
+            let request = self.handle().rule().get(version).execute();
+            let rules: Vec<_> =
+                self.block_on(request.try_collect()).map_err(plain).context("list rules")?;
+            for rule in rules {
+                let of =
+                    |pick: fn(&RuleAttribute) -> Option<u32>| rule.attributes.iter().find_map(pick);
+                let priority = of(|a| match a {
+                    RuleAttribute::Priority(n) => Some(*n),
+                    _ => None,
+                });
+                let by = rule.attributes.iter().find_map(|a| match a {
+                    RuleAttribute::FwMark(_) => Some("fwmark"),
+                    RuleAttribute::UidRange(_) => Some("uidrange"),
+                    RuleAttribute::TunId(_) => Some("tun_id"),
+                    _ => None,
+                });
+                found.extend(by.map(|by| format!("{word} {}: {by}", priority.unwrap_or(0))));
+            }
+        }
+        Ok(found)
+    }
+
     fn routes(&self, v6: bool) -> Result<Vec<RouteMessage>> {
         let query = if v6 {
             RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()
@@ -163,6 +201,8 @@ impl Links {
                 let default = route.header.destination_prefix_length == 0 && is_unicast(&route);
                 for link in links.iter_mut().filter(|l| indices.contains(&l.index)) {
                     link.default_route |= default && !link.loopback;
+                    let least = [link.route_mtu, mtu_of(&route)].into_iter().flatten().min();
+                    link.route_mtu = least;
                     if v6 && indices.len() == 1 && mtu_of(&route).is_some() && !learned(&route) {
                         link.mtu_routes.push(describe(&route));
                     }

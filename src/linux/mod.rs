@@ -1,6 +1,7 @@
 //! The only code that touches the kernel: one file a resource kind, and the facts. Nothing runs a
 //! command of the host.
 
+pub mod bpf;
 mod dbus;
 mod ethtool;
 pub mod facts;
@@ -42,6 +43,7 @@ pub struct Linux {
     cilium: String,
     /// Units whose files were written, and whether they were taken away: systemd is told once.
     units: BTreeMap<String, bool>,
+    programs: bpf::Programs,
 }
 
 impl Linux {
@@ -49,7 +51,13 @@ impl Linux {
     pub fn open(root: &Path) -> Result<Self> {
         let cilium = facts::cilium::SOCKET.to_string();
         let (root, links) = (Root::open(root)?, Links::open()?);
-        Ok(Linux { root, links, cilium, units: BTreeMap::new() })
+        Ok(Linux {
+            root,
+            links,
+            cilium,
+            units: BTreeMap::new(),
+            programs: bpf::Programs::default(),
+        })
     }
 
     /// Where Cilium's agent listens, if not at its usual place.
@@ -88,6 +96,20 @@ impl Linux {
         dbus::stop_timer(&self.root, &self.links, name)
     }
 
+    /// Takes away what BPF programs of links that are gone have left.
+    pub fn tidy(&mut self) -> Result<()> {
+        bpf::tidy(&self.root, &self.links)
+    }
+
+    /// Attaches a program to the link for a moment: its driver may stop it meanwhile.
+    pub fn deep(&mut self, facts: &Facts, link: &str) -> Result<crate::model::bpf::Deep> {
+        bpf::deep::ask(&self.root, &self.links, facts, link)
+    }
+
+    pub fn coverage(&self) -> Result<crate::model::bpf::Coverage> {
+        bpf::coverage(&self.root, &self.links)
+    }
+
     fn read_one(&self, resource: &Resource, dumps: &mut Dumps) -> Result<State> {
         match resource {
             Resource::Sysctl { key } => files::read_sysctl(&self.root, key),
@@ -122,6 +144,8 @@ impl Linux {
                 Ok(all.map_or(State::Absent, |q| qdisc::state(q)))
             }
             Resource::Nft { table } => nft::read_table(&self.root, table),
+            Resource::Flow { link } => nft::read_link(&self.root, link),
+            Resource::Bpf { link, hook } => bpf::read(&self.root, &self.links, link, *hook),
             Resource::Unit { name, aspect } => {
                 dbus::read_unit(&self.root, &self.links, name, *aspect)
             }
@@ -181,6 +205,10 @@ impl Host for Linux {
             }
             Resource::Qdisc { link } => qdisc::write(&self.root, &self.links, link, state)?,
             Resource::Nft { table } => nft::replace_table(&self.root, table, state)?,
+            Resource::Flow { link } => nft::write_link(&self.root, link, state)?,
+            Resource::Bpf { link, hook } => {
+                self.programs.write(&self.root, &self.links, link, *hook, state)?;
+            }
             Resource::Unit { name, aspect } => {
                 dbus::write_unit(&self.root, &self.links, name, *aspect, state)?
             }

@@ -1,6 +1,7 @@
 //! One inet table of notrack rules in nf_tables as canonical text. Attribute numbers here and below
 //! are those of linux/netfilter/nf_tables.h.
 
+mod flow;
 mod summary;
 mod transport;
 
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, bail, ensure};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
+pub use flow::{read_link, write_link};
 pub use summary::{Chain, list_rules_summary};
 pub use transport::loaded;
 
@@ -20,7 +22,7 @@ use crate::model::State;
 use summary::{Base, base, comment, expression_kind, expressions};
 use transport::{
     ACCEPT, DELETE_TABLE, GET_CHAIN, GET_FLOWTABLE, GET_OBJECT, GET_RULE, GET_SET, GET_TABLE, INET,
-    IPV4, IPV6, NEW_CHAIN, NEW_RULE, NEW_TABLE, Nft, consistent, number, string,
+    IPV4, IPV6, NEW_CHAIN, NEW_FLOWTABLE, NEW_RULE, NEW_TABLE, Nft, consistent, number, string,
 };
 
 const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
@@ -54,8 +56,13 @@ pub fn read_table(root: &Root, name: &str) -> Result<State> {
             text += &format!("table <flags {flags:#x}>\n");
         }
         // The table's use count would tell too, but it also counts what is not committed yet.
-        for (kind, get) in [("set", GET_SET), ("object", GET_OBJECT), ("flowtable", GET_FLOWTABLE)]
-        {
+        for message in conn.request(GET_FLOWTABLE, NLM_F_DUMP, INET, named.clone(), &what)? {
+            let flowtable = attrs(&message.body);
+            if string(&flowtable, 1) == name {
+                text += &flow::text(&flowtable);
+            }
+        }
+        for (kind, get) in [("set", GET_SET), ("object", GET_OBJECT)] {
             for other in conn.request(get, NLM_F_DUMP, INET, named.clone(), &what)? {
                 text += &format!("{kind} {} <unknown>\n", string(&attrs(&other.body), 2));
             }
@@ -104,11 +111,17 @@ fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
             let chain = [(3, &c_bytes(name)[..]), (4, &hook), (5, &policy), (7, &kind)];
             Ok((NEW_CHAIN, attributes(&chain)))
         }
-        ["rule", chain, ref words @ ..] => {
-            let matched = Match::parse(words)?;
-            Ok((NEW_RULE, attributes(&[(2, &c_bytes(chain)), (4, &matched.encode())])))
+        ["flowtable", name, "hook", "ingress", "priority", priority] => {
+            Ok((NEW_FLOWTABLE, flow::table(name, priority.parse()?)))
         }
-        _ => bail!("neither chain nor rule"),
+        ["rule", chain, ref words @ ..] => {
+            let expressions = match flow::parse(words) {
+                Some(name) => flow::encode(name),
+                None => Match::parse(words)?.encode(),
+            };
+            Ok((NEW_RULE, attributes(&[(2, &c_bytes(chain)), (4, &expressions)])))
+        }
+        _ => bail!("neither chain nor rule nor flowtable"),
     }
 }
 
@@ -221,14 +234,11 @@ fn chain_text(mut chain: Attrs) -> String {
 
 fn rule_text(rule: &Attrs) -> String {
     let mut text = format!("rule {} ", string(rule, 2));
-    text += &Match::decode(rule).map_or_else(
-        || {
-            let kinds =
-                expressions(rule).into_iter().map(|(name, data)| expression_kind(&name, &data));
-            format!("<unknown expr {}>", kinds.collect::<Vec<_>>().join(", "))
-        },
-        |matched| matched.text(),
-    );
+    let known = Match::decode(rule).map(|matched| matched.text()).or_else(|| flow::decode(rule));
+    text += &known.unwrap_or_else(|| {
+        let kinds = expressions(rule).into_iter().map(|(name, data)| expression_kind(&name, &data));
+        format!("<unknown expr {}>", kinds.collect::<Vec<_>>().join(", "))
+    });
     // Table, chain, handle, expressions, position of the rule and padding.
     for kind in rule.keys().filter(|kind| ![1, 2, 3, 4, 6, 8].contains(*kind)) {
         text += &format!(" <unknown attribute {kind}>");

@@ -68,6 +68,11 @@ fn parse(message: &TcMessage) -> Qdisc {
     qdisc
 }
 
+/// Whether filters may be there.
+pub fn has_clsact(qdiscs: &[Qdisc]) -> bool {
+    qdiscs.iter().any(|q| !is_leaf(q))
+}
+
 /// "default KIND", "default mq KIND", "fq [options]", "mq fq [options]".
 pub fn state(qdiscs: &[Qdisc]) -> State {
     let Some(root) = qdiscs.iter().find(|q| q.parent == TcHandle::ROOT) else {

@@ -1,5 +1,6 @@
 //! What a change disturbs besides what it sets. Seen on real kernels: docs/quirks.md has the list.
 
+use super::bpf::Hook;
 use super::facts::Facts;
 use super::{Change, Group, Resource, State};
 
@@ -7,8 +8,10 @@ use super::{Change, Group, Resource, State};
 /// before and puts them back after, so a name too many costs a read and a name too few a value.
 pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
     match changed {
-        // New queues come up with RPS and XPS at 0 and with vectors where the driver likes them.
-        Resource::Ethtool { link, group: Group::Channels } => {
+        // New queues come up with RPS and XPS at 0 and with vectors where the driver likes them; some
+        // drivers make all of theirs anew for a first XDP program (ena, mlx5, ice, virtio_net).
+        Resource::Ethtool { link, group: Group::Channels }
+        | Resource::Bpf { link, hook: Hook::Xdp } => {
             let Some(facts) = facts.link(link) else { return Vec::new() };
             let queue = |dir: &str, n: u32, file: &str| {
                 Resource::sysfs(format!("class/net/{link}/queues/{dir}-{n}/{file}"))

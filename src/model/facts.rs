@@ -53,6 +53,39 @@ pub struct Facts {
     pub netfilter: Netfilter,
     /// What Cilium's levers ask of a node besides.
     pub preflight: Preflight,
+    pub routing: Routing,
+    pub bpf: Bpf,
+}
+
+/// What a route lookup by BPF does not see, and what it starts from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Routing {
+    /// Rules by mark, user or tunnel: "ip rule 100 fwmark".
+    pub rules: Fact<Vec<String>>,
+    pub xfrm_policies: Fact<u32>,
+    /// Virtual services of IPVS.
+    pub ipvs: Fact<u32>,
+    /// The node's own IPv4 addresses but loopback.
+    pub addresses: Vec<String>,
+    /// net.ipv4.conf.all.forwarding.
+    pub forwarding: bool,
+}
+
+/// What the kernel's BPF can do, asked of the kernel itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bpf {
+    /// A BPF file system is mounted at /sys/fs/bpf.
+    pub fs: Fact<bool>,
+    pub tcx: Fact<bool>,
+    pub tc: Fact<bool>,
+    pub xdp: Fact<bool>,
+    /// XDP programs may take packets in several fragments.
+    pub frags: Fact<bool>,
+    pub fib_lookup: Fact<bool>,
+    pub redirect_neigh: Fact<bool>,
+    pub redirect_peer: Fact<bool>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -222,6 +255,12 @@ pub struct Link {
     pub default_route: bool,
     /// It has IPv6 addresses, which it would lose below an MTU of 1280.
     pub ipv6: bool,
+    /// rp_filter in force: the greater of its own and that of all.
+    pub rp_filter: u32,
+    /// The smallest metric `mtu` of its routes, of which a lookup by BPF knows only a locked one.
+    pub route_mtu: Option<u32>,
+    /// Programs at tc that are not ours.
+    pub programs: Fact<Vec<Attached>>,
     /// Its IPv6 routes with a metric `mtu` of their own, which a change of its MTU overwrites.
     pub mtu_routes: Vec<String>,
 }
@@ -252,6 +291,16 @@ pub struct Rss {
     pub key: String,
     /// The hash function, as a bit of ETH_RSS_HASH_*.
     pub hash: u8,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Attached {
+    /// "tcx ingress", "tcx egress", "tc ingress", "tc egress".
+    pub hook: String,
+    /// A program's name, as far as the kernel keeps it (15 characters), else the kind of filter.
+    pub name: String,
+    pub owner: Option<String>,
 }
 
 /// Bytes; null where the kernel does not report one.
@@ -375,6 +424,8 @@ pub struct Chain {
     pub kind: String,
     pub hook: String,
     pub priority: i32,
+    /// Its policy is not to accept.
+    pub drops: bool,
     /// Rules in it and in the chains of its table that it may jump to.
     pub rules: u32,
     /// Kinds of expressions in those rules: "nat", "ct", "masq", "fib", ...

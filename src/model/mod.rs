@@ -1,6 +1,7 @@
 //! The vocabulary of nettune as plain data: what can be set, what it is, what it should be, and what
 //! a node is. Nothing here touches a kernel, and nothing here uses another module of ours.
 
+pub mod bpf;
 pub mod cilium;
 pub mod collateral;
 pub mod cpulist;
@@ -18,6 +19,7 @@ pub mod settings;
 pub mod state;
 pub mod tweak;
 pub mod uplinks;
+pub mod xdp_limits;
 
 pub use facts::Facts;
 pub use need::{Need, Probe, Warning};

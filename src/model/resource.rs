@@ -7,6 +7,8 @@ use std::str::FromStr;
 use super::State;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::bpf::Hook;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resource {
     /// A file of the node, whole: bytes, mode, owner.
@@ -63,6 +65,15 @@ pub enum Resource {
     Nft {
         table: String,
     },
+    /// Whether a link's flows are looked up in the flowtable of table nettune-flow.
+    Flow {
+        link: String,
+    },
+    /// Our program at a hook of a link; others may be there beside it.
+    Bpf {
+        link: String,
+        hook: Hook,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +121,8 @@ impl Resource {
             | Resource::RouteMtu { link, .. }
             | Resource::LinkSizes { link }
             | Resource::Qdisc { link }
+            | Resource::Bpf { link, .. }
+            | Resource::Flow { link }
             | Resource::Irq { link, .. } => Some(link),
             Resource::Sysctl { key } => {
                 let parts: Vec<&str> = key.split('/').collect();
@@ -140,6 +153,8 @@ impl Resource {
             | Resource::RouteMtu { link, .. }
             | Resource::LinkSizes { link }
             | Resource::Qdisc { link }
+            | Resource::Bpf { link, .. }
+            | Resource::Flow { link }
             | Resource::Irq { link, .. } => *link = to.to_string(),
             // The link is the fourth part of a sysctl and the third of a path below /sys.
             Resource::Sysctl { key: text } => *text = with_part(text, 3, to),
@@ -187,7 +202,14 @@ impl Resource {
 
     /// Whether writing it makes it when it is absent. The rest is there or cannot be had.
     pub fn creatable(&self) -> bool {
-        matches!(self, Resource::File { .. } | Resource::Nft { .. } | Resource::Qdisc { .. })
+        matches!(
+            self,
+            Resource::File { .. }
+                | Resource::Nft { .. }
+                | Resource::Bpf { .. }
+                | Resource::Flow { .. }
+                | Resource::Qdisc { .. }
+        )
     }
 
     /// Refuses names that would leave the folder they belong in, before anything opens them.
@@ -257,6 +279,8 @@ impl fmt::Display for Resource {
             Resource::Irq { link, vector } => write!(f, "irq:{link}/{vector}"),
             Resource::IrqDefault => write!(f, "irq:default"),
             Resource::Nft { table } => write!(f, "nft:{table}"),
+            Resource::Flow { link } => write!(f, "flow:{link}"),
+            Resource::Bpf { link, hook } => write!(f, "bpf:{link}/{hook}"),
         }
     }
 }
@@ -324,6 +348,11 @@ impl FromStr for Resource {
                 Resource::Irq { link, vector: vector.parse().map_err(|_| unknown())? }
             }
             "nft" => Resource::Nft { table: rest.into() },
+            "flow" => Resource::Flow { link: rest.into() },
+            "bpf" => {
+                let (link, hook) = pair()?;
+                Resource::Bpf { link, hook: Hook::parse(hook).ok_or_else(unknown)? }
+            }
             _ => return Err(unknown()),
         };
         resource.validate()?;
@@ -362,6 +391,9 @@ mod tests {
             "unit:irqbalance.service/active",
             "file:/etc/default/irqbalance",
             "nft:nettune-notrack",
+            "bpf:eth0/ingress",
+            "bpf:eth0/xdp",
+            "flow:eth0",
             "route-mtu:eth0/2001:db8::/64 table 254 metric 1024",
         ] {
             assert_eq!(text.parse::<Resource>().unwrap().to_string(), text);

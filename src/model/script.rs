@@ -1,6 +1,7 @@
 //! Changes as a POSIX shell script with the ordinary tools, for the reader who wants to see what is
 //! done and for the node whose nettune is gone. nettune itself runs none of these commands.
 
+use super::bpf::Hook;
 use super::state::fields;
 use super::{AUTO, Change, Group, Resource, State, UnitAspect};
 
@@ -96,6 +97,16 @@ fn step(resource: &Resource, to: &State) -> String {
                 nft(text)
             ),
         },
+        Resource::Flow { link } => {
+            let verb = if *to == State::Absent { "delete" } else { "add" };
+            // A name between double quotes is a word of nft, whatever is in it.
+            let link = format!("\"{}\"", link.replace('"', ""));
+            let text = format!(
+                "{verb} flowtable inet nettune-flow f {{ hook ingress priority 0; devices = {{ {link} }}; }}"
+            );
+            format!("nft {} 2> /dev/null || true  # gone with its table", quote(&text))
+        }
+        Resource::Bpf { link, hook } => bpf(link, *hook, to),
         Resource::File { path } => file(path, to),
     }
 }
@@ -155,6 +166,25 @@ fn unit(name: &str, aspect: UnitAspect, text: &str) -> String {
     format!("systemctl {verb} {}", quote(name))
 }
 
+/// The folder is named by the link's number, which the shell asks for.
+fn bpf(link: &str, hook: Hook, to: &State) -> String {
+    let pins = format!(
+        "/sys/fs/bpf/nettune/{hook}-\"$(cat {})\"",
+        quote(&format!("/sys/class/net/{link}/ifindex"))
+    );
+    match (to, hook) {
+        (State::Absent, Hook::Xdp) => format!("rm -rf {pins}"),
+        (State::Absent, Hook::Ingress) => format!(
+            "rm -rf {pins}; tc filter delete dev {link} ingress pref 50000 2> /dev/null || true",
+            link = quote(link)
+        ),
+        _ => format!(
+            "echo {} >&2",
+            quote(&format!("nettune attaches a program to {link} at {hook}: {to}"))
+        ),
+    }
+}
+
 /// Our canonical lines in nft's own words.
 fn nft(text: &str) -> String {
     let mut out = String::new();
@@ -165,6 +195,9 @@ fn nft(text: &str) -> String {
             ["chain", name, "hook", hook, "priority", priority, ..] => chains.push((
                 name,
                 format!("    type filter hook {hook} priority {priority}; policy accept;\n"),
+            )),
+            ["flowtable", name, "hook", hook, "priority", priority] => out.push_str(&format!(
+                "  flowtable {name} {{\n    hook {hook} priority {priority};\n  }}\n"
             )),
             ["rule", chain, ..] => {
                 if let Some((_, body)) = chains.iter_mut().find(|(name, _)| *name == chain) {
@@ -232,6 +265,10 @@ mod tests {
         assert_eq!(
             step("qdisc:eth0", State::is("default fq_codel")),
             "tc qdisc delete dev 'eth0' root"
+        );
+        assert_eq!(
+            step("bpf:eth0/xdp", State::Absent),
+            "rm -rf /sys/fs/bpf/nettune/xdp-\"$(cat '/sys/class/net/eth0/ifindex')\""
         );
         assert_eq!(
             step("sysctl:vm.dirty_ratio", State::is("bytes=4096")),

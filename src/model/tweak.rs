@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::facts::{Facts, Link};
 use super::need::{HelmValue, Warning};
 use super::placement::Placement;
-use super::uplinks::uplinks;
+use super::uplinks::{pod_links, routed_uplinks, uplinks};
 use super::{Desired, Need, Proof};
 
 /// What a tweak may look at besides its own settings.
@@ -18,12 +18,20 @@ pub struct Context<'a> {
     pub placement: Placement,
     /// The tweaks that the profile wants.
     pub enabled: Vec<&'static str>,
+    /// The profile's `pod-links`; empty means those that the links themselves show.
+    pub pod_links: &'a [String],
 }
 
 impl<'a> Context<'a> {
     /// Of a profile that wants nothing else.
     pub fn new(facts: &'a Facts, links: &'a [String]) -> Self {
-        Context { facts, links, placement: Placement::default(), enabled: Vec::new() }
+        Context {
+            facts,
+            links,
+            pod_links: &[],
+            placement: Placement::default(),
+            enabled: Vec::new(),
+        }
     }
 
     pub fn uplinks(&self) -> Vec<&'a Link> {
@@ -32,6 +40,15 @@ impl<'a> Context<'a> {
 
     pub fn enabled(&self, tweak: &str) -> bool {
         self.enabled.contains(&tweak)
+    }
+
+    /// Uplinks that routes point at: not what those stand on, whose frames are switched.
+    pub fn routed_uplinks(&self) -> Vec<&'a Link> {
+        routed_uplinks(self.facts, self.links)
+    }
+
+    pub fn pod_links(&self) -> Vec<&'a Link> {
+        pod_links(self.facts, self.pod_links)
     }
 }
 

@@ -36,6 +36,38 @@ pub fn uplinks<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
     facts.links.iter().filter(|l| chosen.contains(&l.index) && !l.loopback).collect()
 }
 
+/// Uplinks without a master, but for a VRF, which only chooses the table.
+pub fn routed_uplinks<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
+    let routed = |l: &&Link| free(facts, l) && (l.default_route || !selectors.is_empty());
+    uplinks(facts, selectors).into_iter().filter(routed).collect()
+}
+
+/// The node's ends of pods' links, or the bridges that only pods are plugged into.
+pub fn pod_links<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
+    let named = |l: &Link| selectors.iter().any(|s| matches(s, l));
+    let chosen = |l: &Link| if selectors.is_empty() { pods(facts, l) } else { named(l) };
+    let all = facts.links.iter().filter(|l| l.up && !l.loopback && free(facts, l) && chosen(l));
+    all.filter(|l| selectors.is_empty() || !l.default_route).collect()
+}
+
+fn free(facts: &Facts, link: &Link) -> bool {
+    let master = link.master.as_deref().map(|m| facts.link(m).and_then(|l| l.kind.as_deref()));
+    master.is_none_or(|kind| kind == Some("vrf"))
+}
+
+fn pods(facts: &Facts, link: &Link) -> bool {
+    let end = |l: &Link| l.other_netns && matches!(l.kind.as_deref(), Some("veth" | "netkit"));
+    if link.default_route {
+        return false;
+    }
+    if link.kind.as_deref() != Some("bridge") {
+        return end(link);
+    }
+    let mut ports =
+        facts.links.iter().filter(|l| l.master.as_deref() == Some(&link.name)).peekable();
+    ports.peek().is_some() && ports.all(end)
+}
+
 /// Whether `link` is what one of `upper` stands on. A bridge stands on its ports with a bus parent
 /// (or on bonds and VLANs), not on the pods' veths that are plugged into it.
 fn carries(facts: &Facts, link: &Link, upper: &BTreeSet<u32>) -> bool {
@@ -122,6 +154,39 @@ mod tests {
         let names: Vec<&str> =
             uplinks(&facts, &["lxc*".into()]).iter().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["lxc1"]);
+    }
+
+    #[test]
+    fn links_of_pods_and_the_links_that_routes_point_at() {
+        let end = |name: &str, index, master: Option<&str>| Link {
+            kind: Some("veth".into()),
+            other_netns: true,
+            up: true,
+            master: master.map(str::to_string),
+            ..link(name, index)
+        };
+        let bridge =
+            |name: &str, index| Link { kind: Some("bridge".into()), up: true, ..link(name, index) };
+        let mut up = link("eth0", 2);
+        up.default_route = true;
+        let mut uplink = end("eth1", 9, None);
+        uplink.default_route = true;
+        let facts = Facts {
+            links: vec![
+                up,
+                end("veth1", 3, None),
+                end("veth2", 4, Some("cni0")),
+                bridge("cni0", 5),
+                bridge("br0", 6),
+                Link { master: Some("br0".into()), ..link("eth2", 7) },
+                uplink,
+            ],
+            ..Facts::default()
+        };
+        let names = |l: Vec<&Link>| l.iter().map(|l| l.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(pod_links(&facts, &[])), ["veth1", "cni0"]);
+        assert_eq!(names(pod_links(&facts, &["veth*".into()])), ["veth1"]);
+        assert_eq!(names(routed_uplinks(&facts, &[])), ["eth0", "eth1"]);
     }
 
     #[test]

@@ -88,6 +88,10 @@ impl Profile {
         self.strings("links")
     }
 
+    pub fn pod_links(&self) -> Vec<String> {
+        self.strings("pod-links")
+    }
+
     pub fn accept(&self) -> BTreeSet<Impact> {
         self.strings("accept").iter().filter_map(|name| Impact::parse(name)).collect()
     }

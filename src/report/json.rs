@@ -17,6 +17,7 @@ use crate::engine::confirm::{Pending, Watchdog};
 use crate::engine::evaluate::{Row, Status};
 use crate::image::kernels::Finding;
 use crate::image::manifest::{Entry, Manifest};
+use crate::model::bpf::Deep;
 use crate::model::need::HelmValue;
 use crate::model::{Facts, Impact, Outcome, Probe, Side, State};
 use crate::profile::Profile;
@@ -348,6 +349,7 @@ pub fn status(
         since: applied.since.clone(),
         tweaks: applied.tweaks.clone(),
         pending: applied.pending.clone(),
+        bpf: applied.bpf.clone(),
     };
     envelope("status", StatusJson { node: node(facts), applied, confirm: waiting.cloned() }, exit)
 }
@@ -400,6 +402,16 @@ impl BakeJson {
 
 pub fn baked(bake: &BakeJson, exit: Exit) -> impl Serialize + use<> {
     envelope("bake", bake.clone(), exit)
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct DeepJson {
+    pub node: NodeJson,
+    pub deep: Deep,
+}
+
+pub fn deep(deep: &Deep, facts: &Facts) -> impl Serialize + use<> {
+    envelope("check", DeepJson { node: node(facts), deep: deep.clone() }, Exit::Fine)
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -477,6 +489,7 @@ pub fn schema() -> serde_json::Value {
             generator.subschema_for::<Envelope<TweaksJson>>(),
         ),
         ("facts", generator.subschema_for::<Envelope<FactsJson>>()),
+        ("check --deep", generator.subschema_for::<Envelope<DeepJson>>()),
         ("status", generator.subschema_for::<Envelope<StatusJson>>()),
         ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
         ("bake", generator.subschema_for::<Envelope<BakeJson>>()),

@@ -25,6 +25,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::store::Store;
 use crate::engine::verbs::Answer;
 use crate::model::Facts;
+use crate::model::bpf::{Coverage, Deep};
 use crate::profile::Profile;
 use crate::tweaks::Entry;
 
@@ -47,6 +48,8 @@ pub struct Applied {
     pub tweaks: BTreeMap<String, usize>,
     /// Runs that died and will be finished by the next apply or rollback.
     pub pending: Vec<String>,
+    /// Where our BPF programs are and what they did; null where there are none.
+    pub bpf: Option<Coverage>,
 }
 
 impl Applied {
@@ -156,6 +159,13 @@ impl Report {
         }
         self.print(&format!("{}\n", text::clean(text)))?;
         self.notes(&confirmed.notes)
+    }
+
+    pub fn deep(&self, deep: &Deep, facts: &Facts) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::deep(deep, facts));
+        }
+        self.print(&text::deep(deep))
     }
 
     pub fn profile(&self, profile: &Profile) -> Result<()> {

@@ -3,6 +3,8 @@
 use super::Applied;
 use super::json::{BakeJson, WaitingJson};
 use crate::engine::evaluate::Status;
+use crate::model::bpf::{Coverage, Deep};
+use crate::model::facts::Fact;
 use crate::tweaks::{self, Entry};
 
 pub struct Style {
@@ -184,7 +186,73 @@ pub fn status(applied: &Applied, waiting: Option<&WaitingJson>) -> String {
         let values = if *count == 1 { "value" } else { "values" };
         out.push_str(&format!("  {tweak:<22} {count} {values}\n"));
     }
+    if let Some(bpf) = &applied.bpf {
+        out.push_str(&coverage(bpf));
+    }
     out.push_str("nettune verify asks whether it still holds; nettune rollback puts it back\n");
+    out
+}
+
+pub fn deep(deep: &Deep) -> String {
+    let mut out = String::new();
+    for probed in &deep.kernel {
+        let answer = match &probed.answer {
+            Fact::Known(true) => "yes".to_string(),
+            Fact::Known(false) => format!("no (kernels from {} may have it)", probed.since),
+            Fact::Unknown { unknown } => format!("could not tell: {}", clean(unknown)),
+        };
+        out.push_str(&format!("  {:<32} {answer}\n", probed.name));
+    }
+    let driver = deep.driver.as_deref().unwrap_or("no driver");
+    let answer = match deep.native {
+        Some(true) => "takes a program in native mode",
+        Some(false) => "takes no program in native mode as it is",
+        None => "was not asked",
+    };
+    out.push_str(&format!("{} ({}) {answer}\n", clean(&deep.link), clean(driver)));
+    let mut line =
+        |what: &str, text: String| out.push_str(&format!("  {what:<32} {}\n", clean(&text)));
+    if let Some(said) = &deep.said {
+        line("because", said.clone());
+    }
+    let limit = |n: u32| if n == 0 { "no limit".to_string() } else { n.to_string() };
+    let with = deep.max_mtu_with_program.map(|m| format!(", with a program {}", limit(m)));
+    line(
+        "mtu",
+        format!("{}, at most {}{}", deep.mtu, limit(deep.max_mtu), with.unwrap_or_default()),
+    );
+    if let Some(channels) = &deep.channels {
+        let with = deep.channels_with_program.as_ref().filter(|c| *c != channels);
+        let with = with.map(|c| format!(", with a program {c}")).unwrap_or_default();
+        line("channels", format!("{channels}{with}"));
+    }
+    if let Some(known) = &deep.known {
+        line("driver table", known.clone());
+    }
+    out
+}
+
+fn coverage(bpf: &Coverage) -> String {
+    let packets = |counts: &std::collections::BTreeMap<String, u64>| {
+        let mut all: Vec<(&String, &u64)> = counts.iter().collect();
+        all.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+        let words: Vec<String> = all.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        if words.is_empty() { "no packets yet".to_string() } else { words.join(", ") }
+    };
+    let mut out = String::new();
+    if !bpf.host_routing.is_empty() {
+        out.push_str(&format!(
+            "  host routing covers {} of {} pod links and {} more; {}\n",
+            bpf.covered_pod_links,
+            bpf.pod_links,
+            bpf.host_routing.len() - bpf.covered_pod_links.min(bpf.host_routing.len()),
+            packets(&bpf.host_routing_packets)
+        ));
+    }
+    if !bpf.xdp.is_empty() {
+        let links = bpf.xdp.iter().map(|l| clean(l)).collect::<Vec<_>>().join(", ");
+        out.push_str(&format!("  XDP on {links}; {}\n", packets(&bpf.xdp_packets)));
+    }
     out
 }
 

@@ -11,10 +11,10 @@ pub mod cilium_side;
 pub mod cilium_xdp;
 mod cpu;
 mod dsr;
+mod host_routing;
 mod hubble;
 mod irq;
 mod kube_proxy_replacement;
-mod later;
 mod mtu;
 mod native_routing;
 mod netkit;
@@ -24,6 +24,8 @@ mod preempt;
 mod steering;
 mod tcp;
 mod tuned;
+mod unseen;
+mod xdp;
 
 use anyhow::Result;
 use schemars::{JsonSchema, Schema};
@@ -100,8 +102,8 @@ pub const TWEAKS: &[Entry] = &[
     bbr::ENTRY,
     big_tcp::ENTRY,
     notrack::ENTRY,
-    later::HOST_ROUTING,
-    later::XDP,
+    host_routing::ENTRY,
+    xdp::ENTRY,
     native_routing::ENTRY,
     kube_proxy_replacement::ENTRY,
     bpf_masquerade::ENTRY,

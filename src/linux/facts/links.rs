@@ -2,11 +2,14 @@
 
 use anyhow::Result;
 
+use crate::linux::bpf::{filters, sys};
 use crate::linux::link::Links;
 use crate::linux::root::{Root, is_absent};
 use crate::linux::{ethtool, qdisc, rss};
 use crate::model::State;
-use crate::model::facts::{Fact, Link, Role, Vector};
+use crate::model::bpf::owner;
+use crate::model::facts::{Attached, Fact, Link, Role, Vector};
+use nix::libc;
 
 pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
     let mut links = netlink.all()?;
@@ -22,9 +25,61 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
         });
         link.ipv6 = v6.contains(&link.index);
         link.driver.clone_from(&link.kind);
+        link.rp_filter = rp_filter(root, &link.name).max(rp_filter(root, "all"));
+        let clsact = qdiscs.get(&link.index).is_some_and(|q| qdisc::has_clsact(q));
+        link.programs = programs(link.index, clsact);
         device(root, link);
     }
     Ok(links)
+}
+
+fn rp_filter(root: &Root, link: &str) -> u32 {
+    let text = root.line(&format!("proc/sys/net/ipv4/conf/{link}/rp_filter"));
+    text.and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+/// What is at tcx and at clsact besides our own.
+fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
+    let mut found = Vec::new();
+    let mut add = |hook: &str, name: String| {
+        if !name.starts_with("nettune_") {
+            let owner = owner(&name).map(str::to_string);
+            found.push(Attached { hook: hook.to_string(), name, owner });
+        }
+    };
+    for (hook, kind) in [("tcx ingress", sys::TCX_INGRESS), ("tcx egress", sys::TCX_EGRESS)] {
+        let ids = match sys::query(index, kind) {
+            Ok(ids) => ids,
+            // Before 6.6; or nothing there.
+            Err(e)
+                if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOENT | libc::ENODEV)) =>
+            {
+                continue;
+            }
+            Err(e) => return Fact::unknown(format!("programs at {hook}: {e}")),
+        };
+        for id in ids {
+            match sys::program_info(id) {
+                Ok(program) => add(hook, program.name),
+                Err(e) => return Fact::unknown(format!("name of program {id} at {hook}: {e}")),
+            }
+        }
+    }
+    if clsact {
+        let ways =
+            [("tc ingress", filters::ingress as fn(u32) -> _), ("tc egress", filters::egress)];
+        for (hook, list) in ways {
+            match list(index) {
+                Ok(all) => {
+                    for f in all {
+                        add(hook, if f.name.is_empty() { f.kind } else { f.name });
+                    }
+                }
+                Err(e) => return Fact::unknown(format!("{e:#}")),
+            }
+        }
+    }
+    Fact::Known(found)
 }
 
 pub(super) fn device(root: &Root, link: &mut Link) {

@@ -9,6 +9,7 @@ mod links;
 mod preflight;
 #[cfg(test)]
 mod roots;
+mod routing;
 mod settings;
 mod unix_http;
 
@@ -24,6 +25,7 @@ use crate::model::facts::{Chain, Conntrack, Fact, Kernel, Link, Module, Netfilte
 /// `cilium` is the path of its agent's socket.
 pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
     let kernel = kernel::gather(root);
+    let routing = routing::gather(root, links);
     let mut links = links::gather(root, links)?;
     xdp_sockets(&kernel, &mut links);
     let netfilter = netfilter(root);
@@ -40,6 +42,8 @@ pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
         tuned_profiles: settings::tuned_profiles(root),
         preflight: preflight::gather(root, &links, &agents),
         netfilter,
+        routing,
+        bpf: super::bpf::probes::gather(root),
         kernel,
         links,
         agents,
@@ -143,6 +147,7 @@ fn chains(root: &Root) -> Fact<Vec<Chain>> {
             kind: base.as_ref().map(|b| b.kind.clone()).unwrap_or_default(),
             hook: base.as_ref().map(|b| b.hook.clone()).unwrap_or_default(),
             priority: base.as_ref().map_or(0, |b| b.priority),
+            drops: base.as_ref().is_some_and(|b| !b.accept),
             rules: c.rules as u32,
             expressions: c.kinds.into_keys().collect(),
         }

@@ -1,0 +1,146 @@
+//! Putting a program on a hook: by tcx from 6.6, before by a filter of clsact, by bpf_link for XDP.
+//! A program that is there already is replaced in place, no packet unseen in between.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{ProgramError, TcAttachType, tc};
+
+use super::super::link::Links;
+use super::object::Loaded;
+use super::pins::Pins;
+use crate::model::bpf::Hook;
+
+/// After whatever others have put there with the numbers that tc gives by itself (49152 and below).
+pub const PREFERENCE: u16 = 50000;
+const HANDLE: TcHandle = TcHandle::new(0, 0x6e74);
+const CLSACT: &str = "clsact";
+
+/// The errno of a refusal, with the driver's own words where netlink brought some.
+fn plain(error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::SyscallError(e) => {
+            let what = e.call;
+            anyhow::Error::from(e.io_error).context(what)
+        }
+        other => {
+            let error = anyhow::Error::from(other);
+            let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+            anyhow::anyhow!("{}", words.join(": "))
+        }
+    }
+}
+
+fn pin(link: FdLink, path: &Path) -> Result<()> {
+    link.pin(path).map(drop).with_context(|| format!("pin {}", path.display()))
+}
+
+pub fn tcx(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32) -> Result<()> {
+    let path = pins.path(Hook::Ingress, index, "link");
+    let program = loaded.tc()?;
+    match pins.link(Hook::Ingress, index)? {
+        Some(info) if info.ifindex == index => {
+            let old =
+                PinnedLink::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+            let old: SchedClassifierLink = FdLink::from(old).try_into()?;
+            program
+                .attach_to_link(old)
+                .map_err(plain)
+                .with_context(|| format!("replace the program of {name}"))?;
+            return Ok(());
+        }
+        Some(_) => pins.remove_link(Hook::Ingress, index)?,
+        None => {}
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program
+        .attach_with_options(name, TcAttachType::Ingress, options)
+        .map_err(plain)
+        .with_context(|| format!("attach to {name} at tcx ingress"))?;
+    pin(program.take_link(id)?.try_into()?, &path)
+}
+
+pub fn clsact(
+    loaded: &mut Loaded,
+    pins: &Pins,
+    links: &Links,
+    name: &str,
+    index: u32,
+) -> Result<()> {
+    if !links.qdiscs()?.iter().any(|q| q.header.index as u32 == index && is_clsact(q)) {
+        // Ours to take away again.
+        pins.mark(Hook::Ingress, index, CLSACT)?;
+        tc::qdisc_add_clsact(name).with_context(|| format!("add qdisc clsact to {name}"))?;
+    }
+    let there = filter(index)?.is_some();
+    let options = NlOptions { priority: PREFERENCE, handle: HANDLE, classid: None };
+    let program = loaded.tc()?;
+    let id = if there {
+        let old =
+            SchedClassifierLink::attached(name, TcAttachType::Ingress, PREFERENCE, HANDLE, None)?;
+        program.attach_to_link(old)
+    } else {
+        program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))
+    };
+    let id = id.map_err(plain).with_context(|| format!("attach to {name} at clsact ingress"))?;
+    // Dropped, it would take the filter away.
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+fn is_clsact(qdisc: &netlink_packet_route::tc::TcMessage) -> bool {
+    use netlink_packet_route::tc::TcAttribute;
+    qdisc.attributes.iter().any(|a| matches!(a, TcAttribute::Kind(kind) if kind == CLSACT))
+}
+
+/// The id of the program of our filter.
+pub fn filter(index: u32) -> Result<Option<u32>> {
+    let ours = |f: &super::filters::Filter| f.preference == PREFERENCE && f.name == "nettune_route";
+    Ok(super::filters::ingress(index)?.iter().find(|f| ours(f)).and_then(|f| f.program))
+}
+
+/// Takes the filter away, and a clsact that was ours once nobody uses it any more.
+pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Result<()> {
+    if filter(index)?.is_some() {
+        tc::qdisc_detach_program(name, TcAttachType::Ingress, "nettune_route")
+            .with_context(|| format!("delete the filter of {name}"))?;
+    }
+    if pins.marked(Hook::Ingress, index, CLSACT) && super::filters::both(index)?.is_empty() {
+        super::filters::delete_clsact(links, index)?;
+    }
+    Ok(())
+}
+
+pub fn xdp(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32, mode: &str) -> Result<()> {
+    let path = pins.path(Hook::Xdp, index, "link");
+    let mode = match mode {
+        "native" => XdpMode::Driver,
+        "generic" => XdpMode::Skb,
+        other => bail!("{other:?} is no mode of XDP"),
+    };
+    let program = loaded.xdp()?;
+    if let Some(info) = pins.link(Hook::Xdp, index)? {
+        if info.ifindex == index {
+            let old =
+                PinnedLink::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+            let old: XdpLink = FdLink::from(old).try_into()?;
+            program
+                .attach_to_link(old)
+                .map_err(plain)
+                .with_context(|| format!("replace the program of {name}"))?;
+            return Ok(());
+        }
+        pins.remove_link(Hook::Xdp, index)?;
+    }
+    let id = program
+        .attach_to_if_index(index, mode)
+        .map_err(plain)
+        .with_context(|| format!("attach to {name} at XDP"))?;
+    let link: FdLink = program.take_link(id)?.try_into().with_context(|| {
+        format!("attach to {name} at XDP: this kernel has no bpf_link for it (5.9 has)")
+    })?;
+    pin(link, &path)
+}

@@ -1,0 +1,84 @@
+//! Filters of clsact, over a plain socket: the crate reads only the first option of a filter it does
+//! not know.
+
+use std::io;
+
+use anyhow::Result;
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{TcHandle, TcHeader, TcMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::super::link::Links;
+use super::super::socket::{Conn, Message, attrs, c_string, io_error};
+
+const GET_FILTER: u16 = 46;
+const CLSACT_INGRESS: u32 = 0xffff_fff2;
+const CLSACT_EGRESS: u32 = 0xffff_fff3;
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_ID: u16 = 11;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// "bpf", "flower", ...
+    pub kind: String,
+    pub preference: u16,
+    pub name: String,
+    pub program: Option<u32>,
+}
+
+pub fn ingress(index: u32) -> Result<Vec<Filter>> {
+    list(index, CLSACT_INGRESS)
+}
+
+pub fn egress(index: u32) -> Result<Vec<Filter>> {
+    list(index, CLSACT_EGRESS)
+}
+
+pub fn both(index: u32) -> Result<Vec<Filter>> {
+    Ok([ingress(index)?, egress(index)?].concat())
+}
+
+fn list(index: u32, parent: u32) -> Result<Vec<Filter>> {
+    // The rest of struct tcmsg behind its family: link, handle, parent, preference.
+    let body = [index, 0, parent, 0].iter().flat_map(|n| n.to_ne_bytes()).collect();
+    let message = Message { message_type: GET_FILTER, head: [0; 4], body };
+    match Conn::open(NETLINK_ROUTE)?.request(NLM_F_DUMP, message, "list filters") {
+        Ok(all) => Ok(all.iter().filter_map(|m| parse(&m.body)).collect()),
+        // No such qdisc: no filters.
+        Err(e) if io_error(&e).is_some_and(|e| e.kind() == io::ErrorKind::InvalidInput) => {
+            Ok(Vec::new())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn parse(body: &[u8]) -> Option<Filter> {
+    let word = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    // A chain's first answer is the preference itself, without a handle.
+    if word(4)? == 0 {
+        return None;
+    }
+    let all = attrs(body.get(16..)?);
+    let options = attrs(all.get(&TCA_OPTIONS).copied().unwrap_or_default());
+    let text = |bytes: Option<&&[u8]>| bytes.map(|b| c_string(b)).unwrap_or_default();
+    let kind = text(all.get(&TCA_KIND));
+    let bpf = kind == "bpf";
+    let id = options.get(&TCA_BPF_ID).filter(|_| bpf);
+    Some(Filter {
+        preference: (word(12)? >> 16) as u16,
+        name: if bpf { text(options.get(&TCA_BPF_NAME)) } else { String::new() },
+        program: id.and_then(|b| (*b).try_into().ok()).map(u32::from_ne_bytes),
+        kind,
+    })
+}
+
+pub fn delete_clsact(links: &Links, index: u32) -> Result<()> {
+    let mut message = TcMessage::default();
+    message.header = TcHeader { index: index as i32, ..message.header };
+    message.header.parent = TcHandle::CLSACT;
+    message.header.handle = TcHandle { major: 0xffff, minor: 0 };
+    links.send(RouteNetlinkMessage::DelQueueDiscipline(message), 0, "delete qdisc clsact")
+}

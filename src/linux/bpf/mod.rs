@@ -1,0 +1,256 @@
+//! Our programs at the hooks of links. What is attached is asked of the kernel; what it was told is
+//! written down beside the pin, with the id of the program that it is true of.
+
+mod attach;
+pub mod deep;
+pub mod filters;
+mod object;
+mod pins;
+pub mod probes;
+pub mod sys;
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, bail};
+
+use super::link::Links;
+use super::root::Root;
+use crate::model::State;
+use crate::model::bpf::{Coverage, Hook, REASONS, denied, owner};
+use object::{Covered, Loaded};
+use pins::{Note, Pins};
+
+/// Which shared maps name the links that a program is on.
+fn maps(hook: Hook) -> &'static [&'static str] {
+    match hook {
+        Hook::Ingress => &["links"],
+        Hook::Xdp => &["xdp_links", "xdp_out"],
+    }
+}
+
+/// Programs that this process has loaded: one serves all links of a run.
+#[derive(Default)]
+pub struct Programs {
+    routing: Option<Loaded>,
+    forwarding: Option<Loaded>,
+}
+
+pub fn read(root: &Root, links: &Links, name: &str, hook: Hook) -> Result<State> {
+    let Some(link) = links.one(name)? else { return Ok(State::Absent) };
+    let pins = Pins::new(root);
+    let program = match hook {
+        Hook::Ingress => match at_ingress(&pins, link.index)? {
+            Some(program) => program,
+            None => return Ok(State::Absent),
+        },
+        Hook::Xdp => {
+            let Some(id) = link.xdp.as_ref().map(|x| x.program.unwrap_or(0)) else {
+                return Ok(State::Absent);
+            };
+            match pins.link(hook, link.index)? {
+                Some(pin) if pin.program == id && pin.ifindex == link.index => id,
+                _ => return Ok(foreign(id)),
+            }
+        }
+    };
+    Ok(State::Is(match pins.noted(hook, link.index) {
+        Some(note) if note.program == program && whole(&pins, hook, link.index, &note.text) => {
+            note.text
+        }
+        _ => match sys::program_info(program) {
+            Ok(info) => format!("object=unfinished program={} tag={}", info.name, info.tag),
+            Err(_) => "object=unfinished".to_string(),
+        },
+    }))
+}
+
+/// Whether the link stands in the maps that its program needs.
+fn whole(pins: &Pins, hook: Hook, index: u32, text: &str) -> bool {
+    let shares = text.starts_with("object=host_routing ") || text.contains(" mode=forward ");
+    !shares || object::covered(pins, maps(hook)[0]).contains(&index)
+}
+
+fn at_ingress(pins: &Pins, index: u32) -> Result<Option<u32>> {
+    match pins.link(Hook::Ingress, index)? {
+        Some(pin) if pin.ifindex == index => {
+            let there =
+                sys::query(index, sys::TCX_INGRESS).context("list programs at tcx ingress")?;
+            Ok(there.contains(&pin.program).then_some(pin.program))
+        }
+        _ if pins.has(Hook::Ingress, index) => attach::filter(index),
+        _ => Ok(None),
+    }
+}
+
+fn foreign(id: u32) -> State {
+    let name = sys::program_info(id).map(|p| p.name).unwrap_or_default();
+    let what =
+        if name.is_empty() { "an XDP program".into() } else { format!("XDP program {name}") };
+    State::Foreign { what, owner: owner(&name).map(str::to_string) }
+}
+
+impl Programs {
+    pub fn write(
+        &mut self,
+        root: &Root,
+        links: &Links,
+        name: &str,
+        hook: Hook,
+        state: &State,
+    ) -> Result<()> {
+        let pins = Pins::new(root);
+        let found = links.one(name)?;
+        let Some(text) = state.text() else {
+            return match found {
+                Some(link) => detach(&pins, links, name, link.index, hook),
+                None => Ok(()),
+            };
+        };
+        let link = found.with_context(|| format!("link {name} is gone"))?;
+        pins.make(hook, link.index)?;
+        let field = |key: &str| state.field(key).unwrap_or_default();
+        let covered = Covered {
+            to_peer: field("to") == "pod",
+            rp_filter: field("rp").parse().unwrap_or(0),
+            mtu: field("mtu").parse().unwrap_or(0),
+            mac: link.mac.as_deref().and_then(mac).unwrap_or_default(),
+        };
+        let id = match (hook, field("object"), field("mode")) {
+            (Hook::Ingress, "host_routing", _) => {
+                let loaded = match &mut self.routing {
+                    Some(loaded) => loaded,
+                    none => none.insert(object::routing(&pins, &locals(links)?)?),
+                };
+                match field("via") {
+                    "tcx" => attach::tcx(loaded, &pins, name, link.index)?,
+                    "clsact" => attach::clsact(loaded, &pins, links, name, link.index)?,
+                    other => bail!("{other:?} is no way to attach"),
+                }
+                object::cover(&mut loaded.bpf, "links", link.index, &covered)?;
+                loaded.id
+            }
+            (Hook::Xdp, "xdp", "forward") => {
+                let program = field("program");
+                let loaded = match &mut self.forwarding {
+                    Some(loaded) if loaded.program == program => loaded,
+                    other => other.insert(object::forwarding(&pins, program, &locals(links)?)?),
+                };
+                attach::xdp(loaded, &pins, name, link.index, field("attach"))?;
+                object::way_out(&mut loaded.bpf, link.index)?;
+                object::cover(&mut loaded.bpf, "xdp_links", link.index, &covered)?;
+                loaded.id
+            }
+            (Hook::Xdp, object, _) => {
+                let mut loaded = match object {
+                    "xdp" => {
+                        let deny = denied(text).map_err(anyhow::Error::msg)?;
+                        let counters = pins.path(hook, link.index, "counters");
+                        object::filter(&counters, field("program"), &deny)?
+                    }
+                    path => object::operator(root, path, field("program"))?,
+                };
+                uncover(&pins, hook, link.index)?;
+                attach::xdp(&mut loaded, &pins, name, link.index, field("attach"))?;
+                loaded.id
+            }
+            (hook, object, _) => bail!("nettune has no program {object} for {hook}"),
+        };
+        pins.note(hook, link.index, &Note { program: id, text: text.to_string() })
+    }
+}
+
+fn uncover(pins: &Pins, hook: Hook, index: u32) -> Result<()> {
+    maps(hook).iter().try_for_each(|map| object::uncover(pins, map, index))
+}
+
+/// Out of the maps first: nothing is sent to a link that does not carry the program any more.
+fn detach(pins: &Pins, links: &Links, name: &str, index: u32, hook: Hook) -> Result<()> {
+    uncover(pins, hook, index)?;
+    pins.detach(hook, index)?;
+    if hook == Hook::Ingress && pins.has(hook, index) {
+        attach::detach_clsact(pins, links, name, index)?;
+    }
+    pins.clear(hook, index)
+}
+
+/// Takes away what is left of links that are gone, of programs that somebody detached, and of runs
+/// that died half way.
+pub fn tidy(root: &Root, links: &Links) -> Result<()> {
+    let pins = Pins::new(root);
+    let folders = match pins.all() {
+        Ok(folders) => folders,
+        Err(e) if e.raw_os_error() == Some(nix::libc::EACCES) => return Ok(()),
+        Err(e) => return Err(e).context("list pins"),
+    };
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let all = links.all()?;
+    for (hook, index) in folders {
+        let link = all.iter().find(|l| l.index == index);
+        let attached = match (hook, link) {
+            (_, None) => false,
+            (Hook::Ingress, Some(_)) => at_ingress(&pins, index)?.is_some(),
+            (Hook::Xdp, Some(_)) => pins.link(hook, index)?.is_some_and(|pin| pin.ifindex == index),
+        };
+        if attached {
+            continue;
+        }
+        match link {
+            Some(link) => detach(&pins, links, &link.name, index, hook)?,
+            None => {
+                uncover(&pins, hook, index)?;
+                pins.clear(hook, index)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The node's own IPv4 addresses.
+pub fn locals(links: &Links) -> Result<Vec<Ipv4Addr>> {
+    let mut all = links.addresses_v4()?;
+    all.retain(|a| !a.is_loopback());
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|b| u8::from_str_radix(b, 16).ok()).collect();
+    bytes?.try_into().ok()
+}
+
+pub fn coverage(root: &Root, links: &Links) -> Result<Coverage> {
+    let pins = Pins::new(root);
+    let folders = pins.all().context("list pins")?;
+    let mut coverage = Coverage::default();
+    if folders.is_empty() {
+        return Ok(coverage);
+    }
+    for link in links.all()? {
+        for hook in Hook::ALL {
+            if folders.contains(&(hook, link.index))
+                && matches!(read(root, links, &link.name, hook), Ok(State::Is(_)))
+            {
+                match hook {
+                    Hook::Ingress => coverage.host_routing.push(link.name.clone()),
+                    Hook::Xdp => coverage.xdp.push(link.name.clone()),
+                }
+            }
+        }
+    }
+    let named = |counts: Vec<u64>| {
+        let pairs = REASONS.into_iter().map(str::to_string).zip(counts);
+        pairs.filter(|(_, n)| *n > 0).collect()
+    };
+    coverage.host_routing_packets = named(pins.counters(&pins.shared("counters")));
+    let mut xdp = pins.counters(&pins.shared("xdp_counters"));
+    for (hook, index) in folders.into_iter().filter(|(h, _)| *h == Hook::Xdp) {
+        for (sum, n) in xdp.iter_mut().zip(pins.counters(&pins.path(hook, index, "counters"))) {
+            *sum += n;
+        }
+    }
+    coverage.xdp_packets = named(xdp);
+    Ok(coverage)
+}

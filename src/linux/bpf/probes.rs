@@ -1,0 +1,168 @@
+//! What this kernel's BPF can do, each asked of the kernel by a call that changes nothing.
+
+use std::io;
+
+use aya::maps::MapType;
+use aya::programs::ProgramType;
+use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
+use nix::libc;
+
+use super::super::root::Root;
+use super::pins::Pins;
+use super::{object, sys};
+use crate::model::bpf::Probed;
+use crate::model::facts::{Bpf, Fact};
+
+/// No link has it: the kernel looks at the kind of hook before it looks for the link.
+const NO_LINK: u32 = i32::MAX as u32;
+const LOOPBACK: u32 = 1;
+
+pub fn gather(root: &Root) -> Bpf {
+    Bpf {
+        fs: match Pins::new(root).mounted() {
+            Ok(mounted) => Fact::Known(mounted),
+            Err(e) => Fact::unknown(format!("/sys/fs/bpf: {e}")),
+        },
+        tcx: hook(LOOPBACK, sys::TCX_INGRESS),
+        xdp: program(ProgramType::Xdp),
+        tc: program(ProgramType::SchedClassifier),
+        fib_lookup: helper(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_fib_lookup),
+        redirect_neigh: helper(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_neigh),
+        frags: frags(),
+        redirect_peer: helper(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_peer),
+    }
+}
+
+/// Everything that `check --deep` tells, with the first kernel that has it.
+pub fn deep(root: &Root) -> Vec<Probed> {
+    let tc = |h| helper(ProgramType::SchedClassifier, h);
+    let btf = Btf::read(root);
+    let named = |name: &'static str, since: &'static str, answer: Fact<bool>| Probed {
+        name: name.to_string(),
+        since: since.to_string(),
+        answer,
+    };
+    let jit = match root.value("proc/sys/net/core/bpf_jit_enable") {
+        Ok(text) => Fact::Known(text.trim() != "0"),
+        // A kernel that always compiles has no such key in namespaces but the first.
+        Err(e) => Fact::unknown(format!("net.core.bpf_jit_enable: {e}")),
+    };
+    let found = gather(root);
+    vec![
+        named("bpf-fs", "4.4", found.fs),
+        named("jit", "3.18", jit),
+        named("btf", "4.18", Fact::Known(matches!(btf, Btf::Names(_)))),
+        named("program tc", "4.1", found.tc),
+        named("program xdp", "4.8", found.xdp),
+        named("program cgroup_sock_addr", "4.17", program(ProgramType::CgroupSockAddr)),
+        named("program sk_lookup", "5.9", program(ProgramType::SkLookup)),
+        named("map lpm_trie", "4.11", map(MapType::LpmTrie)),
+        named("map devmap_hash", "5.4", map(MapType::DevMapHash)),
+        named("map ringbuf", "5.8", map(MapType::RingBuf)),
+        named("helper fib_lookup", "4.18", found.fib_lookup),
+        named("helper redirect_neigh", "5.10", found.redirect_neigh),
+        named("helper redirect_peer", "5.10", found.redirect_peer),
+        named("helper check_mtu", "5.12", tc(BpfHelper::BPF_FUNC_check_mtu)),
+        named("helper skb_set_tstamp", "5.18", tc(BpfHelper::BPF_FUNC_skb_set_tstamp)),
+        named("bpf_link for xdp", "5.9", btf.has("bpf_xdp_link_attach")),
+        named("xdp fragments", "5.18", found.frags),
+        named("tcx", "6.6", found.tcx),
+        named("netkit", "6.7", hook(NO_LINK, sys::NETKIT_PRIMARY)),
+        named("kfunc bpf_skb_ct_lookup", "6.0", btf.has("bpf_skb_ct_lookup")),
+        named("kfunc bpf_xdp_metadata_rx_hash", "6.3", btf.has("bpf_xdp_metadata_rx_hash")),
+    ]
+}
+
+/// The names in the kernel's own description of its types and functions. What a module brings is
+/// described beside it, under the module's name.
+enum Btf {
+    Names(Vec<Vec<u8>>),
+    Missing(String),
+}
+
+impl Btf {
+    fn read(root: &Root) -> Self {
+        let folder = "sys/kernel/btf";
+        match (root.list(folder), root.bytes(&format!("{folder}/vmlinux"))) {
+            (Ok(names), Ok(kernel)) => {
+                let modules =
+                    ["nf_conntrack", "netkit"].iter().filter(|m| names.iter().any(|n| n == *m));
+                let modules = modules.filter_map(|m| root.bytes(&format!("{folder}/{m}")).ok());
+                Btf::Names(std::iter::once(kernel).chain(modules).collect())
+            }
+            (_, Err(e)) | (Err(e), _) => Btf::Missing(format!("/sys/kernel/btf/vmlinux: {e}")),
+        }
+    }
+
+    fn has(&self, name: &str) -> Fact<bool> {
+        let word = [&[0], name.as_bytes(), &[0]].concat();
+        match self {
+            Btf::Names(all) => {
+                Fact::Known(all.iter().any(|b| b.windows(word.len()).any(|w| w == word)))
+            }
+            Btf::Missing(why) => Fact::unknown(why.clone()),
+        }
+    }
+}
+
+fn map(kind: MapType) -> Fact<bool> {
+    match is_map_supported(kind) {
+        Ok(found) => Fact::Known(found),
+        Err(e) => failed(e),
+    }
+}
+
+fn unknown<T>(error: &io::Error) -> Fact<T> {
+    Fact::unknown(match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "the kernel's BPF can be asked by root only".to_string()
+        }
+        _ => error.to_string(),
+    })
+}
+
+fn hook(link: u32, kind: u32) -> Fact<bool> {
+    match sys::query(link, kind) {
+        Ok(_) => Fact::Known(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+            Fact::Known(true)
+        }
+        // It knows no such hook.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Fact::Known(false),
+        Err(e) => unknown(&e),
+    }
+}
+
+fn program(kind: ProgramType) -> Fact<bool> {
+    match is_program_supported(kind) {
+        Ok(found) => Fact::Known(found),
+        Err(e) => failed(e),
+    }
+}
+
+fn helper(kind: ProgramType, helper: BpfHelper) -> Fact<bool> {
+    match is_helper_supported(kind, helper) {
+        Ok(found) => Fact::Known(found),
+        Err(e) => failed(e),
+    }
+}
+
+/// By a program that lets everything pass: loaded, attached to nothing.
+fn frags() -> Fact<bool> {
+    match object::passing("nettune_pass_") {
+        Ok(_) => Fact::Known(true),
+        Err(e) => match e.chain().find_map(|c| c.downcast_ref::<io::Error>()) {
+            Some(e) if e.raw_os_error() == Some(libc::EINVAL) => Fact::Known(false),
+            Some(e) => unknown(e),
+            None => Fact::unknown(format!("{e:#}")),
+        },
+    }
+}
+
+fn failed(error: impl Into<anyhow::Error>) -> Fact<bool> {
+    let error: anyhow::Error = error.into();
+    match error.chain().find_map(|c| c.downcast_ref::<io::Error>()) {
+        Some(e) => unknown(e),
+        None => Fact::unknown(format!("{error:#}")),
+    }
+}
