@@ -71,6 +71,7 @@ fn case(folder: &Path) {
     let profile = Profile::load(&finder, path.to_str().unwrap(), &[]).unwrap();
     let tweaks = profile.tweaks().unwrap();
     let links = profile.links();
+    let pods = profile.pod_links();
     let mut accept = [Impact::None, Impact::NewFlows, Impact::Node].into();
     let accept: &mut std::collections::BTreeSet<Impact> = &mut accept;
     if !facts.live() {
@@ -78,7 +79,12 @@ fn case(folder: &Path) {
     }
     accept.extend(profile.accept());
     let ask = Ask {
-        selection: Selection { tweaks: &tweaks, links: &links, cni: profile.cni() },
+        selection: Selection {
+            tweaks: &tweaks,
+            links: &links,
+            pod_links: &pods,
+            cni: profile.cni(),
+        },
         scope: Scope::default(),
         accept: accept.clone(),
         strict: false,

@@ -34,6 +34,7 @@ fn every_verb_prints_what_the_schema_says() {
         &["cilium", "diff", "--config", "tests/cilium/config-legacy.yaml"],
         &["cilium", "diff"],
         &["check", "-p", "nosuch"],
+        &["check", "--deep", "--link", "nosuch", "--accept", "link-reset"],
     ] {
         let mut all = args.to_vec();
         all.push("--json");
@@ -88,7 +89,7 @@ fn the_whole_map_is_in_check() {
         json["tweaks"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     let all: Vec<&str> = nettune::tweaks::TWEAKS.iter().map(|t| t.name).collect();
     assert_eq!(names, all);
-    let later = json["tweaks"].as_array().unwrap().iter().find(|t| t["name"] == "xdp").unwrap();
+    let later = json["tweaks"].as_array().unwrap().iter().find(|t| t["name"] == "netkit").unwrap();
     assert_eq!(later["status"], "later");
 }
 

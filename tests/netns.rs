@@ -67,7 +67,7 @@ macro_rules! scripts {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
                 let name = name.trim_end_matches(".sh");
-                assert!(name == "lib" || [$($name),*].contains(&name), "{name}");
+                assert!(name == "lib" || name == "bpf-lib" || [$($name),*].contains(&name), "{name}");
             }
         }
     };
@@ -95,6 +95,13 @@ scripts! {
     kill => "kill",
     steering => "steering",
     big_tcp => "big-tcp",
+    host_routing => "host-routing",
+    bpf_security => "bpf-security",
+    bpf_load => "bpf-load",
+    bpf_kill => "bpf-kill",
+    deep => "deep",
+    xdp => "xdp",
+    xdp_forward => "xdp-forward",
 }
 
 /// Runs `test` in a network and a mount namespace of its own thread.

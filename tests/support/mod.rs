@@ -269,7 +269,7 @@ pub fn meta(verb: &'static str) -> Meta {
 
 pub fn ask<'a>(tweaks: &'a [Selected]) -> Ask<'a> {
     Ask {
-        selection: Selection { tweaks, links: &[], cni: Default::default() },
+        selection: Selection { tweaks, links: &[], pod_links: &[], cni: Default::default() },
         scope: Scope::default(),
         accept: Impact::ALL.into(),
         strict: false,
