@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "nettune", version, max_term_width = 100, subcommand_required = true)]
 #[command(
     after_help = "Exit codes: 0 fine, 1 failed and undone, 2 usage, 3 nothing applied, 4 drift,\n\
-    5 blocked (--strict, required), 6 not all put back, 7 applied in part, 11 locked,\n\
+    5 blocked (--strict, required), 6 not all put back, 7 applied in part, 11 locked or unconfirmed,\n\
     77 needs root, 78 bad profile or configuration"
 )]
 pub struct Cli {
@@ -260,7 +260,7 @@ pub struct ApplyArgs {
     #[command(flatten)]
     pub confirm: ConfirmArgs,
     /// Bring the profile back at every boot; with --confirm, once it is confirmed
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     pub persist: bool,
     /// Which run of a boot this is
     #[arg(long, hide = true, value_enum, conflicts_with_all = ["persist", "dry_run", "confirm"])]

@@ -27,7 +27,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         return Err(Refusal::with(Exit::Usage, text));
     }
     if args.dry_run {
-        return look::show_plan(session, &args.choice, "apply", false);
+        return look::show_plan(session, &args.choice, "apply", false, args.persist);
     }
     let mut profile = session.profile(&args.choice)?;
     if args.boot.is_some() {

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Session, accepted, confirm, scope};
+use super::{Session, accepted, confirm, persist, scope};
 use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::evaluate::Selection;
 use crate::engine::ledger::Ledger;
@@ -26,14 +26,14 @@ pub fn facts(session: &Session) -> Result<Exit> {
 
 pub fn check(session: &Session, args: &CheckArgs) -> Result<Exit> {
     let nfd = session.cli.global.format == Format::Nfd;
-    looked(session, &args.choice, "check", |view| match nfd {
+    looked(session, &args.choice, "check", false, |view| match nfd {
         true => session.report().nfd(view, args.output.output.as_deref()),
         false => session.report().answer(view),
     })
 }
 
 pub fn plan(session: &Session, choice: &Choice, script: bool) -> Result<Exit> {
-    show_plan(session, choice, "plan", script)
+    show_plan(session, choice, "plan", script, false)
 }
 
 pub fn show_plan(
@@ -41,8 +41,9 @@ pub fn show_plan(
     choice: &Choice,
     verb: &'static str,
     script: bool,
+    kept: bool,
 ) -> Result<Exit> {
-    looked(session, choice, verb, |view| {
+    looked(session, choice, verb, kept, |view| {
         if !script {
             return session.report().answer(view);
         }
@@ -56,15 +57,17 @@ pub fn show_plan(
     })
 }
 
-/// The plan for this node, handed to who shows it.
+/// The plan for this node, with what would make it last where that is asked for, handed to who shows
+/// it.
 pub fn looked(
     session: &Session,
     choice: &Choice,
     verb: &'static str,
+    kept: bool,
     show: impl FnOnce(&View) -> Result<()>,
 ) -> Result<Exit> {
     let profile = session.profile(choice)?;
-    let tweaks = profile.tweaks()?;
+    let mut tweaks = profile.tweaks()?;
     let host = session.host_for(&profile)?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
@@ -83,6 +86,19 @@ pub fn looked(
         atomic: false,
         meta: session.meta(verb, Some(profile.name.clone())),
     };
+    let row = if kept {
+        let narrowed = persist::narrowed(session, &profile, &ask.scope, &choice.accept)?;
+        Some(persist::row(session, &host, &store, &facts, &narrowed, &ask)?)
+    } else {
+        None
+    };
+    let Ask { mut scope, accept, strict, atomic, meta, .. } = ask;
+    if let (Some(only), true) = (&mut scope.tweaks, kept) {
+        only.insert(persist::NAME.to_string());
+    }
+    tweaks.extend(row);
+    let selection = Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
+    let ask = Ask { selection, scope, accept, strict, atomic, meta };
     let mut answer = preview(&host, &store, &facts, &ask)?;
     if store.unreadable {
         answer.notes.push("what is applied can be seen by root only".to_string());

@@ -287,6 +287,6 @@ pub fn links_there(session: &Session, host: &Linux, args: &ApplyArgs) -> Result<
         if args.uplink.iter().all(settled) || Instant::now() >= deadline {
             return Ok(Some(facts));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(250));
     }
 }

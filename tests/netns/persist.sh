@@ -31,7 +31,10 @@ says "this binary is not where the node's next boot would find it"
 cp "$NETTUNE" "$root/usr/local/bin/nettune"
 tree > "$work/before"
 expect 2 nettune apply -p "$work/p.toml" --persist --link up0
-expect 2 nettune apply -p "$work/p.toml" --persist --dry-run
+expect 0 nettune apply -p "$work/p.toml" --persist --dry-run --accept path
+says "persist ready"
+tree > "$work/after"
+same "$work/before" "$work/after"
 
 expect 0 nettune apply -p "$work/p.toml" --persist --accept path
 profile=$root/etc/nettune/boot/p.toml
