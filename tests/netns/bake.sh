@@ -40,13 +40,13 @@ done
 
 image $((need * 2))
 tree > "$work/before"
-mount -o remount,ro "$work/image"
+mount -o remount,bind,ro "$work/image"
 expect 1 nettune bake --root "$work/image" -p cilium-max
 says "Read-only file system"
 tree > "$work/after"
 same "$work/before" "$work/after"
 # Killed in the middle: what it says it did can be undone.
-mount -o remount,rw "$work/image"
+mount -o remount,bind,rw "$work/image"
 expect 0 nettune bake --root "$work/image" -p cilium-max
 rm "$work/image/etc/udev/rules.d/90-nettune.rules" "$work/image/usr/bin/nettune"
 expect 4 nettune bake --root "$work/image" --check
