@@ -1,4 +1,4 @@
-# timeout: 1500
+# timeout: 2400
 """A root file system in a plain folder is baked, checked, undone byte for byte and baked again; what boots from it is tuned,
 also before the units have run, and so is a machine whose running root was baked as a build of an image does it."""
 

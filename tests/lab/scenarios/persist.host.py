@@ -1,4 +1,4 @@
-# timeout: 900
+# timeout: 2400
 """Kept over a reboot: early values are there before the network, all of them in the end, a link that is plugged in later
 gets them too, a restart of systemd-sysctl undoes nothing; after a rollback the next boot is like a fresh one."""
 
