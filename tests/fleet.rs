@@ -27,7 +27,8 @@ const VERSIONS: [&str; 9] =
 const WHOLE: &str = "[native-routing]\ncidr = \"10.244.0.0/16\"\nauto-direct-node-routes = true\n\
     [kube-proxy-replacement]\nsocket-lb = \"host\"\n[bpf-masquerade]\n[dsr]\nfabric = true\n\
     [hubble]\nenabled = false\nmonitor-interval = \"10s\"\n[bpf-maps]\ndistributed-lru = true\n\
-    clock-probe = true\n[netkit]\n[bandwidth-manager]\n[bbr]\n[big-tcp]\n[notrack]\n";
+    clock-probe = true\n[netkit]\n[bandwidth-manager]\n[bbr]\n[big-tcp]\n[notrack]\n\
+    [host-routing]\n[xdp]\n";
 
 fn case(name: &str) -> Facts {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name);

@@ -89,8 +89,8 @@ fn the_whole_map_is_in_check() {
         json["tweaks"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     let all: Vec<&str> = nettune::tweaks::TWEAKS.iter().map(|t| t.name).collect();
     assert_eq!(names, all);
-    let later = json["tweaks"].as_array().unwrap().iter().find(|t| t["name"] == "netkit").unwrap();
-    assert_eq!(later["status"], "later");
+    let later = |t: &&serde_json::Value| t["status"] == "later";
+    assert_eq!(json["tweaks"].as_array().unwrap().iter().find(later), None);
 }
 
 #[test]

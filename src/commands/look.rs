@@ -97,7 +97,8 @@ pub fn looked(
         only.insert(persist::NAME.to_string());
     }
     tweaks.extend(row);
-    let selection = Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
+    let selection =
+        Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
     let ask = Ask { selection, scope, accept, strict, atomic, meta };
     let mut answer = preview(&host, &store, &facts, &ask)?;
     if store.unreadable {

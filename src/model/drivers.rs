@@ -2,6 +2,7 @@
 //! value may be) is asked of the kernel on the node.
 
 use super::facts::Link;
+use super::xdp_limits::{self, Queues};
 
 /// How a row is known: a figure that nobody tried says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,83 +18,39 @@ pub struct Driver {
     pub name: &'static str,
     /// MSI vectors that a channel takes, of a number that the device has once and for all.
     pub vectors_per_channel: Option<u32>,
-    /// Native XDP wants half of the channels left, for its own transmit queues.
-    pub xdp_half: bool,
-    /// Largest MTU with a native XDP program that takes no fragments, in bytes.
-    pub xdp_mtu: Option<u32>,
-    /// Native XDP wants LRO and hardware GRO off.
-    pub xdp_no_lro: bool,
     pub known: Known,
     /// Where the row comes from: below drivers/net/ in Linux, unless it says otherwise.
     pub source: &'static str,
 }
 
-const DEFAULT: Driver = Driver {
-    name: "",
-    vectors_per_channel: None,
-    xdp_half: false,
-    xdp_mtu: None,
-    xdp_no_lro: false,
-    known: Known::Source,
-    source: "",
-};
+const DEFAULT: Driver =
+    Driver { name: "", vectors_per_channel: None, known: Known::Source, source: "" };
 
 pub const DRIVERS: &[Driver] = &[
-    Driver {
-        name: "bnxt_en",
-        xdp_mtu: Some(3502),
-        xdp_no_lro: true,
-        source: "ethernet/broadcom/bnxt/bnxt_xdp.c",
-        ..DEFAULT
-    },
+    Driver { name: "bnxt_en", source: "ethernet/broadcom/bnxt/bnxt_xdp.c", ..DEFAULT },
     Driver { name: "e1000e", source: "ethernet/intel/e1000e/ethtool.c", ..DEFAULT },
-    Driver {
-        name: "ena",
-        xdp_half: true,
-        xdp_mtu: Some(3498),
-        source: "ethernet/amazon/ena/ena_xdp.c",
-        ..DEFAULT
-    },
-    Driver {
-        name: "gve",
-        xdp_half: true,
-        xdp_no_lro: true,
-        source: "ethernet/google/gve/gve_main.c",
-        ..DEFAULT
-    },
-    Driver { name: "hv_netvsc", xdp_no_lro: true, source: "hyperv/netvsc_bpf.c", ..DEFAULT },
+    Driver { name: "ena", source: "ethernet/amazon/ena/ena_xdp.c", ..DEFAULT },
+    Driver { name: "gve", source: "ethernet/google/gve/gve_main.c", ..DEFAULT },
+    Driver { name: "hv_netvsc", source: "hyperv/netvsc_bpf.c", ..DEFAULT },
     Driver { name: "i40e", source: "ethernet/intel/i40e/i40e_main.c", ..DEFAULT },
     Driver { name: "ice", source: "ethernet/intel/ice/ice_main.c", ..DEFAULT },
-    Driver {
-        name: "ixgbe",
-        xdp_no_lro: true,
-        source: "ethernet/intel/ixgbe/ixgbe_main.c",
-        ..DEFAULT
-    },
+    Driver { name: "ixgbe", source: "ethernet/intel/ixgbe/ixgbe_main.c", ..DEFAULT },
     Driver {
         name: "mana",
-        xdp_mtu: Some(3506),
         source: "ethernet/microsoft/mana/mana_bpf.c; include/net/mana/mana.h (4 KiB pages)",
         ..DEFAULT
     },
-    Driver {
-        name: "mlx5_core",
-        xdp_no_lro: true,
-        source: "ethernet/mellanox/mlx5/core/en_main.c",
-        ..DEFAULT
-    },
-    Driver { name: "veth", xdp_mtu: Some(3506), known: Known::Lab, source: "veth.c", ..DEFAULT },
+    Driver { name: "mlx5_core", source: "ethernet/mellanox/mlx5/core/en_main.c", ..DEFAULT },
+    Driver { name: "veth", known: Known::Lab, source: "veth.c", ..DEFAULT },
     Driver {
         name: "virtio_net",
         // One for what comes in and one for what goes out; one more for the device's configuration.
         vectors_per_channel: Some(2),
-        xdp_mtu: Some(3506),
-        xdp_no_lro: true,
         known: Known::Lab,
         source: "virtio_net.c",
         ..DEFAULT
     },
-    Driver { name: "vmxnet3", xdp_no_lro: true, source: "vmxnet3/vmxnet3_xdp.c", ..DEFAULT },
+    Driver { name: "vmxnet3", source: "vmxnet3/vmxnet3_xdp.c", ..DEFAULT },
 ];
 
 /// Its row, or one that says nothing for a driver that is not in the table.
@@ -103,20 +60,21 @@ pub fn driver(link: &Link) -> &'static Driver {
 }
 
 impl Driver {
-    /// Its row in words.
+    /// Its row in words, with what XDP asks of it.
     pub fn describe(&self) -> String {
         let mut parts = Vec::new();
         if let Some(each) = self.vectors_per_channel {
             parts.push(format!("{each} vectors a channel"));
         }
-        if let Some(mtu) = self.xdp_mtu {
-            parts.push(format!("MTU {mtu} with XDP"));
-        }
-        if self.xdp_half {
-            parts.push("half of the channels with XDP".to_string());
-        }
-        if self.xdp_no_lro {
-            parts.push("no LRO with XDP".to_string());
+        if let Some(limits) = xdp_limits::find(self.name) {
+            parts.push(format!("XDP since {}", limits.since));
+            parts.extend(limits.mtu.map(|mtu| format!("MTU {mtu} with it")));
+            if limits.queues == Queues::Half {
+                parts.push("half of the channels with it".to_string());
+            }
+            if limits.no_lro {
+                parts.push("no LRO with it".to_string());
+            }
         }
         if parts.is_empty() {
             parts.push("as the kernel reports".to_string());
@@ -144,7 +102,7 @@ mod tests {
         assert!(DRIVERS.windows(2).all(|pair| pair[0].name < pair[1].name));
         assert!(DRIVERS.iter().all(|d| !d.source.is_empty()));
         let veth = Link { driver: Some("veth".into()), ..Link::default() };
-        assert_eq!(driver(&veth).xdp_mtu, Some(3506));
+        assert_eq!(driver(&veth).known, Known::Lab);
         assert_eq!(driver(&Link::default()).name, "");
     }
 }

@@ -34,6 +34,8 @@ pub struct Limits {
     pub source: &'static str,
 }
 
+/// Where only the first kernel is known.
+const XDP_LIST: &str = "Cilium bpf/progtypes.rst, drivers with native XDP";
 const FROM_SOURCE: &str = "(limits from the driver's source, not tried on hardware)";
 const SEEN: &str = "(limits as seen on 6.18)";
 const IN_LAB: &str = "(limits from the driver's source; the lab's link is of this driver)";
@@ -92,6 +94,10 @@ pub const DRIVERS: &[Limits] = &[
         refused: Some("mlx4's XDP path loses packets of services and floods the log on 6.12"),
         ..limits("mlx4_en", "4.8", "cilium/cilium issues 29065 and 36527")
     },
+    Limits {
+        refused: Some("mlx4's XDP path loses packets of services and floods the log on 6.12"),
+        ..limits("mlx4_core", "4.8", "cilium/cilium issues 29065 and 36527")
+    },
     limits("vmxnet3", "6.6", "drivers/net/vmxnet3/vmxnet3_xdp.c"),
     limits("igb", "5.10", "drivers/net/ethernet/intel/igb/igb_main.c"),
     limits("igc", "5.13", "drivers/net/ethernet/intel/igc/igc_xdp.c"),
@@ -100,6 +106,22 @@ pub const DRIVERS: &[Limits] = &[
     limits("sfc", "5.5", "drivers/net/ethernet/sfc/efx_common.c"),
     limits("qede", "4.10", "drivers/net/ethernet/qlogic/qede/qede_filter.c"),
     limits("tun", "4.14", "drivers/net/tun.c"),
+    limits("nicvf", "4.12", XDP_LIST),
+    limits("tsnep", "6.3", XDP_LIST),
+    limits("fsl_dpaa2_eth", "5.0", XDP_LIST),
+    limits("fsl_enetc", "5.13", XDP_LIST),
+    limits("fec", "6.2", XDP_LIST),
+    limits("funeth", "5.18", XDP_LIST),
+    limits("ixgbevf", "4.17", XDP_LIST),
+    limits("mvneta", "5.5", XDP_LIST),
+    limits("mvpp2", "5.9", XDP_LIST),
+    limits("mtk_soc_eth", "6.0", XDP_LIST),
+    limits("lan966x-switch", "6.2", XDP_LIST),
+    limits("bond", "5.15", XDP_LIST),
+    limits("netdevsim", "4.16", XDP_LIST),
+    limits("vif", "5.9", XDP_LIST),
+    limits("stmmac", "5.13", XDP_LIST),
+    limits("cpsw", "5.3", XDP_LIST),
     Limits {
         mtu: Some(3506),
         frags: Some((5, 18)),
@@ -113,6 +135,12 @@ pub fn find(driver: &str) -> Option<&'static Limits> {
 }
 
 impl Limits {
+    /// (major, minor) of the first kernel whose driver has it.
+    pub fn first(&self) -> (u32, u32) {
+        let mut parts = self.since.split('.').map(|n| n.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+
     /// The largest MTU that a program which takes fragments (or not) is attached under.
     pub fn most_mtu(&self, kernel: (u32, u32), frags: bool) -> Option<u32> {
         let whole = frags && self.frags.is_some_and(|since| kernel >= since);

@@ -200,7 +200,6 @@ mod tests {
         assert!(error("[cilium.want]\ntcp = false\n").contains("unknown lever \"tcp\""));
         assert_eq!(error("[cilium]\nversion = \"1.18\"\nwant.netkit = false\n"), "");
         assert!(error("links = [\"../../etc/passwd\"]").contains("is not a link name"));
-        assert!(error("[xdp]\nmode = 1\n").contains("not in this version"));
         assert_eq!(error("[tcp.sysctl]\n\"net.core.somaxconn\" = { at-least = 4096 }\n"), "");
     }
 

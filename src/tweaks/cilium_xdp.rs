@@ -3,52 +3,8 @@
 use super::cilium_side::{cilium, devices, floor, on, release};
 use crate::model::facts::{Facts, Link};
 use crate::model::helm::{ACCELERATION, ACCELERATION_NATIVE, HelmValue};
+use crate::model::xdp_limits;
 use crate::model::{Context, Live, Need, State, Warning};
-
-/// Drivers with native XDP and the kernel that first had it.
-const DRIVERS: &[(&str, (u32, u32))] = &[
-    ("ena", (5, 6)),
-    ("atlantic", (5, 19)),
-    ("bnxt_en", (4, 11)),
-    ("nicvf", (4, 12)),
-    ("tsnep", (6, 3)),
-    ("fsl_dpaa2_eth", (5, 0)),
-    ("fsl_enetc", (5, 13)),
-    ("fec", (6, 2)),
-    ("funeth", (5, 18)),
-    ("gve", (6, 4)),
-    ("ice", (5, 5)),
-    ("igb", (5, 10)),
-    ("igc", (5, 13)),
-    ("i40e", (4, 13)),
-    ("ixgbe", (4, 12)),
-    ("ixgbevf", (4, 17)),
-    ("mvneta", (5, 5)),
-    ("mvpp2", (5, 9)),
-    ("mtk_soc_eth", (6, 0)),
-    ("mlx4_en", (4, 8)),
-    ("mlx4_core", (4, 8)),
-    ("mlx5_core", (4, 9)),
-    ("lan966x-switch", (6, 2)),
-    ("hv_netvsc", (5, 6)),
-    ("mana", (5, 17)),
-    ("nfp", (4, 10)),
-    ("bond", (5, 15)),
-    ("netdevsim", (4, 16)),
-    ("tun", (4, 14)),
-    ("virtio_net", (4, 10)),
-    ("vif", (5, 9)),
-    ("veth", (4, 19)),
-    ("qede", (4, 10)),
-    ("sfc", (5, 5)),
-    ("stmmac", (5, 13)),
-    ("cpsw", (5, 3)),
-    ("vmxnet3", (6, 6)),
-];
-
-/// Largest MTU of a program without fragments, which Cilium's is.
-const MTUS: &[(&str, u32)] =
-    &[("ena", 3498), ("bnxt_en", 3502), ("virtio_net", 3506), ("veth", 3506)];
 
 /// What keeps Cilium's program off one link; nothing when it may be attached.
 pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
@@ -58,12 +14,12 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
         let why = format!("{name} is a {kind}, which has no native XDP");
         return Some(Need::unsupported("xdp-device-kind", why));
     }
-    let Some((_, since)) = DRIVERS.iter().find(|(d, _)| *d == driver) else {
+    let Some(limits) = xdp_limits::find(driver) else {
         let why = format!("{name}'s driver {driver:?} is not known to have native XDP");
         return Some(Need::unsupported("xdp-driver", why));
     };
-    if facts.kernel_version() < *since {
-        let (major, minor) = since;
+    let (major, minor) = limits.first();
+    if facts.kernel_version() < (major, minor) {
         let why = format!("{driver} of {name} has XDP from kernel {major}.{minor} on");
         return Some(Need::unsupported("xdp-driver", why).since(&format!("{major}.{minor}")));
     }
@@ -75,7 +31,8 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
         let why = format!("XDP on {name} (virtio_net) can stop this kernel");
         return Some(Need::unsupported("xdp-virtio-kernel", why).since("5.15.38"));
     }
-    if let Some((_, most)) = MTUS.iter().find(|(d, most)| *d == driver && link.mtu > *most) {
+    // Cilium's program takes no fragments at first.
+    if let Some(most) = limits.mtu.filter(|most| link.mtu > *most) {
         let why = format!(
             "{name} has MTU {}, and {driver} takes XDP up to {most}: jumbo or XDP, not both",
             link.mtu

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::cilium_side::{cilium, devices};
 use super::{Doc, Entry, lever, no_uplink};
-use crate::model::drivers::driver;
 use crate::model::facts::Link;
+use crate::model::xdp_limits;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
 
 pub const ENTRY: Entry = Entry {
@@ -74,7 +74,8 @@ const JUMBO: u32 = 9000;
 
 fn xdp_limit(link: &Link) -> Option<u32> {
     let attached = link.xdp.as_ref().is_some_and(|x| x.mode != "generic");
-    driver(link).xdp_mtu.filter(|_| attached)
+    let limits = link.driver.as_deref().and_then(xdp_limits::find);
+    limits.filter(|_| attached)?.mtu
 }
 
 fn most(link: &Link) -> u32 {

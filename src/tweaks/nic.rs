@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{Doc, Entry, lever, no_uplink};
 use crate::model::drivers::driver;
 use crate::model::facts::{Fact, Link};
+use crate::model::xdp_limits::{self, Queues};
 use crate::model::{
     AUTO, Context, Desired, Group, Impact, Need, Resource, Side, State, Tweak, Want,
 };
@@ -197,7 +198,8 @@ impl Nic {
         if let Some(each) = driver.vectors_per_channel.filter(|_| vectors > 0) {
             count = count.min((vectors - 1) / each);
         }
-        if driver.xdp_half && xdp(cx, link) {
+        let limits = link.driver.as_deref().and_then(xdp_limits::find);
+        if limits.is_some_and(|l| l.queues == Queues::Half) && xdp(cx, link) {
             count = count.min(most / 2);
         }
         count.max(1)

@@ -80,8 +80,16 @@ expect 3 nettune status
 snapshot "$work/after"
 same "$work/before" "$work/after"
 
-# A probe that fails: an MTU that the path does not carry, proved against an address of this node.
-set -- -p cilium-max --only mtu --accept path,link-reset --set 'mtu.probe=["10.77.0.2"]' --set mtu.mtu=9000
+# A probe that fails: an MTU that the uplink's path does not carry, proved against a peer that is
+# reached by another.
+ip link add side0 mtu 9000 type veth peer name side1 netns peer
+ip -n peer link set side1 mtu 9000 up
+ip link set side0 up
+ip addr add 10.78.0.2/24 dev side0
+ip -n peer addr add 10.78.0.1/24 dev side1
+ping -c 1 -W 2 -q 10.78.0.1 > /dev/null || fail "the other path does not answer"
+snapshot "$work/before"
+set -- -p cilium-max --only mtu --accept path,link-reset --set 'mtu.probe=["10.78.0.1"]' --set mtu.mtu=9000
 expect 1 nettune apply "$@" --confirm 30
 says "icmp:10.77.0.1 answered with packets as large as its path takes before and does not now"
 [ "$(cat /sys/class/net/up0/mtu)" = 1500 ] || fail "the MTU was left"

@@ -1,5 +1,6 @@
 # XPS masks as this kernel prints them: set, kept, put back.
 . "$(dirname "$0")/lib.sh"
+sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 ip link set lo up
 ip link add up0 numtxqueues 4 numrxqueues 4 type veth peer name w0 numtxqueues 4 numrxqueues 4
 ethtool -L up0 rx 4 tx 4
