@@ -8,6 +8,8 @@
 #              net.ipv4.tcp_available_congestion_control (names loaded modules, which stay loaded),
 #              net.ipv6.conf.*.stable_secret, net.ipv4.tcp_fastopen_key, net.core.netdev_rss_key (random keys)
 #   addr,route valid_life_time, preferred_life_time, expires (run down)
+#   link,addr  link_failure_count of a bond's member (counts each reset of it), the numbers of its aggregators
+#              (which of the two a member joins first is a matter of time)
 #   nft        packet and byte counters
 #   irq        smp_affinity_list of single IRQs while irqbalance runs: it moves them when it likes. Stopped, they count
 #   bpf        program and link ids; systemd's own cgroup programs (sd_*, and cgroup ones without a name), which
@@ -36,11 +38,11 @@ snapshot_sysctl() {
 }
 
 snapshot_ip() {
-    local path link
+    local path link bond_noise='"(link_failure_count|ad_aggregator_id|aggregator)"'
     section link
-    ip -d -j -p link show
+    ip -d -j -p link show | grep -v -E "$bond_noise"
     section addr
-    ip -d -j -p addr show | grep -v -E '"(valid|preferred)_life_time"'
+    ip -d -j -p addr show | grep -v -E -e '"(valid|preferred)_life_time"' -e "$bond_noise"
     section route # both families
     ip -d -j -p route show table all | sed -E 's/,? *"expires": [0-9]+//'
     section rule

@@ -20,6 +20,7 @@ PROGRAMS = {
     "mke2fs": "e2fsprogs",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "strace": "strace",
 }
 HOST_SUITE = "bookworm"
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7": "trixie-backports"}

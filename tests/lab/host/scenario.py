@@ -2,17 +2,21 @@
 
 import importlib.util
 import io
+import os
 import random
 import re
+import shlex
+import shutil
 import tarfile
 import time
 
-from common import LAB, LabError
+from common import LAB, LabError, run
 from vm import set_clock, settle
 
 FOLDER = LAB / "scenarios"
 GUEST_FOLDER = "/usr/local/lib/lab"
 SKIPPED = 77
+COUNT = re.compile(r"^COUNT (\S+) (\d+)$", re.M)
 
 
 class Failure(Exception):
@@ -49,16 +53,22 @@ def chosen(names):
     return [known[n] for n in names]
 
 
+def strace():
+    """This machine's strace and the libraries that come with it: both ends are Debian 12."""
+    program = os.path.realpath(shutil.which("strace"))
+    return [program, *re.findall(r"=> (\S*/libunwind\S*) ", run("ldd", program))]
+
+
 def push(machine, nettune):
     """Puts the binary and the guest's side of the lab on the guest's disk."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         def add(path, name, mode):
-            info = tar.gettarinfo(str(path), name)
-            info.uid = info.gid = 0
-            info.uname = info.gname = "root"
-            info.mode = mode
             with open(path, "rb") as file:
+                info = tar.gettarinfo(arcname=name, fileobj=file)
+                info.uid = info.gid = 0
+                info.uname = info.gname = "root"
+                info.mode = mode
                 tar.addfile(info, file)
 
         for path in (LAB / "guest").glob("*.sh"):
@@ -68,9 +78,24 @@ def push(machine, nettune):
                 add(scenario.path, f"{GUEST_FOLDER}/scenarios/{scenario.name}"[1:], 0o755)
         if nettune:
             add(nettune, "usr/local/bin/nettune", 0o755)
+        for path in strace():
+            add(path, f"{path}"[1:], 0o755)
     code, out, err = machine.guest("tar -x -C / && sync", packed.getvalue(), 120)
     if code != 0:
         raise LabError(f"cannot put files into the guest: {out}{err}")
+
+
+class Log(list):
+    """Lines that can be watched while a scenario runs: tail -f CACHE/run-*/log."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def append(self, line):
+        super().append(line)
+        with open(self.path, "a") as file:
+            file.write(f"{line}\n")
 
 
 class Lab:
@@ -81,7 +106,7 @@ class Lab:
         self.nettune = nettune
         self.deadline = deadline
         self.random = random.Random(seed)
-        self.log = []
+        self.log = Log(machine.work / "log")
         self.counts = {}
 
     def note(self, text):
@@ -89,6 +114,11 @@ class Lab:
 
     def count(self, name, more=1):
         self.counts[name] = self.counts.get(name, 0) + more
+
+    def counts_of(self, said):
+        """Takes over what lib.sh's `count` has counted in a guest's output."""
+        for name, more in COUNT.findall(said):
+            self.count(name, int(more))
 
     def fail(self, text):
         raise Failure(text)
@@ -151,6 +181,18 @@ class Lab:
         """Runs a program of this machine at the far end of the taps, 10.77.0.1."""
         return self.machine.peer(*argv, seconds=seconds)
 
+    def plug(self, driver, name, **more):
+        """Plugs in a NIC whose far end is a tap `name`; waits for the guest's driver and returns the link's name."""
+        mac = self.machine.plug(driver, name, **more)
+        self.log.append(f"-- {driver} plugged in as {name}, {mac}")
+        return self.want(f"for i in {{1..100}}; do link_with_mac {mac} && exit; sleep 0.2; done; exit 1").strip()
+
+    def unplug(self, name, link):
+        """Takes the NIC `name` out, which the guest calls `link`."""
+        self.log.append(f"-- {name} unplugged")
+        self.monitor("device_del", id=name)
+        self.want(f"for i in {{1..100}}; do [[ -e /sys/class/net/{link} ]] || exit 0; sleep 0.2; done; exit 1")
+
     def monitor(self, command, **arguments):
         """A QMP command: device_add, device_del, set_link, cpu hotplug ..."""
         return self.machine.monitor(command, **arguments)
@@ -158,6 +200,8 @@ class Lab:
 
 def run_one(scenario, machine, nettune, seed):
     """Runs a scenario in a machine that is as freshly booted: (status, log, counts)."""
+    if machine.plugged:
+        machine.kill()  # a saved state knows no other devices than its own
     if machine.process.poll() is None and machine.channel:
         machine.hmp("loadvm booted")
     else:
@@ -168,12 +212,13 @@ def run_one(scenario, machine, nettune, seed):
 
 
 def run_in_guest(scenario, machine, seed):
-    command = (f"export LAB_SEED={seed}; exec 2>&1; . {GUEST_FOLDER}/lib.sh; "
+    asked = "".join(f" {k}={shlex.quote(v)}" for k, v in os.environ.items() if k.startswith("LAB_"))
+    command = (f"export{asked} LAB_SEED={seed}; exec 2>&1; . {GUEST_FOLDER}/lib.sh; "
                f". {GUEST_FOLDER}/scenarios/{scenario.name}")
     code, out, err = machine.guest(command, seconds=scenario.seconds)
     log = out + err
     counts = {}
-    for name, more in re.findall(r"^COUNT (\S+) (\d+)$", log, re.M):
+    for name, more in COUNT.findall(log):
         counts[name] = counts.get(name, 0) + int(more)
     if code == 124:
         log += f"\nFAILED: not through after {scenario.seconds} s"

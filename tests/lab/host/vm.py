@@ -83,8 +83,8 @@ class Channel:
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         return data
 
-    def receive(self, number, seconds):
-        """The answer with this number; those to requests given up before are passed over."""
+    def receive(self, number, seconds, first=None):
+        """The answer with this number, or any from `first` on; those to requests given up before are passed over."""
         deadline = time.monotonic() + seconds
         while True:
             while b"\n" not in self.buffer:
@@ -95,7 +95,7 @@ class Channel:
                 continue
             got, code, outlen, errlen = (int(g) for g in head.groups())
             out, err = self.take(outlen, deadline), self.take(errlen, deadline)
-            if got == number:
+            if (number if first is None else first) <= got <= number:
                 return code, out.decode(errors="replace"), err.decode(errors="replace")
 
 
@@ -110,6 +110,7 @@ class Machine:
         self.console = self.work / "console.log"
         self.process = self.channel = self.qmp = None
         self.boots = 0
+        self.plugged = []
 
     def new_disk(self, of=None):
         """An empty overlay: the image itself is never written."""
@@ -119,6 +120,7 @@ class Machine:
     def start(self, loadvm=None):
         """Powers the machine on; without `loadvm` it boots from what is on the disk now."""
         self.boots += 1
+        self.plugged = []
         for name in ("qmp", "agent"):
             (self.work / name).unlink(missing_ok=True)
         argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", NETWORK, "lab"]
@@ -153,11 +155,12 @@ class Machine:
         self.qmp_file.readline()
         self.monitor("qmp_capabilities")
         self.channel = Channel(self.work / "agent")
-        # A request sent before the agent listens can be lost: ask until one is answered.
+        # A request sent before the agent listens can be lost: ask until one is answered, however late.
+        first = self.channel.number + 1
         while True:
             number = self.channel.send("true", seconds=5)
             try:
-                return self.channel.receive(number, 2)
+                return self.channel.receive(number, 2, first)
             except TimeoutError:
                 self.alive(deadline)
 
@@ -178,6 +181,28 @@ class Machine:
                 raise LabError(f"{command}: {answer['error']}")
             if "return" in answer:
                 return answer["return"]
+
+    def plug(self, driver, name, queues=1, hub=None, **more):
+        """Plugs in a NIC `name`, with a new tap of that name at its far end or the other NICs of a hub (a number);
+        returns its MAC address."""
+        mac = f"52:54:00:77:{len(self.plugged) + 2:02x}:02"
+        several = {"queues": queues} if queues > 1 else {}
+        if hub is not None:
+            self.monitor("netdev_add", type="hubport", id=f"net-{name}", hubid=hub)
+        else:
+            self.tap(name, queues)
+            self.monitor("netdev_add", type="tap", id=f"net-{name}", ifname=name, script="no", downscript="no", **several)
+        if driver.startswith("virtio-net"):
+            more = {"mq": queues > 1, "vectors": 2 * queues + 2} | more
+        self.monitor("device_add", driver=driver, id=name, netdev=f"net-{name}", mac=mac, **more)
+        self.plugged.append(name)
+        return mac
+
+    def tap(self, name, queues):
+        mode = ["mode", "tap"] + (["multi_queue"] if queues > 1 else [])
+        code, _, err = self.peer("sh", "-ec", 'ip tuntap add dev "$@"; ip link set "$1" up', "lab", name, *mode)
+        if code != 0:
+            raise LabError(f"no tap {name}: {err}")
 
     def hmp(self, line):
         said = self.monitor("human-monitor-command", **{"command-line": line}).strip()

@@ -1,6 +1,7 @@
 # timeout: 4200
-"""The power goes at random moments of apply and of rollback. After the reboot nothing of the run time is left, status
-is true, rollback cleans up and the node is like one freshly booted."""
+"""The power goes at random moments of apply and of rollback, with and without --persist. After the reboot nothing of the
+run time is left but what the boot units brought back, status is true, rollback cleans up and the node is like one
+freshly booted."""
 
 import os
 import time
@@ -26,30 +27,36 @@ def run(lab):
     lab.note(f"apply takes {apply_seconds:.2f} s, rollback {rollback_seconds:.2f} s")
 
     for cut in range(CUTS):
-        in_rollback = cut % 2 == 1
+        in_rollback, persist = cut % 2 == 1, cut % 4 >= 2
+        command = APPLY + " --persist" if persist else APPLY
         if in_rollback:
-            lab.want(APPLY)
+            lab.want(command)
         moment = lab.random.uniform(0, rollback_seconds if in_rollback else apply_seconds)
-        what = f"cut {cut + 1} of {CUTS}, {moment:.2f} s into {'rollback' if in_rollback else 'apply'}"
+        what = f"cut {cut + 1} of {CUTS}, {moment:.2f} s into {'rollback' if in_rollback else command}"
         lab.note(what)
-        lab.start("nettune rollback" if in_rollback else APPLY)
+        lab.start("nettune rollback" if in_rollback else command)
         lab.wait(moment)
         lab.powercut()
         lab.boot()
         lab.count("cuts")
-        after_boot(lab, what)
+        after_boot(lab, what, persist)
 
 
 def fresh(lab, path):
     lab.want(f"settle; snapshot {path} && sync {path}")
 
 
-def after_boot(lab, what):
-    # Before a rollback: the kernel knows nothing of it any more. Files and the units they enable live on.
-    fresh(lab, "/var/tmp/lab-booted")
-    lab.want("for f in fresh booted; do"
-             " grep -v -E '^(files|service|tuned|irq) ' /var/tmp/lab-$f > /var/tmp/lab-$f.kernel; done;"
-             f" same /var/tmp/lab-fresh.kernel /var/tmp/lab-booted.kernel 'after {what}'")
+def after_boot(lab, what, persist):
+    if persist:
+        # A cut before its files were whole leaves no unit; one after it has the profile applied at boot.
+        lab.want("for i in {1..240}; do [[ $(systemctl is-active nettune.service) == activating ]] || exit 0; sleep 0.5; done; exit 1",
+                 seconds=200)
+        _, said, _ = lab.guest("systemctl is-active nettune.service")
+        lab.note(f"nettune.service is {said.strip()}")
+        lab.want("! systemctl --failed --no-legend | grep nettune")
+        lab.count(f"boots_{said.strip()}")
+    else:
+        nothing_left(lab, what)
     code, out, err = lab.guest("nettune status")
     if code not in (0, 3, 4):
         lab.fail(f"{what}: status ended with {code}: {out}{err}")
@@ -57,3 +64,11 @@ def after_boot(lab, what):
     lab.want("nettune status", code=3)
     fresh(lab, "/var/tmp/lab-after")
     lab.want(f"same /var/tmp/lab-fresh /var/tmp/lab-after 'after the rollback after {what}'")
+
+
+def nothing_left(lab, what):
+    # Before a rollback: the kernel knows nothing of it any more. Files and the units they enable live on.
+    fresh(lab, "/var/tmp/lab-booted")
+    lab.want("for f in fresh booted; do"
+             " grep -v -E '^(files|service|tuned|irq) ' /var/tmp/lab-$f > /var/tmp/lab-$f.kernel; done;"
+             f" same /var/tmp/lab-fresh.kernel /var/tmp/lab-booted.kernel 'after {what}'")
