@@ -233,6 +233,7 @@ pub fn rollback_preview(
     let mut notes = store.journal.warnings.clone();
     notes.extend(pending(&store.ledger));
     notes.extend(plan.released.iter().map(|(r, why)| format!("{r} would be released: {why}")));
+    notes.extend(drifted_of_nobody(&plan, &store.ledger));
     Ok(Answer { rows, notes, exit: Exit::Fine })
 }
 
@@ -249,6 +250,7 @@ pub fn rollback<H: Host>(
     let plan =
         plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
     stuck.extend(plan.stuck.iter().cloned());
+    notes.extend(drifted_of_nobody(&plan, &store.ledger));
     let released = release(store, facts, &ask.meta, &plan)?;
     let run = format!("{} back", ask.meta.time);
     let stage =
@@ -390,6 +392,14 @@ fn adopt<H: Host>(host: &H, store: &mut Store) {
             store.ledger.owned.insert(resource, Owned { boot, netns, ..owned });
         }
     }
+}
+
+/// What a change disturbed and somebody else has moved since: it belongs to no tweak, so no row
+/// speaks of it.
+fn drifted_of_nobody(plan: &Plan, ledger: &Ledger) -> Vec<String> {
+    let nobodys = |r: &Resource| ledger.owned.get(r).is_none_or(|o| o.claims.is_empty());
+    let drifted = plan.drifted.iter().filter(|(r, _)| nobodys(r));
+    drifted.map(|(r, why)| format!("{r} {why}: rollback --force puts the old value back")).collect()
 }
 
 /// Journals what is given up without a write; returns a note for each.

@@ -31,6 +31,7 @@ def arguments():
     p.add_argument("--bin", type=Path, default=DEFAULT_BIN, help="the static nettune (default: the release build)")
     p.add_argument("--out", type=Path, default=CACHE / "results.json", help="where results.json goes; logs/ beside it")
     p.add_argument("--table", type=Path, help="write the kernel x scenario table there, as Markdown")
+    p.add_argument("--add", action="store_true", help="keep what --out holds of other scenarios and kernels")
     p.add_argument("--nic", choices=["e1000e", "vmxnet3"], default="e1000e", help="the second link's hardware")
     p.add_argument("--seed", type=int, help="repeat the random moments of an earlier run")
     p.add_argument("--cold", action="store_true", help="boot each kernel instead of using its saved booted state")
@@ -55,6 +56,7 @@ class Runner:
     def __init__(self, args):
         self.args = args
         self.results = []
+        self.kept = report.earlier(args.out) if args.add else []
         self.seed = args.seed if args.seed is not None else random.randrange(10**6)
         self.logs = args.out.parent / "logs"
         self.nettune = args.bin if args.bin.is_file() else None
@@ -87,12 +89,25 @@ class Runner:
             reasons = [line for line in log.splitlines() if line.startswith(("FAILED", "SKIPPED"))]
             entry["reason"] = reasons[-1] if reasons else ""
         self.results.append(entry)
+        self.write()
         counted = "".join(f"  {k} {v}" for k, v in counts.items())
         print(f"{version:<5} {name:<22} {status:<4} {seconds:6.1f}s{counted}", flush=True)
         if status == "FAIL":
             print("".join(f"      {line}\n" for line in log.rstrip().splitlines()[-25:]), end="", flush=True)
         elif status == "skip":
             print(f"      {entry['reason']}", flush=True)
+
+    def counted(self):
+        return [sum(r["status"] == status for r in self.results) for status in ("FAIL", "ok")]
+
+    def write(self):
+        """After each scenario: a run that is broken off has its results too."""
+        failed, passed = self.counted()
+        ours = {(r["kernel"], r["scenario"]) for r in self.results}
+        kept = [r for r in self.kept if (r["kernel"], r["scenario"]) not in ours]
+        self.args.out.parent.mkdir(parents=True, exist_ok=True)
+        self.args.out.write_text(json.dumps({"seed": self.seed, "passed": passed, "failed": failed,
+                                             "results": kept + self.results}, indent=1) + "\n")
 
     def kernel(self, version, todo):
         work = Path(tempfile.mkdtemp(prefix=f"run-{version}-", dir=CACHE))
@@ -148,14 +163,10 @@ def main():
         return max(runner.execute(version) for version in args.kernels)
     for version in args.kernels:
         runner.kernel(version, todo)
-    failed = sum(r["status"] == "FAIL" for r in runner.results)
-    passed = sum(r["status"] == "ok" for r in runner.results)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"seed": runner.seed, "passed": passed, "failed": failed,
-                                    "results": runner.results}, indent=1) + "\n")
-    if args.table:
-        args.table.write_text(report.table(runner.results))
+    failed, passed = runner.counted()
     print(f"{passed} passed, {failed} failed")
+    if args.table:
+        args.table.write_text(report.table(report.earlier(args.out)))
     return 1 if failed or not passed else 0
 
 

@@ -1,5 +1,12 @@
 """The table of a run: kernels across, scenarios down."""
 
+import json
+
+
+def earlier(path):
+    """The results that are in this file, if there is one."""
+    return json.loads(path.read_text())["results"] if path.exists() else []
+
 
 def cell(result):
     if result is None:
@@ -11,14 +18,14 @@ def cell(result):
 
 def table(results):
     kernels, names, cells = {}, [], {}
-    for r in results:
+    for r in sorted(results, key=lambda r: [int(n) for n in r["kernel"].split(".")]):
         kernels[r["kernel"]] = r["release"] or kernels.get(r["kernel"], "")
         if r["scenario"] not in names:
             names.append(r["scenario"])
         cells[r["kernel"], r["scenario"]] = r
     lines = ["| scenario | " + " | ".join(f"{k} ({rel})" for k, rel in kernels.items()) + " |",
              "|---|" + "---|" * len(kernels)]
-    for name in names:
+    for name in sorted(names):
         lines.append(f"| {name} | " + " | ".join(cell(cells.get((k, name))) for k in kernels) + " |")
     failed = sum(r["status"] == "FAIL" for r in results)
     lines.append(f"\n{sum(r['status'] == 'ok' for r in results)} passed, {failed} failed.")
