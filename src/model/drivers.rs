@@ -28,7 +28,12 @@ const DEFAULT: Driver =
 
 pub const DRIVERS: &[Driver] = &[
     Driver { name: "bnxt_en", source: "ethernet/broadcom/bnxt/bnxt_xdp.c", ..DEFAULT },
-    Driver { name: "e1000e", source: "ethernet/intel/e1000e/ethtool.c", ..DEFAULT },
+    Driver {
+        name: "e1000e",
+        known: Known::Lab,
+        source: "ethernet/intel/e1000e/ethtool.c",
+        ..DEFAULT
+    },
     Driver { name: "ena", source: "ethernet/amazon/ena/ena_xdp.c", ..DEFAULT },
     Driver { name: "gve", source: "ethernet/google/gve/gve_main.c", ..DEFAULT },
     Driver { name: "hv_netvsc", source: "hyperv/netvsc_bpf.c", ..DEFAULT },
