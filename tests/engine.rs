@@ -10,8 +10,8 @@ use std::path::Path;
 
 use nettune::engine::evaluate::{Selected, Status};
 use nettune::engine::plan::Scope;
-use nettune::engine::{Exit, Refusal};
-use nettune::model::{Impact, Outcome, Want};
+use nettune::engine::{Exit, Host, Refusal};
+use nettune::model::{Impact, Outcome, State, Want};
 use support::*;
 
 fn status(answer: &nettune::engine::verbs::Answer, tweak: &str) -> Status {
@@ -67,6 +67,23 @@ fn collateral_is_put_back_at_once_or_with_its_cause() {
     rollback(&mut host, dir.path()).unwrap();
     // ... and back with it, though the kernel brings it up as 0.
     assert_eq!(text(&host, "sysfs:class/net/eth0/queues/tx-3/xps_cpus").as_deref(), Some("8"));
+}
+
+#[test]
+fn a_queue_that_came_with_a_change_leaves_nothing_behind() {
+    let (dir, mut host) = (tempdir(), world());
+    let channels = "ethtool:eth0/channels".parse().unwrap();
+    let xps = "sysfs:class/net/eth0/queues/tx-1/xps_cpus".parse().unwrap();
+    host.write(&channels, &State::is("combined=1")).unwrap();
+    apply(&mut host, dir.path(), &profile_a()[..1]).unwrap();
+    host.write(&xps, &State::is("c")).unwrap();
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    // By hand, and the new queue has what the driver likes.
+    host.write(&channels, &State::is("combined=4")).unwrap();
+    host.write(&xps, &State::is("2")).unwrap();
+    let answer = rollback(&mut host, dir.path()).unwrap();
+    assert_eq!((answer.exit, answer.notes.len()), (Exit::Fine, 0), "{answer:#?}");
+    assert_eq!(host.get(&xps), State::is("2"));
 }
 
 #[test]

@@ -251,7 +251,9 @@ impl<H: Host> Stage<'_, H> {
                 },
                 Err(_) => State::Absent,
             };
-            work.left_alone(disturbed, now);
+            if !went_with(disturbed, &now, &work.changes) {
+                work.left_alone(disturbed, now);
+            }
         }
     }
 
@@ -389,6 +391,13 @@ pub fn returned(
     collateral.iter().filter(is_back).map(|c| Done::new(&c.resource, Outcome::Written)).collect()
 }
 
+/// A queue that came with our change goes with it, and what stood on it is nobody's to keep.
+fn went_with(collateral: &Collateral, now: &State, changes: &[Change]) -> bool {
+    *now == State::Absent
+        && collateral.now != State::Absent
+        && changes.iter().any(|c| c.resource == collateral.cause && c.back())
+}
+
 /// Collateral that is not as it was: ours while its cause stands, and tried again once it is gone.
 pub fn left(
     host: &impl Observe,
@@ -415,7 +424,7 @@ pub fn left(
             None => &c.before,
         };
         let after = now.unwrap_or(State::Absent);
-        if after != *expected {
+        if after != *expected && !went_with(c, &after, changes) {
             let (resource, cause) = (c.resource.clone(), c.cause.clone());
             left.push(Left { resource, before: expected.clone(), after, cause });
         }
