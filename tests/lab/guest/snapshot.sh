@@ -2,7 +2,7 @@
 # snapshot FILE: the whole node as text, each line as `section | what`. Shares no code with nettune.
 #
 # Left out, because it changes by itself (a filter may never hide what nettune sets):
-#   sysctl     kernel.random.* (new at each reading), fs.{dentry-state,inode-nr,inode-state,file-nr,aio-nr},
+#   sysctl     kernel.random.* (new at each reading), fs.{dentry-state,inode-nr,inode-state,file-nr,aio-nr,quota.*},
 #              kernel.{ns_last_pid,pty.nr}, net.netfilter.nf_conntrack_count, vm.stat_refresh (counters or triggers),
 #              kernel.sched_domain.*.max_newidle_lb_cost (measured by the scheduler, 5.10),
 #              net.ipv4.tcp_available_congestion_control (names loaded modules, which stay loaded),
@@ -28,7 +28,7 @@ snapshot_sysctl() {
     section sysctl
     sysctl -a 2>/dev/null | grep -v -E \
         -e '^kernel\.(random\.|ns_last_pid |pty\.nr )' \
-        -e '^fs\.(dentry-state|inode-nr|inode-state|file-nr|aio-nr) ' \
+        -e '^fs\.(dentry-state|inode-nr|inode-state|file-nr|aio-nr|quota\..*) ' \
         -e '^net\.netfilter\.nf_conntrack_count ' \
         -e '^vm\.stat_refresh ' \
         -e '^kernel\.sched_domain\..*\.max_newidle_lb_cost ' \
