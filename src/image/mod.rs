@@ -167,7 +167,7 @@ fn nodes(
                 Node::File { meta: fresh(0o644), content: Bytes(text.into_bytes()) }
             }
         };
-        if path == files::BINARY && before != Node::Absent && before.hash() != after.hash() {
+        if path == files::BINARY && before != Node::Absent && !before.same(&after) {
             let text = format!(
                 "{} is another nettune: bake with that one, or take it out first",
                 root.full(&path)
@@ -175,7 +175,7 @@ fn nodes(
             return Err(Refusal::with(Exit::Config, text));
         }
         // The same already: nothing to write, and nothing to take out again.
-        if before.hash() != after.hash() {
+        if !before.same(&after) {
             nodes.push((path, before, after));
         }
     }
@@ -308,7 +308,7 @@ pub fn undo(root: &Root) -> Result<Undone> {
         manifest.files.drain(..).partition(|f| f.path == manifest::FOLDER);
     for file in rest.into_iter().rev() {
         let now = tree::read(root, &file.path)?;
-        if now.hash() == file.before.hash() {
+        if now.same(&file.before) {
             continue;
         }
         let emptied = matches!(now, Node::Folder { .. }) && file.before == Node::Absent;

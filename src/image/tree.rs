@@ -103,6 +103,19 @@ impl Node {
         }
     }
 
+    /// Equal in what [`Node::hash`] is of.
+    pub fn same(&self, other: &Node) -> bool {
+        match (self, other) {
+            (Node::Absent, Node::Absent) => true,
+            (Node::Link { target: a, .. }, Node::Link { target: b, .. }) => a == b,
+            (Node::Folder { meta: a }, Node::Folder { meta: b }) => a.mode == b.mode,
+            (Node::File { meta: a, content: x }, Node::File { meta: b, content: y }) => {
+                a.mode == b.mode && x == y
+            }
+            _ => false,
+        }
+    }
+
     /// Kind, mode and content: what an image must still hold. Owner, times and labels are the
     /// builder's.
     pub fn hash(&self) -> String {
