@@ -165,12 +165,14 @@ pub struct Selection<'a> {
 impl<'a> Selection<'a> {
     pub fn context(&self, facts: &'a Facts) -> Context<'a> {
         let wanted = || self.tweaks.iter().filter(|t| t.enable);
+        let cilium = facts.agents.cilium.is_some() || self.cni == Cni::Cilium;
+        let idle = |t: &Selected| !cilium && t.tweak.as_ref().is_some_and(|t| t.idle().is_some());
         Context {
             facts,
             links: self.links,
             pod_links: self.pod_links,
             placement: wanted().find_map(|t| t.tweak.as_ref()?.placement()).unwrap_or_default(),
-            enabled: wanted().map(|t| t.name).collect(),
+            enabled: wanted().filter(|t| !idle(t)).map(|t| t.name).collect(),
         }
     }
 }
@@ -241,6 +243,10 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
         row.advice.clear();
     }
     if not_ours(selected, cni, cx.facts).is_some() {
+        return row;
+    }
+    if let Some(why) = tweak.idle() {
+        row.block(Status::Off, Reason::new("off", why));
         return row;
     }
     row.needs = tweak.needs(cx);

@@ -53,7 +53,6 @@ pub const DRIVERS: &[Driver] = &[
         vectors_per_channel: Some(2),
         known: Known::Lab,
         source: "virtio_net.c",
-        ..DEFAULT
     },
     Driver { name: "vmxnet3", source: "vmxnet3/vmxnet3_xdp.c", ..DEFAULT },
 ];

@@ -66,6 +66,11 @@ pub trait Tweak {
     /// Called only where every need is met.
     fn desired(&self, cx: &Context) -> anyhow::Result<Vec<Desired>>;
 
+    /// Why its settings ask nothing of a node that decides itself, where they ask it of Cilium alone.
+    fn idle(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What the reader should know besides: settings that this node cannot take while it takes the
     /// rest, or who else a value reaches.
     fn remarks(&self, _: &Context) -> Vec<String> {

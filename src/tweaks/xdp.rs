@@ -212,6 +212,11 @@ impl Tweak for Xdp {
         Ok(())
     }
 
+    fn idle(&self) -> Option<&'static str> {
+        let asked = self.mode.is_some() || !self.deny.is_empty() || self.object.is_some();
+        (!asked).then_some("the profile names no mode and no drop list for programs of our own")
+    }
+
     fn needs(&self, cx: &Context) -> Vec<Need> {
         let links = self.links(cx);
         let bpf = &cx.facts.bpf;
