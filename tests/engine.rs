@@ -688,3 +688,23 @@ fn a_tweak_of_which_the_kernel_takes_nothing_is_unsupported() {
     assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
     assert_eq!(host.states, world().states);
 }
+
+#[test]
+fn a_half_write_behind_a_change_of_claims_alone_is_found() {
+    let some = |names: &[&str]| {
+        let mut profile = profile_a();
+        profile.iter_mut().for_each(|t| t.enable &= names.contains(&t.name));
+        profile
+    };
+    for at in 0..12 {
+        let (dir, mut host) = (tempdir(), world());
+        apply(&mut host, dir.path(), &some(&["mtu", "irq", "tcp"])).unwrap();
+        // fq joins tcp in what it holds already, and the table comes after that.
+        let next = some(&["irq", "tcp", "fq", "notrack"]);
+        host.fault = Some((host.writes + at, Fault::DieHalf));
+        let died = catch_unwind(AssertUnwindSafe(|| drop(apply(&mut host, dir.path(), &next))));
+        host.fault = None;
+        rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(host.states, world().states, "at {at}, died {}", died.is_err());
+    }
+}

@@ -46,10 +46,14 @@ fn close<H: Host>(
     // The write that was under way is the one after the last that is whole, or a later one: up to the
     // first that is still as before, or to one that has disturbed something.
     let whole = (0..begin.changes.len()).rev().find(reached).map_or(0, |at| at + 1);
-    let untouched =
-        |at: &usize| states[*at].as_ref().is_ok_and(|s| *s == begin.changes[*at].before);
+    // A change of claims alone looks untouched whether it was reached or not: it tells nothing.
+    let untouched = |at: &usize| {
+        let change = &begin.changes[*at];
+        !change.claim_only() && states[*at].as_ref().is_ok_and(|s| *s == change.before)
+    };
     let still = (whole..begin.changes.len()).find(untouched).unwrap_or(begin.changes.len());
-    let frontier = whole.max(traces(host, begin, &states)).max(still.saturating_sub(1));
+    let last = (whole..still).rev().find(|at| !begin.changes[*at].claim_only()).unwrap_or(whole);
+    let frontier = last.max(traces(host, begin, &states));
     let cause_made =
         |cause: &Resource| begin.changes.iter().take(frontier + 1).any(|c| c.resource == *cause);
     let disturbed = |resource: &Resource| {
