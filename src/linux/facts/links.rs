@@ -17,6 +17,7 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
     netlink.mark_routes(&mut links)?;
     let v6 = netlink.addresses_v6()?;
     ethtool::fill(&mut links)?;
+    let everywhere = rp_filter(root, "all");
     for link in &mut links {
         link.qdisc = Some(match qdiscs.get(&link.index).map(|q| qdisc::state(q)) {
             Some(State::Is(text)) => text,
@@ -25,7 +26,7 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
         });
         link.ipv6 = v6.contains(&link.index);
         link.driver.clone_from(&link.kind);
-        link.rp_filter = rp_filter(root, &link.name).max(rp_filter(root, "all"));
+        link.rp_filter = rp_filter(root, &link.name).max(everywhere);
         let clsact = qdiscs.get(&link.index).is_some_and(|q| qdisc::has_clsact(q));
         link.programs = programs(link.index, clsact);
         device(root, link);
