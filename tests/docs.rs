@@ -28,15 +28,6 @@ fn tweaks() {
     for entry in TWEAKS {
         let side = format!("{:?}", entry.side).to_lowercase();
         writeln!(out, "\n## `{}` ({side})\n\n{}.\n", entry.name, entry.summary).unwrap();
-        if entry.lever.is_none() {
-            writeln!(
-                out,
-                "Not in this version. {}\n\nSource: {}",
-                entry.doc.what, entry.doc.source
-            )
-            .unwrap();
-            continue;
-        }
         let doc = &entry.doc;
         writeln!(out, "{}\n\n- Cost: {}", doc.what, doc.cost).unwrap();
         writeln!(out, "- Needs: {}\n- Impact: {}\n- Source: {}", doc.needs, doc.impact, doc.source)

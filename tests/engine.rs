@@ -5,7 +5,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use nettune::engine::evaluate::{Selected, Status};
@@ -148,20 +147,6 @@ fn atomic_and_required_undo_the_whole_run() {
 }
 
 /// Runs `step` until it dies or ends.
-fn dies(host: &mut Memory, step: impl FnOnce(&mut Memory)) -> bool {
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = catch_unwind(AssertUnwindSafe(|| step(host)));
-    let _ = std::panic::take_hook();
-    host.fault = None;
-    match result {
-        Ok(()) => false,
-        Err(payload) if payload.is::<Died>() => true,
-        Err(payload) => std::panic::resume_unwind(payload),
-    }
-}
-
-const DEATHS: [Fault; 3] = [Fault::DieBefore, Fault::DieAfter, Fault::DieHalf];
-
 #[test]
 fn death_at_any_write_of_apply_is_undone_by_the_next_rollback() {
     for fault in DEATHS {
@@ -443,13 +428,9 @@ fn only_and_link_leave_the_rest_as_it_is() {
 #[test]
 fn a_path_that_does_not_carry_it_puts_the_mtu_back_at_once() {
     let toml: toml::Table = "mtu = 9000\nprobe = [\"10.0.0.2\"]\n".parse().unwrap();
-    let lever = nettune::tweaks::find("mtu").unwrap().lever.as_ref().unwrap();
+    let lever = &nettune::tweaks::find("mtu").unwrap().lever;
     let profile = |enable| {
-        [Selected {
-            tweak: Some((lever.build)(toml.clone()).unwrap()),
-            enable,
-            ..selected("mtu", None)
-        }]
+        [Selected { tweak: (lever.build)(toml.clone()).unwrap(), enable, ..selected("mtu", None) }]
     };
     let (dir, mut host) = (tempdir(), world());
     let before = host.states.clone();
@@ -559,12 +540,9 @@ fn what_cannot_be_read_does_not_keep_the_rest_of_its_tweak() {
 #[test]
 fn death_before_the_proof_puts_the_path_back() {
     let toml: toml::Table = "mtu = 9000\nprobe = [\"10.0.0.2\"]\n".parse().unwrap();
-    let lever = nettune::tweaks::find("mtu").unwrap().lever.as_ref().unwrap();
-    let profile = [Selected {
-        tweak: Some((lever.build)(toml).unwrap()),
-        enable: true,
-        ..selected("mtu", None)
-    }];
+    let lever = &nettune::tweaks::find("mtu").unwrap().lever;
+    let profile =
+        [Selected { tweak: (lever.build)(toml).unwrap(), enable: true, ..selected("mtu", None) }];
     let (dir, mut host) = (tempdir(), world());
     let before = host.states.clone();
     host.fault = Some((0, Fault::DieAfter));
@@ -702,9 +680,8 @@ fn a_half_write_behind_a_change_of_claims_alone_is_found() {
         // fq joins tcp in what it holds already, and the table comes after that.
         let next = some(&["irq", "tcp", "fq", "notrack"]);
         host.fault = Some((host.writes + at, Fault::DieHalf));
-        let died = catch_unwind(AssertUnwindSafe(|| drop(apply(&mut host, dir.path(), &next))));
-        host.fault = None;
+        let died = dies(&mut host, |h| drop(apply(h, dir.path(), &next)));
         rollback(&mut host, dir.path()).unwrap();
-        assert_eq!(host.states, world().states, "at {at}, died {}", died.is_err());
+        assert_eq!(host.states, world().states, "at {at}, died {died}");
     }
 }

@@ -95,10 +95,10 @@ fn configuration(session: &Session, args: &DiffArgs) -> Result<Config> {
 fn levers() -> Levers {
     let both = TWEAKS.iter().filter(|t| t.side != Side::Node);
     let stones = |t: &crate::tweaks::Entry| -> &'static [&'static str] {
-        let built = t.lever.as_ref().and_then(|l| (l.build)(toml::Table::new()).ok());
+        let built = (t.lever.build)(toml::Table::new()).ok();
         built.map_or(&[], |tweak| tweak.stands_on())
     };
-    both.filter(|t| t.lever.is_some()).map(|t| (t.name, stones(t))).collect()
+    both.map(|t| (t.name, stones(t))).collect()
 }
 
 fn gather(

@@ -122,7 +122,7 @@ pub fn row(
         // Who asks for it and does not get it should hear that by the exit code.
         required: true,
         owner: Owner::Nettune,
-        tweak: Some(Box::new(Kept { needs, files })),
+        tweak: Box::new(Kept { needs, files }),
     })
 }
 
@@ -210,7 +210,7 @@ fn folders(host: &Linux, store: &Store) -> Vec<(String, State)> {
 /// What a confirmation is to keep; refused now where it could not be had then.
 pub fn for_later(profile: &Profile, row: &Selected, facts: &Facts) -> Result<Persist> {
     let cx = Context::new(facts, &[]);
-    for need in row.tweak.iter().flat_map(|t| t.needs(&cx)) {
+    for need in row.tweak.needs(&cx) {
         if let Probe::Unmet { why, fix, .. } = &need.probe {
             let fix = fix.as_deref().unwrap_or_default();
             return Err(Refusal::with(Exit::Blocked, format!("--persist: {why}; {fix}")));

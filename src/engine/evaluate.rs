@@ -35,6 +35,7 @@ pub enum Status {
     Off,
     Drifted,
     Failed,
+    // No lever is that in this one; the name stays, as part of the contract.
     /// Not in this version.
     Later,
 }
@@ -66,8 +67,7 @@ pub struct Selected {
     pub enable: bool,
     pub required: bool,
     pub owner: Owner,
-    /// None: its lever is not in this version.
-    pub tweak: Option<Box<dyn Tweak>>,
+    pub tweak: Box<dyn Tweak>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,12 +166,12 @@ impl<'a> Selection<'a> {
     pub fn context(&self, facts: &'a Facts) -> Context<'a> {
         let wanted = || self.tweaks.iter().filter(|t| t.enable);
         let cilium = facts.agents.cilium.is_some() || self.cni == Cni::Cilium;
-        let idle = |t: &Selected| !cilium && t.tweak.as_ref().is_some_and(|t| t.idle().is_some());
+        let idle = |t: &Selected| !cilium && t.tweak.idle().is_some();
         Context {
             facts,
             links: self.links,
             pod_links: self.pod_links,
-            placement: wanted().find_map(|t| t.tweak.as_ref()?.placement()).unwrap_or_default(),
+            placement: wanted().find_map(|t| t.tweak.placement()).unwrap_or_default(),
             enabled: wanted().filter(|t| !idle(t)).map(|t| t.name).collect(),
         }
     }
@@ -225,10 +225,7 @@ fn exclude(rows: &mut [Row]) {
 fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
     let mut row = Row::new(selected.name, selected.side, Status::Ready);
     row.required = selected.required;
-    let Some(tweak) = &selected.tweak else {
-        row.block(Status::Later, Reason::new("later", "not in this version of nettune"));
-        return row;
-    };
+    let tweak = &selected.tweak;
     if !selected.enable {
         row.block(Status::Off, Reason::new("off", "the profile does not want it"));
         return row;
@@ -272,7 +269,7 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
 
 /// Where Cilium decides, the row is the cluster's side of the lever.
 fn owned(row: &mut Row, selected: &Selected, cni: Cni, facts: &Facts) {
-    if matches!(row.status, Status::Off | Status::Later) {
+    if row.status == Status::Off {
         return;
     }
     match (not_ours(selected, cni, facts), &row.cluster) {

@@ -443,10 +443,8 @@ fn blockers(rows: &[Row], strict: bool) -> Exit {
         )
     };
     // What only the cluster can set is no blocker of this node, unless the profile requires it.
-    let found = rows.iter().any(|r| {
-        (strict && r.side != Side::Cilium && bad(r.status))
-            || (r.required && (bad(r.status) || r.status == Status::Later))
-    });
+    let found =
+        rows.iter().any(|r| bad(r.status) && (r.required || (strict && r.side != Side::Cilium)));
     if found { Exit::Blocked } else { Exit::Fine }
 }
 

@@ -125,18 +125,12 @@ impl Profile {
             let owner = table.and_then(|t| t.get("owner")).and_then(|v| v.as_str());
             let mut own = table.cloned().unwrap_or_default();
             own.retain(|key: &str, _| !COMMON.contains(&key));
-            let tweak = match &entry.lever {
-                Some(lever) => {
-                    let wrong = |e: String| {
-                        let text = format!("profile {}: [{}] {}", self.name, entry.name, e.trim());
-                        Refusal::with(Exit::Config, text)
-                    };
-                    let tweak = (lever.build)(own).map_err(|e| wrong(e.message().to_string()))?;
-                    tweak.validate().map_err(|e| wrong(format!("{e:#}")))?;
-                    Some(tweak)
-                }
-                None => None,
+            let wrong = |e: String| {
+                let text = format!("profile {}: [{}] {}", self.name, entry.name, e.trim());
+                Refusal::with(Exit::Config, text)
             };
+            let tweak = (entry.lever.build)(own).map_err(|e| wrong(e.message().to_string()))?;
+            tweak.validate().map_err(|e| wrong(format!("{e:#}")))?;
             selected.push(Selected {
                 name: entry.name,
                 side: entry.side,

@@ -130,12 +130,6 @@ fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String
         }
         _ => {}
     }
-    let Some(lever) = &entry.lever else {
-        return Err(format!(
-            "{} is not in this version of nettune, so neither is its key {key}",
-            entry.name
-        ));
-    };
     let known = tweaks::keys(entry);
     if known.iter().all(|k| k.name != key) {
         let names = known.iter().map(|k| k.name.as_str()).chain(COMMON);
@@ -143,7 +137,7 @@ fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String
     }
     // Alone, so that the error is about this key.
     let alone = toml::Table::from_iter([(key.to_string(), value)]);
-    let tweak = (lever.build)(alone)
+    let tweak = (entry.lever.build)(alone)
         .map_err(|e| format!("{}.{key}: {}", entry.name, e.message().trim()))?;
     tweak.validate().map_err(|e| format!("{}.{key}: {e:#}", entry.name))
 }

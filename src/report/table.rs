@@ -20,7 +20,7 @@ const STATUS: usize = 11;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
 fn name_width(rows: &[Row]) -> usize {
-    let own = rows.iter().filter(|r| !matches!(r.status, Status::Off | Status::Later));
+    let own = rows.iter().filter(|r| r.status != Status::Off);
     own.map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
 }
 
@@ -51,7 +51,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
             continue;
         }
         out.push_str(&title(&group, style));
-        if matches!(group.statuses[0], Status::Off | Status::Later) && view.verb != "rollback" {
+        if group.statuses[0] == Status::Off && view.verb != "rollback" {
             let names: Vec<&str> = of.iter().map(|r| r.name.as_str()).collect();
             out.push_str(&super::text::wrap(&names.join(" "), style.width, "  "));
             out.push('\n');
@@ -96,13 +96,11 @@ fn groups(view: &View) -> Vec<Group> {
         group("CILIUM'S, live -> wanted", hint(&values), &[Status::Cilium]),
         group("CANNOT HERE", String::new(), &[Status::Unsupported]),
         group("OFF", String::new(), &[Status::Off]),
-        group("NOT IN THIS VERSION", String::new(), &[Status::Later]),
     ];
-    if view.verb == "rollback" {
-        groups.retain(|g| g.statuses[0] != Status::Later);
-        if let Some(off) = groups.iter_mut().find(|g| g.statuses[0] == Status::Off) {
-            off.title = "PUT BACK";
-        }
+    if view.verb == "rollback"
+        && let Some(off) = groups.iter_mut().find(|g| g.statuses[0] == Status::Off)
+    {
+        off.title = "PUT BACK";
     }
     groups
 }

@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (bandwidth manager); tc-fq(8); Cilium's own figures: horizon 2 s, \
                  32768 buckets",
     },
-    lever: Some(lever::<BandwidthManager>()),
+    lever: lever::<BandwidthManager>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

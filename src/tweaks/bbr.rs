@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         impact: "new-flows",
         source: "Cilium tuning guide (BBR for pods); Linux ip-sysctl.rst",
     },
-    lever: Some(lever::<Bbr>()),
+    lever: lever::<Bbr>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

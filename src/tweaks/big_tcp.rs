@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         impact: "new-flows",
         source: "Cilium tuning guide (BIG TCP); Linux include/linux/netdevice.h; net/ipv6/ip6_output.c",
     },
-    lever: Some(lever::<BigTcp>()),
+    lever: lever::<BigTcp>(),
 };
 
 #[derive(Deserialize, JsonSchema)]

@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         impact: "bypass",
         source: "Cilium ebpf/maps.rst, Cilium tuning guide (ratio 0.08 with distributed LRU)",
     },
-    lever: Some(lever::<BpfMaps>()),
+    lever: lever::<BpfMaps>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -23,7 +23,7 @@ pub const ENTRY: Entry = Entry {
         impact: "bypass",
         source: "Cilium concepts/masquerading.rst",
     },
-    lever: Some(lever::<BpfMasquerade>()),
+    lever: lever::<BpfMasquerade>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

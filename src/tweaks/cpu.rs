@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (CPU frequency scaling); Linux admin-guide/pm/cpufreq.rst, \
                  intel_pstate.rst, amd-pstate.rst, ABI sysfs-devices-power",
     },
-    lever: Some(lever::<Cpu>()),
+    lever: lever::<Cpu>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         impact: "path",
         source: "Cilium kubeproxy-free.rst (DSR)",
     },
-    lever: Some(lever::<Dsr>()),
+    lever: lever::<Dsr>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

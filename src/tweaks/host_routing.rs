@@ -29,7 +29,7 @@ pub const ENTRY: Entry = Entry {
         impact: "bypass (full), new-flows (established)",
         source: "Cilium tuning guide (eBPF host routing); Linux networking/nf_flowtable.rst",
     },
-    lever: Some(lever::<HostRouting>()),
+    lever: lever::<HostRouting>(),
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

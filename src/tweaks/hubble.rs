@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
         impact: "none",
         source: "Cilium tuning guide (1 to 15 % by workload)",
     },
-    lever: Some(lever::<Hubble>()),
+    lever: lever::<Hubble>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (irqbalance, pinning); Linux core-api/irq/irq-affinity.rst; \
                  irqbalance(1)",
     },
-    lever: Some(lever::<Irq>()),
+    lever: lever::<Irq>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -25,7 +25,7 @@ pub const ENTRY: Entry = Entry {
         impact: "bypass",
         source: "Cilium kubeproxy-free.rst, system_requirements.rst",
     },
-    lever: Some(lever::<KubeProxyReplacement>()),
+    lever: lever::<KubeProxyReplacement>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -40,7 +40,7 @@ pub struct Entry {
     /// One line: what it sets or asks for.
     pub summary: &'static str,
     pub doc: Doc,
-    pub lever: Option<Lever>,
+    pub lever: Lever,
 }
 
 /// What `explain` and docs/tweaks.md say.
@@ -119,8 +119,7 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 
 /// The keys of a tweak's own table.
 pub fn keys(entry: &Entry) -> Vec<Key> {
-    let Some(lever) = &entry.lever else { return Vec::new() };
-    let schema = (lever.settings)();
+    let schema = (entry.lever.settings)();
     let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) else {
         return Vec::new();
     };

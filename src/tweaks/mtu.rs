@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
         impact: "path",
         source: "Cilium tuning guide (MTU); Linux ip-sysctl.rst; net/ipv6/addrconf.c for 1280",
     },
-    lever: Some(lever::<Mtu>()),
+    lever: lever::<Mtu>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

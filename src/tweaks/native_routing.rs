@@ -23,7 +23,7 @@ pub const ENTRY: Entry = Entry {
         impact: "path",
         source: "Cilium concepts/routing.rst, Cilium tuning guide; systemd networkd.conf(5)",
     },
-    lever: Some(lever::<NativeRouting>()),
+    lever: lever::<NativeRouting>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         impact: "new-flows",
         source: "Cilium tuning guide (netkit); Linux drivers/net/netkit.c",
     },
-    lever: Some(lever::<Netkit>()),
+    lever: lever::<Netkit>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

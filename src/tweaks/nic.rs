@@ -30,7 +30,7 @@ pub const ENTRY: Entry = Entry {
         source: "Linux networking/ethtool-netlink.rst and networking/scaling.rst; per driver the table \
                  in src/model/drivers.rs, which names its sources",
     },
-    lever: Some(lever::<Nic>()),
+    lever: lever::<Nic>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

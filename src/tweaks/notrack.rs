@@ -28,7 +28,7 @@ pub const ENTRY: Entry = Entry {
         impact: "bypass",
         source: "Cilium tuning guide (installNoConntrackIptablesRules); Linux net/netfilter",
     },
-    lever: Some(lever::<Notrack>()),
+    lever: lever::<Notrack>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -22,7 +22,7 @@ pub const ENTRY: Entry = Entry {
         impact: "node",
         source: "Cilium tuning guide (CONFIG_PREEMPT_NONE); Linux kernel/sched/core.c and debug.c",
     },
-    lever: Some(lever::<Preempt>()),
+    lever: lever::<Preempt>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -31,7 +31,7 @@ pub const ENTRY: Entry = Entry {
         source: "Linux networking/scaling.rst and networking/napi.rst; ABI sysfs-class-net and \
                  sysfs-class-net-queues",
     },
-    lever: Some(lever::<Steering>()),
+    lever: lever::<Steering>(),
 };
 
 #[derive(Deserialize, JsonSchema)]

@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
         source: "Linux Documentation/networking/ip-sysctl.rst and admin-guide/sysctl/net.rst; TuneD's \
                  network-latency and network-throughput for the profiles of those names",
     },
-    lever: Some(lever::<Tcp>()),
+    lever: lever::<Tcp>(),
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

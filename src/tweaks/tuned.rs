@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
         impact: "node",
         source: "Cilium tuning guide (tuned network-* profiles); TuneD's D-Bus interface com.redhat.tuned",
     },
-    lever: Some(lever::<Tuned>()),
+    lever: lever::<Tuned>(),
 };
 
 #[derive(Deserialize, JsonSchema)]

@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
         impact: "link-reset (filter, object), bypass (forward)",
         source: "Cilium tuning guide (XDP acceleration); Linux drivers' own sources",
     },
-    lever: Some(lever::<Xdp>()),
+    lever: lever::<Xdp>(),
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,6 +56,23 @@ pub struct Memory {
 
 /// What dying is, for a test that catches it.
 pub struct Died;
+
+pub type States = BTreeMap<Resource, State>;
+
+/// Whether the step died of the fault that was set; silent about it.
+pub fn dies(host: &mut Memory, step: impl FnOnce(&mut Memory)) -> bool {
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(|| step(host)));
+    let _ = std::panic::take_hook();
+    host.fault = None;
+    match result {
+        Ok(()) => false,
+        Err(payload) if payload.is::<Died>() => true,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+pub const DEATHS: [Fault; 3] = [Fault::DieBefore, Fault::DieAfter, Fault::DieHalf];
 
 impl Memory {
     pub fn new(facts: Facts, states: BTreeMap<Resource, State>) -> Self {
@@ -250,14 +268,7 @@ pub fn want(resource: &str, want: Want) -> (Resource, Want, Impact) {
 pub fn selected(name: &'static str, tweak: Option<Wants>) -> Selected {
     let enable = tweak.is_some();
     let tweak: Box<dyn Tweak> = Box::new(tweak.unwrap_or(Wants(Vec::new())));
-    Selected {
-        name,
-        side: Side::Node,
-        enable,
-        required: false,
-        owner: Owner::Auto,
-        tweak: Some(tweak),
-    }
+    Selected { name, side: Side::Node, enable, required: false, owner: Owner::Auto, tweak }
 }
 
 pub fn meta(verb: &'static str) -> Meta {
