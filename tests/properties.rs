@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use nettune::engine::Observe;
 use nettune::engine::evaluate::Selected;
 use nettune::engine::plan::Scope;
@@ -44,36 +42,25 @@ fn masked(b: bool, mask: u8) -> Vec<Selected> {
     profile
 }
 
-fn quietly(host: &mut Memory, act: impl FnOnce(&mut Memory)) {
-    let result = catch_unwind(AssertUnwindSafe(|| act(host)));
-    host.fault = None;
-    if let Err(payload) = result
-        && !payload.is::<Died>()
-    {
-        std::panic::resume_unwind(payload);
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_sequence_ends_at_the_baseline(steps in proptest::collection::vec(step(), 1..14)) {
-        std::panic::set_hook(Box::new(|_| {}));
         let (dir, mut host) = (tempdir(), world());
         let before = host.states.clone();
         for step in &steps {
             match step {
                 Step::Apply { b, mask } => {
                     let profile = masked(*b, *mask);
-                    quietly(&mut host, |h| drop(apply(h, dir.path(), &profile).unwrap()));
+                    dies(&mut host, |h| drop(apply(h, dir.path(), &profile).unwrap()));
                 }
                 Step::Rollback { mask } => {
                     let tweaks = profile_a();
                     let chosen = tweaks.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
                     let tweaks = Some(chosen.map(|(_, t)| t.name.to_string()).collect());
                     let scope = Scope { tweaks, links: None };
-                    quietly(&mut host, |h| drop(rollback_as(h, dir.path(), scope, false).unwrap()));
+                    dies(&mut host, |h| drop(rollback_as(h, dir.path(), scope, false).unwrap()));
                 }
                 Step::Drift { which } => {
                     let store = Store::read(dir.path(), &host.facts().unwrap()).unwrap();
@@ -94,7 +81,6 @@ proptest! {
         }
         host.fault = None;
         let answer = rollback_as(&mut host, dir.path(), Scope::default(), true).unwrap();
-        let _ = std::panic::take_hook();
         prop_assert_eq!(&host.states, &before, "{:#?}", answer);
     }
 }

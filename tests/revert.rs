@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,18 +13,6 @@ use nettune::engine::{Exit, Observe};
 use nettune::model::State;
 use support::*;
 
-fn dies(host: &mut Memory, step: impl FnOnce(&mut Memory)) -> bool {
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = catch_unwind(AssertUnwindSafe(|| step(host)));
-    let _ = std::panic::take_hook();
-    host.fault = None;
-    match result {
-        Ok(()) => false,
-        Err(payload) if payload.is::<Died>() => true,
-        Err(payload) => std::panic::resume_unwind(payload),
-    }
-}
-
 fn store(host: &Memory, dir: &Path) -> Store {
     Store::write(Lock::take(dir, Duration::ZERO).unwrap(), &host.facts().unwrap()).unwrap()
 }
@@ -35,8 +22,6 @@ fn take_back(host: &mut Memory, dir: &Path, targets: &[Target]) -> Reverted {
     let mut store = store(host, dir);
     revert(host, &mut store, &facts, &meta("revert"), targets).unwrap()
 }
-
-const FAULTS: [Fault; 3] = [Fault::DieBefore, Fault::DieHalf, Fault::DieAfter];
 
 /// A is applied, then B is tried and taken back.
 fn tried(host: &mut Memory, dir: &Path, fault: Option<(usize, Fault)>) -> Vec<Target> {
@@ -90,6 +75,21 @@ fn a_rollback_is_taken_back_as_well() {
     assert_eq!(host.states, start);
 }
 
+/// Taken back it is as profile a had made it, and rolled back as it was at first.
+fn ends_whole(
+    host: &mut Memory,
+    dir: &Path,
+    targets: &[Target],
+    (a, start): (&States, &States),
+    when: &str,
+) {
+    let back = take_back(host, dir, targets);
+    assert_eq!(host.states, *a, "{when}: {back:#?}");
+    assert_eq!(verify(host, dir).exit, Exit::Fine, "{when}");
+    rollback(host, dir).unwrap();
+    assert_eq!(host.states, *start, "{when}");
+}
+
 #[test]
 fn the_run_dies_at_every_write_and_is_taken_back() {
     let (dir, mut host) = (tempdir(), world());
@@ -97,18 +97,20 @@ fn the_run_dies_at_every_write_and_is_taken_back() {
     host.writes = 0;
     apply(&mut host, dir.path(), &profile_b()).unwrap();
     let most = host.writes;
-    for fault in FAULTS {
+    for fault in DEATHS {
         for at in 0..most {
             let (dir, mut host) = (tempdir(), world());
             let start = host.states.clone();
             apply(&mut host, dir.path(), &profile_a()).unwrap();
             let a = host.states.clone();
             let targets = tried(&mut host, dir.path(), Some((at, fault)));
-            let back = take_back(&mut host, dir.path(), &targets);
-            assert_eq!(host.states, a, "{fault:?} at {at}: {back:#?}");
-            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "{fault:?} at {at}");
-            rollback(&mut host, dir.path()).unwrap();
-            assert_eq!(host.states, start, "{fault:?} at {at}");
+            ends_whole(
+                &mut host,
+                dir.path(),
+                &targets,
+                (&a, &start),
+                &format!("{fault:?} at {at}"),
+            );
         }
     }
 }
@@ -121,7 +123,7 @@ fn taking_back_dies_at_every_write_and_is_finished() {
     host.writes = 0;
     take_back(&mut host, dir.path(), &targets);
     let most = host.writes;
-    for fault in FAULTS {
+    for fault in DEATHS {
         for at in 0..most {
             let (dir, mut host) = (tempdir(), world());
             let start = host.states.clone();
@@ -132,11 +134,13 @@ fn taking_back_dies_at_every_write_and_is_finished() {
             host.fault = Some((at, fault));
             assert!(dies(&mut host, |host| drop(take_back(host, dir.path(), &targets))));
             // The journal may have been compacted: what is to be done is what was written down before.
-            let back = take_back(&mut host, dir.path(), &targets);
-            assert_eq!(host.states, a, "{fault:?} at {at}: {back:#?}");
-            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "{fault:?} at {at}");
-            rollback(&mut host, dir.path()).unwrap();
-            assert_eq!(host.states, start, "{fault:?} at {at}");
+            ends_whole(
+                &mut host,
+                dir.path(),
+                &targets,
+                (&a, &start),
+                &format!("{fault:?} at {at}"),
+            );
         }
     }
 }
