@@ -9,7 +9,7 @@ use nix::libc;
 
 use super::super::root::Root;
 use super::pins::Pins;
-use super::{object, sys};
+use super::sys;
 use crate::model::bpf::Probed;
 use crate::model::facts::{Bpf, Fact};
 
@@ -149,13 +149,10 @@ fn helper(kind: ProgramType, helper: BpfHelper) -> Fact<bool> {
 
 /// By a program that lets everything pass: loaded, attached to nothing.
 fn frags() -> Fact<bool> {
-    match object::passing("nettune_pass_") {
-        Ok(_) => Fact::Known(true),
-        Err(e) => match e.chain().find_map(|c| c.downcast_ref::<io::Error>()) {
-            Some(e) if e.raw_os_error() == Some(libc::EINVAL) => Fact::Known(false),
-            Some(e) => unknown(e),
-            None => Fact::unknown(format!("{e:#}")),
-        },
+    match sys::load_with_frags() {
+        Ok(()) => Fact::Known(true),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Fact::Known(false),
+        Err(e) => unknown(&e),
     }
 }
 
