@@ -10,8 +10,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBondPort, InfoKind, InfoPortData, LacpState, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, LinkXdp, MiiStatus,
+    AfSpecInet, AfSpecUnspec, InfoBondPort, InfoKind, InfoPortData, LacpState, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp, MiiStatus,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use netlink_packet_route::tc::TcMessage;
@@ -370,6 +370,7 @@ fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -
                     }
                 }
             }
+            LinkAttribute::AfSpecUnspec(families) => link.rp_filter = rp_filter(families),
             LinkAttribute::Xdp(xdp) => link.xdp = parse_xdp(xdp),
             LinkAttribute::Other(nla) => other(&mut link, nla),
             _ => {}
@@ -383,6 +384,19 @@ fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -
         link.bus = Some(format!("{bus}/{device}"));
     }
     link
+}
+
+/// The link's own, as net.ipv4.conf.LINK.rp_filter has it.
+fn rp_filter(families: &[AfSpecUnspec]) -> u32 {
+    let inet = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet(attributes) => Some(attributes),
+        _ => None,
+    });
+    let own = inet.into_iter().flatten().find_map(|attribute| match attribute {
+        AfSpecInet::DevConf(conf) => u32::try_from(conf.rp_filter).ok(),
+        _ => None,
+    });
+    own.unwrap_or(0)
 }
 
 fn bond_port(attributes: &[InfoBondPort]) -> BondPort {

@@ -17,7 +17,8 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
     netlink.mark_routes(&mut links)?;
     let v6 = netlink.addresses_v6()?;
     ethtool::fill(&mut links)?;
-    let everywhere = rp_filter(root, "all");
+    let all = root.line("proc/sys/net/ipv4/conf/all/rp_filter");
+    let everywhere = all.and_then(|t| t.parse().ok()).unwrap_or(0);
     for link in &mut links {
         link.qdisc = Some(match qdiscs.get(&link.index).map(|q| qdisc::state(q)) {
             Some(State::Is(text)) => text,
@@ -26,17 +27,12 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
         });
         link.ipv6 = v6.contains(&link.index);
         link.driver.clone_from(&link.kind);
-        link.rp_filter = rp_filter(root, &link.name).max(everywhere);
+        link.rp_filter = link.rp_filter.max(everywhere);
         let clsact = qdiscs.get(&link.index).is_some_and(|q| qdisc::has_clsact(q));
         link.programs = programs(link.index, clsact);
         device(root, link);
     }
     Ok(links)
-}
-
-fn rp_filter(root: &Root, link: &str) -> u32 {
-    let text = root.line(&format!("proc/sys/net/ipv4/conf/{link}/rp_filter"));
-    text.and_then(|t| t.parse().ok()).unwrap_or(0)
 }
 
 /// What is at tcx and at clsact besides our own.
