@@ -21,16 +21,14 @@ pub fn uplinks<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
         .collect();
     if selectors.is_empty() {
         loop {
-            let below: Vec<u32> = facts
-                .links
-                .iter()
-                .filter(|l| !chosen.contains(&l.index) && carries(facts, l, &chosen))
-                .map(|l| l.index)
-                .collect();
-            if below.is_empty() {
+            let (upper, rest): (Vec<&Link>, Vec<&Link>) =
+                facts.links.iter().partition(|l| chosen.contains(&l.index));
+            let below = rest.into_iter().filter(|l| carries(l, &upper)).map(|l| l.index);
+            let found = chosen.len();
+            chosen.extend(below);
+            if chosen.len() == found {
                 break;
             }
-            chosen.extend(below);
         }
     }
     facts.links.iter().filter(|l| chosen.contains(&l.index) && !l.loopback).collect()
@@ -70,18 +68,14 @@ fn pods(facts: &Facts, link: &Link) -> bool {
 
 /// Whether `link` is what one of `upper` stands on. A bridge stands on its ports with a bus parent
 /// (or on bonds and VLANs), not on the pods' veths that are plugged into it.
-fn carries(facts: &Facts, link: &Link, upper: &BTreeSet<u32>) -> bool {
-    let is_upper = |name: &Option<String>| {
-        name.as_deref().and_then(|n| facts.link(n)).is_some_and(|l| upper.contains(&l.index))
-    };
+fn carries(link: &Link, upper: &[&Link]) -> bool {
     let port = link.bus.is_some() || matches!(link.kind.as_deref(), Some("bond" | "vlan" | "team"));
-    (is_upper(&link.master) && port)
-        || facts.links.iter().any(|up| {
-            upper.contains(&up.index)
-                && !up.other_netns
+    upper.iter().any(|up| {
+        (port && link.master.as_deref() == Some(&up.name))
+            || (!up.other_netns
                 && up.parent.as_deref() == Some(&link.name)
-                && up.kind.as_deref() != Some("veth")
-        })
+                && up.kind.as_deref() != Some("veth"))
+    })
 }
 
 /// Name, glob with `*`, `driver:NAME`, `pci:ADDRESS` or `mac:ADDRESS`, the permanent one.
