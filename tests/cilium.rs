@@ -347,6 +347,32 @@ fn check_shows_what_is_live_beside_what_is_wanted() {
     }
 }
 
+/// The agent's socket does not tell every key of cilium-config: what it leaves out is no difference.
+#[test]
+fn the_local_diff_does_not_take_untold_for_unset() {
+    let node = agent("1.18-all-on", ok);
+    node.file("proc/sys/kernel/osrelease", "6.12.40\n");
+    node.file(
+        "profile.toml",
+        "[native-routing]\n[bpf-masquerade]\n[bpf-maps]\ndistributed-lru = true\n",
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nettune"))
+        .args(["--json", "--host"])
+        .arg(node.0.path())
+        .args(["cilium", "diff", "-p", node.path("profile.toml").to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let kinds: Vec<&str> =
+        json["findings"].as_array().unwrap().iter().filter_map(|f| f["kind"].as_str()).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|k| *k == "set"), "{text}");
+    let note = "the agent does not tell these, which are not compared (--config FILE has all): \
+                bpf-distributed-lru";
+    assert_eq!(json["notes"][0], note, "{text}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
 /// Who may not ask the agent is told so: it is neither down nor absent.
 #[test]
 fn an_ordinary_user_gets_unknown_and_why() {

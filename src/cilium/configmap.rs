@@ -44,7 +44,7 @@ pub fn parse(text: &[u8]) -> Result<Config> {
 }
 
 /// What the local agent told. It tells some settings by what they do alone: those are put back into
-/// the words of the map. A key that it does not tell is taken for absent.
+/// the words of the map. What it does not tell is not there, which says nothing of how it is set.
 pub fn of_agent(cilium: &Cilium) -> Result<Config> {
     let live = &cilium.live;
     let unread =

@@ -83,6 +83,7 @@ impl Seen<'_> {
 }
 
 const NO_CT: &str = "install-no-conntrack-iptables-rules";
+pub const CIDR: &str = "ipv4-native-routing-cidr";
 
 pub const RULES: &[Rule] = &[
     Rule {
@@ -135,8 +136,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         code: "no-conntrack-without-cidr",
-        keys: &[NO_CT, "ipv4-native-routing-cidr"],
-        when: |s| s.on(NO_CT) && !s.tunnel() && s.get("ipv4-native-routing-cidr").is_empty(),
+        keys: &[NO_CT, CIDR],
+        when: |s| s.on(NO_CT) && !s.tunnel() && s.get(CIDR).is_empty(),
         consequence: "without the native CIDR the agent makes no such rule, and says nothing",
     },
     Rule {
@@ -245,10 +246,10 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         code: "native-without-cidr",
-        keys: &["routing-mode", "ipv4-native-routing-cidr"],
+        keys: &["routing-mode", CIDR],
         when: |s| {
             let cloud = matches!(s.get("ipam"), "eni" | "alibabacloud" | "azure");
-            let cidr = s.get("ipv4-native-routing-cidr");
+            let cidr = s.get(CIDR);
             let agent = s.on("enable-ip-masq-agent");
             !s.tunnel() && s.masquerades() && cidr.is_empty() && !cloud && !agent
         },

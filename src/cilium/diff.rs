@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::configmap::Config;
-use super::contradictions::{RULES, Seen};
+use super::contradictions::{CIDR, RULES, Rule, Seen};
 use super::fleet::Fleet;
 use super::values::{LeftOut, Value, values};
 use crate::model::helm::HelmKey;
@@ -53,12 +53,17 @@ impl Diff {
     }
 }
 
-pub fn diff(fleet: &Fleet, config: &Config) -> Diff {
-    let wanted = values(fleet, true);
+/// `complete`: what the configuration does not name is not set. The local agent does not tell every
+/// key: what it leaves out is neither missing nor the ground of a contradiction.
+pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
+    let mut wanted = values(fleet, true);
     let key = |key: &'static str| Key { key, now: config.get(key).cloned() };
     let mut findings: Vec<Finding> = Vec::new();
     let seen = Seen { config, version: fleet.version };
-    for rule in RULES.iter().filter(|r| (r.when)(&seen)) {
+    let untold = |key: &str| !complete && !config.contains_key(key);
+    // Of those rules alone it is the key's absence that matters.
+    let unsure = |r: &&Rule| r.keys.iter().any(|k| *k == CIDR && untold(k));
+    for rule in RULES.iter().filter(|r| (r.when)(&seen) && !unsure(r)) {
         findings.push(Finding {
             kind: Kind::Contradictory,
             code: rule.code.into(),
@@ -70,8 +75,13 @@ pub fn diff(fleet: &Fleet, config: &Config) -> Diff {
     for left in &wanted.left_out {
         findings.extend(against_nodes(left, fleet, config));
     }
+    let mut silent: Vec<&str> = Vec::new();
     for value in &wanted.values {
         let kind = if holds(value, config) { Kind::Set } else { Kind::Missing };
+        if kind == Kind::Missing && untold(value.config) {
+            silent.push(value.config);
+            continue;
+        }
         findings.push(Finding {
             kind,
             code: value.lever.into(),
@@ -79,6 +89,10 @@ pub fn diff(fleet: &Fleet, config: &Config) -> Diff {
             wanted: Some(value.value.clone()),
             consequence: consequence(value, kind),
         });
+    }
+    if !silent.is_empty() {
+        let text = "the agent does not tell these, which are not compared (--config FILE has all)";
+        wanted.notes.push(format!("{text}: {}", silent.join(", ")));
     }
     Diff {
         cilium: wanted.cilium,

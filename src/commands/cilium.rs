@@ -46,7 +46,7 @@ pub fn diff(session: &Session, args: &DiffArgs) -> Result<Exit> {
         let profile = || of_profile(session, &args.profile);
         fleet.version = agents.or_else(profile).unwrap_or(DEFAULT);
     }
-    let diff = difference::diff(&fleet, &config);
+    let diff = difference::diff(&fleet, &config, args.config.is_some());
     let exit = if diff.differs() { Exit::Drift } else { Exit::Fine };
     session.report().diff(&diff, exit)?;
     Ok(exit)

@@ -73,7 +73,7 @@ pub struct Routing {
 }
 
 /// What the kernel's BPF can do, asked of the kernel itself.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bpf {
     /// A BPF file system is mounted at /sys/fs/bpf.
@@ -86,6 +86,26 @@ pub struct Bpf {
     pub fib_lookup: Fact<bool>,
     pub redirect_neigh: Fact<bool>,
     pub redirect_peer: Fact<bool>,
+    pub skb_set_tstamp: Fact<bool>,
+    pub netkit: Fact<bool>,
+}
+
+impl Default for Bpf {
+    fn default() -> Self {
+        let unasked = || Fact::unknown("the kernel's BPF was not asked");
+        Bpf {
+            fs: unasked(),
+            tcx: unasked(),
+            tc: unasked(),
+            xdp: unasked(),
+            frags: unasked(),
+            fib_lookup: unasked(),
+            redirect_neigh: unasked(),
+            redirect_peer: unasked(),
+            skb_set_tstamp: unasked(),
+            netkit: unasked(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -128,7 +128,8 @@ keys! {
     BBR_HOST_ONLY = new_node(key("bandwidthManager.bbrHostNamespaceOnly", "enable-bbr-hostns-only", ">=1.18", "BBR for the node, cubic for pods"));
     ACCELERATION_NATIVE = drops(HelmKey { cilium: ">=1.13 <1.15", ..key("loadBalancer.acceleration", "bpf-lb-acceleration", "", "services in the driver") });
     ACCELERATION = drops(key("loadBalancer.acceleration", "bpf-lb-acceleration", ">=1.15", "services in the driver, where the driver can"));
-    MAP_RATIO = drops(HelmKey { merge: Merge::Max, ..key("bpf.mapDynamicSizeRatio", "bpf-map-dynamic-size-ratio", ">=1.13", "share of memory for connection and NAT maps") });
+    MAP_RATIO_NO_LRU = drops(HelmKey { merge: Merge::Max, ..key("bpf.mapDynamicSizeRatio", "bpf-map-dynamic-size-ratio", ">=1.13 <1.17.2", "share of memory for connection and NAT maps") });
+    MAP_RATIO = drops(HelmKey { merge: Merge::Max, ..key("bpf.mapDynamicSizeRatio", "bpf-map-dynamic-size-ratio", ">=1.17.2", "share of memory for connection and NAT maps") });
     DISTRIBUTED_LRU = new_node(drops(key("bpf.distributedLRU.enabled", "bpf-distributed-lru", ">=1.17.2", "no common list to lock in the maps")));
     CLOCK_PROBE = new_node(drops(key("bpfClockProbe", "enable-bpf-clock-probe", ">=1.13", "jiffies as the clock of connection entries; flipping it reinterprets their ages")));
 }

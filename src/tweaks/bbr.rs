@@ -4,11 +4,13 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, on, release, routed};
+use super::cilium_side::{cilium, helper, on, release, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Module};
 use crate::model::helm::{BANDWIDTH_MANAGER, BBR, BBR_HOST_ONLY, HelmValue};
-use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
+use crate::model::{
+    Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
+};
 
 pub const ENTRY: Entry = Entry {
     name: "bbr",
@@ -52,12 +54,12 @@ impl Tweak for Bbr {
             return needs;
         }
         let routed = facts.agents.cilium.as_ref().and_then(|c| c.host_routing) == Some(true);
+        let tstamp = tstamp(cx);
         if self.pods == Pods::Off {
             let why = "pods would inherit it, and bbr.pods is \"off\"";
             needs.push(Need::blocked("pods", why, "set bbr.pods = \"inherit\" to let them"));
-        } else if facts.kernel_version() < (5, 18) {
-            let why = format!("for pods it needs kernel 5.18, this is {}", facts.kernel.release);
-            needs.push(Need::unsupported("pods", why).since("5.18"));
+        } else if tstamp.probe != Probe::Met {
+            needs.push(tstamp);
         } else if !routed {
             let why = "pods would inherit it, and without BPF host routing their pacing is lost";
             needs.push(Need::blocked(
@@ -85,11 +87,7 @@ impl Tweak for Bbr {
 
     fn cluster_needs(&self, cx: &Context) -> Vec<Need> {
         let mut needs = module(cx);
-        if cx.facts.kernel_version() < (5, 18) {
-            let why =
-                format!("Cilium needs kernel 5.18 for BBR, this is {}", cx.facts.kernel.release);
-            needs.push(Need::unsupported("skb-set-tstamp", why).since("5.18"));
-        }
+        needs.push(tstamp(cx));
         if self.pods == Pods::Off && release(cx) < (1, 18) {
             let why = "Cilium before 1.18 has no BBR for the node alone";
             needs.push(Need::blocked("cilium-version", why, "Cilium 1.18 or newer"));
@@ -124,6 +122,11 @@ impl Tweak for Bbr {
         }
         values
     }
+}
+
+fn tstamp(cx: &Context) -> Need {
+    let what = "BPF's skb_set_tstamp, which BBR for pods needs";
+    helper(cx, "skb-set-tstamp", &cx.facts.bpf.skb_set_tstamp, what, (5, 18))
 }
 
 fn module(cx: &Context) -> Vec<Need> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
 use super::{Doc, Entry, lever};
-use crate::model::helm::{CLOCK_PROBE, DISTRIBUTED_LRU, HelmValue, MAP_RATIO};
+use crate::model::helm::{CLOCK_PROBE, DISTRIBUTED_LRU, HelmValue, MAP_RATIO, MAP_RATIO_NO_LRU};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
 pub const ENTRY: Entry = Entry {
@@ -58,11 +58,16 @@ fn ct_tcp(ratio: f64, memory_kib: u64) -> f64 {
 
 impl BpfMaps {
     fn wanted(&self, cx: &Context) -> f64 {
+        if self.ratio.is_none() && self.distributed_lru && self.lru(cx) {
+            return LRU_RATIO;
+        }
+        self.common(cx)
+    }
+
+    /// With lists that all CPUs share.
+    fn common(&self, cx: &Context) -> f64 {
         if let Some(ratio) = self.ratio {
             return ratio;
-        }
-        if self.distributed_lru && self.lru(cx) {
-            return LRU_RATIO;
         }
         let live = cx.facts.netfilter.conntrack.as_ref().map_or(0.0, |c| c.count as f64) * HEADROOM;
         let bytes = cx.facts.memory_kib as f64 * 1024.0;
@@ -159,8 +164,11 @@ impl Tweak for BpfMaps {
 
     fn advice(&self, cx: &Context) -> Vec<HelmValue> {
         let live = cilium(cx).and_then(|c| c.live.map_ratio);
-        let ratio = live.filter(|l| *l >= self.wanted(cx)).unwrap_or_else(|| self.wanted(cx));
-        let mut values = vec![MAP_RATIO.is(ratio.to_string())];
+        let larger = |wanted: f64| live.filter(|l| *l >= wanted).unwrap_or(wanted).to_string();
+        let mut values = vec![
+            MAP_RATIO_NO_LRU.is(larger(self.common(cx))),
+            MAP_RATIO.is(larger(self.wanted(cx))),
+        ];
         if self.distributed_lru {
             values.push(DISTRIBUTED_LRU.is("true"));
         }

@@ -1,9 +1,9 @@
 //! What several levers ask of Cilium and of the node for it, and the cluster's side of host routing.
 //! Pure, from facts alone.
 
-use crate::model::facts::{Cilium, Link};
+use crate::model::facts::{Attached, Cilium, Fact, Link};
 use crate::model::helm::{HOST_LEGACY, HelmValue, TCX};
-use crate::model::{Context, Live, Need, Warning};
+use crate::model::{Context, Live, Need, Probe, Warning};
 
 /// The newest released Cilium whose documents were read.
 pub const NEWEST: (u32, u32) = (1, 20);
@@ -49,6 +49,30 @@ pub fn floor(cx: &Context) -> Need {
     Need::unsupported("kernel-floor", why).since(&format!("{}.{}", since.0, since.1))
 }
 
+/// What the kernel answered. Who may not ask it (an ordinary user) has its release to go by: what is
+/// as new as `since` has it, what is older may have it from its distribution.
+pub fn helper(
+    cx: &Context,
+    name: &'static str,
+    answer: &Fact<bool>,
+    what: &str,
+    since: (u32, u32),
+) -> Need {
+    let release = &cx.facts.kernel.release;
+    match answer {
+        Fact::Known(true) => Need::met(name),
+        Fact::Known(false) => {
+            let why = format!("kernel {release} does not have {what}");
+            Need::unsupported(name, why).since(&format!("{}.{}", since.0, since.1))
+        }
+        Fact::Unknown { .. } if cx.facts.kernel_version() >= since => Need::met(name),
+        Fact::Unknown { unknown } => {
+            let why = format!("whether kernel {release} has {what}: {unknown}");
+            Need::unknown(name, why, Some("sudo nettune check"))
+        }
+    }
+}
+
 pub fn no_chaining(cx: &Context) -> Option<Need> {
     let plugins = &cx.facts.preflight.cni_plugins;
     // Its own configuration begins with its own plugin.
@@ -75,14 +99,12 @@ pub fn routed(cx: &Context) -> Option<bool> {
 
 /// What the node must have for BPF host routing, apart from the levers it stands on.
 pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
-    let mut needs = Vec::new();
-    let release = &cx.facts.kernel.release;
-    if release.is_empty() {
-        needs.push(Need::unknown("redirect-peer", "the kernel's release could not be read", None));
-    } else if cx.facts.kernel_version() < (5, 10) && !release.contains(".el8") {
-        let why = format!("kernel {release} has no redirect_peer");
-        needs.push(Need::unsupported("redirect-peer", why).since("5.10"));
-    }
+    let bpf = &cx.facts.bpf;
+    let mut needs = vec![
+        helper(cx, "redirect-peer", &bpf.redirect_peer, "BPF's redirect_peer", (5, 10)),
+        helper(cx, "redirect-neigh", &bpf.redirect_neigh, "BPF's redirect_neigh", (5, 10)),
+    ];
+    needs.dedup_by(|a, b| a.probe != Probe::Met && b.probe != Probe::Met);
     needs.extend(no_chaining(cx));
     if let Some(why) = &cx.facts.preflight.istio {
         let why = format!("Istio's rules in netfilter would be passed by: {why}");
@@ -138,9 +160,45 @@ pub fn host_routing_warnings(cx: &Context) -> Vec<Warning> {
     let live = cilium(cx).map(|c| &c.live);
     let mut warnings = Vec::new();
     let tc = live.and_then(|l| l.attach_mode.as_deref()) == Some("tc");
-    if tc && cx.facts.kernel_version() >= (6, 6) {
+    if tc && cx.facts.bpf.tcx.known() == Some(&true) {
         let text = "programs are attached by tc filters, which tcx of this kernel would not need";
         warnings.push(Warning::new("tcx", text).fix("bpf.enableTCX=true"));
+    }
+    let seen = |l: &&Link| l.programs.known().is_some_and(|all| !all.is_empty());
+    let devices: Vec<&str> = devices(cx).iter().map(|l| l.name.as_str()).collect();
+    let (mut twice, mut late) = (Vec::new(), Vec::new());
+    for link in cx.facts.links.iter().filter(seen) {
+        let all = link.programs.known().map_or(&[][..], Vec::as_slice);
+        let own = |p: &Attached| p.owner.as_deref() == Some("Cilium");
+        let same = |a: &Attached| all.iter().filter(|b| *b == a).count() > 1;
+        twice.extend(all.iter().find(|p| own(p) && same(p)).map(|p| (link, p)));
+        let tcx = all.iter().any(|p| own(p) && p.hook == "tcx ingress");
+        let theirs = |p: &&Attached| !own(p) && p.hook == "tc ingress";
+        if tcx && devices.contains(&link.name.as_str()) {
+            late.extend(all.iter().find(theirs).map(|p| (link, p)));
+        }
+    }
+    let more =
+        |n: usize| if n > 1 { format!(" (and on {} more links)", n - 1) } else { String::new() };
+    if let Some((link, program)) = twice.first() {
+        let (name, hook) = (&program.name, &program.hook);
+        let text = format!(
+            "{}: {name} is there twice at {hook}, left by an agent that stopped{}",
+            link.name,
+            more(twice.len())
+        );
+        let fix = "bpftool link detach id N of the older one, or reboot the node";
+        warnings.push(Warning::new("tcx-twice", text).fix(fix));
+    }
+    if let Some((link, program)) = late.first() {
+        let text = format!(
+            "{}: {} at tc ingress comes after Cilium's tcx program and misses what that takes{}",
+            link.name,
+            program.name,
+            more(late.len())
+        );
+        let fix = "attach it by tcx before Cilium's, or bpf.enableTCX=false";
+        warnings.push(Warning::new("tc-after-tcx", text).fix(fix));
     }
     warnings
 }
@@ -149,7 +207,7 @@ pub fn host_routing_warnings(cx: &Context) -> Vec<Warning> {
 pub mod tests {
     use super::*;
     use crate::model::Facts;
-    use crate::model::facts::{CiliumLive, Fact};
+    use crate::model::facts::CiliumLive;
 
     pub fn facts(kernel: &str) -> Facts {
         let mut facts = Facts::default();
@@ -202,12 +260,21 @@ pub mod tests {
     #[test]
     fn what_host_routing_needs_of_the_node() {
         let mut facts = facts("4.19.300");
+        facts.bpf.redirect_peer = Fact::Known(false);
+        facts.bpf.redirect_neigh = Fact::Known(false);
         let of = |f: &Facts| {
             codes(&host_routing_needs(&Context::new(f, &[])))
                 .into_iter()
                 .map(str::to_string)
                 .collect::<Vec<_>>()
         };
+        assert_eq!(of(&facts), ["redirect-peer"]);
+        // A distribution brought it back.
+        facts.bpf.redirect_peer = Fact::Known(true);
+        facts.bpf.redirect_neigh = Fact::Known(true);
+        assert!(of(&facts).is_empty());
+        // An ordinary user cannot ask.
+        facts.bpf = crate::model::facts::Bpf::default();
         assert_eq!(of(&facts), ["redirect-peer"]);
         facts.kernel.release = "6.12.40".into();
         assert!(of(&facts).is_empty());

@@ -28,8 +28,8 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
         return Some(Need::unsupported("xdp-mlx4", why));
     }
     if driver == "virtio_net" && (5, 0) <= facts.kernel_version() && old_virtio(facts) {
-        let why = format!("XDP on {name} (virtio_net) can stop this kernel");
-        return Some(Need::unsupported("xdp-virtio-kernel", why).since("5.15.38"));
+        let why = format!("XDP on {name} (virtio_net) can panic a kernel before 5.15.38");
+        return Some(Need::unsupported("xdp-virtio-kernel", why));
     }
     // Cilium's program takes no fragments at first.
     if let Some(most) = limits.mtu.filter(|most| link.mtu > *most) {
@@ -37,7 +37,8 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
             "{name} has MTU {}, and {driver} takes XDP up to {most}: jumbo or XDP, not both",
             link.mtu
         );
-        return Some(Need::blocked("xdp-mtu", why, format!("MTU {most}")));
+        let fix = format!("set its MTU to {most}, or leave acceleration disabled");
+        return Some(Need::blocked("xdp-mtu", why, fix));
     }
     virtio(link).or_else(|| queues(link, driver))
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, kpr_on, on};
 use super::{Doc, Entry, lever};
-use crate::model::facts::Fact;
+use crate::model::facts::{Chain, Fact};
 use crate::model::helm::{HelmValue, KPR, KPR_WORD, SOCKET_LB_HOST};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -84,6 +84,21 @@ impl KubeProxyReplacement {
         }
         None
     }
+}
+
+/// A table of each kind, where both have some: iptables over nf_tables calls its tables and chains as
+/// the legacy one does.
+fn both_iptables<'a>(cx: &Context<'a>) -> Option<(&'a str, &'a str)> {
+    let netfilter = &cx.facts.netfilter;
+    let own = |c: &&Chain| {
+        let named = ["filter", "nat", "mangle", "raw", "security"].contains(&c.table.as_str());
+        named
+            && c.rules > 0
+            && matches!(c.family.as_str(), "ip" | "ip6")
+            && c.chain.chars().all(|x| x.is_ascii_uppercase())
+    };
+    let nft = netfilter.chains.known()?.iter().find(own)?;
+    Some((netfilter.legacy.known()?.first()?, &nft.table))
 }
 
 impl Tweak for KubeProxyReplacement {
@@ -166,6 +181,14 @@ impl Tweak for KubeProxyReplacement {
                         which no rule of Cilium's can undo";
             let fix = "stop and mask firewalld";
             warnings.push(Warning::new("firewalld", text).fix(fix));
+        }
+        if let Some((legacy, nft)) = both_iptables(cx) {
+            let text = format!(
+                "iptables is in use in both its kinds, legacy (table {legacy}) and nf_tables (table \
+                                {nft}): an agent that meets rules of the other kind can stop"
+            );
+            let fix = "let all use one kind: iptables-save and iptables-legacy-save show whose rules they are";
+            warnings.push(Warning::new("iptables-both", text).fix(fix));
         }
         let istio = cx.facts.preflight.istio.is_some();
         if istio && self.socket_lb == SocketLb::Full {

@@ -68,6 +68,10 @@ impl Tweak for Netkit {
         let facts = cx.facts;
         let mut needs = Vec::new();
         match facts.kernel.modules.get("netkit") {
+            _ if facts.bpf.netkit.known() == Some(&false) => {
+                let need = Need::unsupported("netkit", "the kernel knows no program at a netkit");
+                needs.push(need.since("6.8"));
+            }
             Some(Fact::Known(Module::Absent)) => {
                 let need = Need::unsupported("netkit", "this kernel is built without netkit");
                 needs.push(need.since("6.8"));

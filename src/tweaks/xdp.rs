@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Doc, Entry, cilium_xdp, lever, unseen};
 use crate::model::bpf::{Deny, Hook, tag};
-use crate::model::facts::{Fact, Link};
+use crate::model::facts::Link;
 use crate::model::need::HelmValue;
 use crate::model::xdp_limits::{self, Limits};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
@@ -370,15 +370,6 @@ impl Xdp {
         }
         if !self.bypass_netfilter {
             needs.extend(unseen::rules(facts, "xdp.bypass-netfilter"));
-        }
-        if let Some(Fact::Unknown { unknown }) =
-            links.iter().map(|l| &l.programs).find(|p| p.known().is_none())
-        {
-            needs.push(Need::unknown(
-                "programs-known",
-                unknown.clone(),
-                Some("sudo nettune check"),
-            ));
         }
         needs
     }

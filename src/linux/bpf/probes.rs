@@ -30,6 +30,8 @@ pub fn gather(root: &Root) -> Bpf {
         redirect_neigh: helper(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_neigh),
         frags: frags(),
         redirect_peer: helper(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_redirect_peer),
+        skb_set_tstamp: helper(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_skb_set_tstamp),
+        netkit: hook(NO_LINK, sys::NETKIT_PRIMARY),
     }
 }
 
@@ -63,11 +65,11 @@ pub fn deep(root: &Root) -> Vec<Probed> {
         named("helper redirect_neigh", "5.10", found.redirect_neigh),
         named("helper redirect_peer", "5.10", found.redirect_peer),
         named("helper check_mtu", "5.12", tc(BpfHelper::BPF_FUNC_check_mtu)),
-        named("helper skb_set_tstamp", "5.18", tc(BpfHelper::BPF_FUNC_skb_set_tstamp)),
+        named("helper skb_set_tstamp", "5.18", found.skb_set_tstamp),
         named("bpf_link for xdp", "5.9", btf.has("bpf_xdp_link_attach")),
         named("xdp fragments", "5.18", found.frags),
         named("tcx", "6.6", found.tcx),
-        named("netkit", "6.7", hook(NO_LINK, sys::NETKIT_PRIMARY)),
+        named("netkit", "6.7", found.netkit),
         named("kfunc bpf_skb_ct_lookup", "6.0", btf.has("bpf_skb_ct_lookup")),
         named("kfunc bpf_xdp_metadata_rx_hash", "6.3", btf.has("bpf_xdp_metadata_rx_hash")),
     ]
