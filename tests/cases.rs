@@ -96,7 +96,8 @@ fn case(folder: &Path) {
     // Peers of a case answer whatever size.
     let context = ask.selection.context(&facts);
     for proof in tweaks.iter().flat_map(|t| t.tweak.proofs(&context)) {
-        let nettune::model::Proof::Path { peer, mtu } = proof;
+        let (nettune::model::Proof::Path { peer, mtu }
+        | nettune::model::Proof::Gateway { peer, mtu }) = proof;
         host.paths.insert(peer, mtu);
     }
     let store = Store::read(dir.path(), &facts).unwrap();

@@ -77,6 +77,7 @@ scripts! {
     roundtrip => "roundtrip",
     undo_script => "undo-script",
     mtu_collateral => "mtu-collateral",
+    mtu_gateway => "mtu-gateway",
     mtu_path => "mtu-path",
     mtu_path6 => "mtu-path6",
     mtu_order => "mtu-order",

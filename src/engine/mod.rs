@@ -60,6 +60,9 @@ pub trait Host: Observe {
     }
 
     fn prove(&mut self, proof: &Proof) -> Result<()>;
+
+    /// Whether `peer` answers a small packet now.
+    fn answers(&mut self, peer: &str) -> bool;
 }
 
 /// The exit codes, the same for every verb.

@@ -58,11 +58,30 @@ impl<H: Host> Stage<'_, H> {
         if changes.is_empty() {
             return Ok(Ran::default());
         }
+        self.ask_gateways(&changes);
         let collateral = self.collateral(&changes);
         self.begin(&changes, &collateral)?;
         let mut work = Work { changes, collateral, outcomes: BTreeMap::new(), ran: Ran::default() };
         self.write_all(&mut work);
         self.end(work)
+    }
+
+    /// Those that answer now must answer afterwards; the others prove nothing.
+    fn ask_gateways(&mut self, changes: &[Change]) {
+        let raised = |tweak: &String| {
+            changes.iter().any(|c| c.tweaks.contains(tweak) && !c.back() && !c.claim_only())
+        };
+        for (_, proofs) in self.proofs.iter_mut().filter(|(tweak, _)| raised(tweak)) {
+            for proof in std::mem::take(proofs) {
+                match proof {
+                    Proof::Gateway { peer, mtu } if self.host.answers(&peer) => {
+                        proofs.push(Proof::Path { peer, mtu });
+                    }
+                    Proof::Gateway { .. } => {}
+                    path => proofs.push(path),
+                }
+            }
+        }
     }
 
     /// What the changes disturb, as it must be afterwards.

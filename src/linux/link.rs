@@ -203,6 +203,13 @@ impl Links {
                     link.default_route |= default && !link.loopback;
                     let least = [link.route_mtu, mtu_of(&route)].into_iter().flatten().min();
                     link.route_mtu = least;
+                    if default && !link.loopback {
+                        link.gateways.extend(gateways(&route, link));
+                        link.gateways.truncate(MOST_TOLD);
+                    }
+                    if link.small_routes.len() < MOST_TOLD {
+                        link.small_routes.extend(small(&route));
+                    }
                     if v6 && indices.len() == 1 && mtu_of(&route).is_some() && !learned(&route) {
                         link.mtu_routes.push(describe(&route));
                     }
@@ -266,6 +273,57 @@ fn devices(route: &RouteMessage) -> Vec<u32> {
         }
     }
     found
+}
+
+/// Of one link: there may be a route in each table, all with the same metrics.
+const MOST_TOLD: usize = 8;
+
+/// Its next hops by that link, each once; one of link scope with the link's name.
+fn gateways(route: &RouteMessage, link: &Link) -> Vec<String> {
+    let of = |attributes: &[RouteAttribute]| {
+        attributes.iter().find_map(|a| match a {
+            RouteAttribute::Gateway(RouteAddress::Inet(a)) => Some(a.to_string()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(a)) if a.is_unicast_link_local() => {
+                Some(format!("{a}%{}", link.name))
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(a)) => Some(a.to_string()),
+            _ => None,
+        })
+    };
+    let mut found: Vec<String> = Vec::new();
+    let hops = route.attributes.iter().filter_map(|a| match a {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    let hops = hops.flatten().filter(|h| h.interface_index == link.index);
+    found.extend(of(&route.attributes));
+    found.extend(hops.filter_map(|h| of(&h.attributes)));
+    found.retain(|gateway| !link.gateways.contains(gateway));
+    found
+}
+
+/// What its own metrics keep small, whatever the link takes.
+fn small(route: &RouteMessage) -> Option<String> {
+    let metrics = route.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    let told: Vec<String> = metrics
+        .iter()
+        .filter_map(|m| match m {
+            RouteMetric::Mtu(n) => Some(format!("mtu {n}")),
+            RouteMetric::Advmss(n) => Some(format!("advmss {n}")),
+            _ => None,
+        })
+        .collect();
+    let to = route.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Destination(RouteAddress::Inet(a)) => Some(a.to_string()),
+        RouteAttribute::Destination(RouteAddress::Inet6(a)) => Some(a.to_string()),
+        _ => None,
+    });
+    let length = route.header.destination_prefix_length;
+    let to = to.map_or("default".to_string(), |to| format!("{to}/{length}"));
+    (!told.is_empty() && !learned(route)).then(|| format!("{to} {}", told.join(" ")))
 }
 
 fn is_unicast(route: &RouteMessage) -> bool {

@@ -229,7 +229,11 @@ impl Host for Linux {
 
     fn prove(&mut self, proof: &Proof) -> Result<()> {
         match proof {
-            Proof::Path { peer, mtu } => path::prove(peer, *mtu),
+            Proof::Path { peer, mtu } | Proof::Gateway { peer, mtu } => path::prove(peer, *mtu),
         }
+    }
+
+    fn answers(&mut self, peer: &str) -> bool {
+        path::answers(peer)
     }
 }

@@ -1,6 +1,6 @@
 //! Proof that a path carries packets of a size: an ICMP echo that must not be fragmented.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use nix::{libc, setsockopt_impl, sockopt_impl};
 /// A change of MTU resets many NICs for some seconds: as often, and as long, as that may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u16 = 6;
+/// Bytes of an ordinary echo.
+pub const SMALL: usize = 56;
 static SEQUENCE: AtomicU16 = AtomicU16::new(1);
 const ECHO_V4: u8 = 8;
 const ECHO_V6: u8 = 128;
@@ -28,19 +30,18 @@ sockopt_impl!(Ipv6MtuDiscover, SetOnly, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCO
 
 /// An echo of `mtu` bytes, IP header included, reaches `peer` and comes back.
 pub fn prove(peer: &str, mtu: u32) -> Result<()> {
-    let peer: IpAddr =
-        peer.parse().with_context(|| format!("peer {peer:?} is not an IP address"))?;
-    if is_own(peer) {
+    let to = address(peer)?;
+    if is_own(to) {
         bail!("{peer} is this node itself, which proves nothing; name a peer across the fabric");
     }
-    let headers = if peer.is_ipv4() { 28 } else { 48 };
+    let headers = if to.is_ipv4() { 28 } else { 48 };
     let Some(payload) = (mtu as usize).checked_sub(headers) else { bail!("{mtu} is too small") };
     let mut last = Errno::ETIMEDOUT;
     for _ in 0..TRIES {
         let begin = Instant::now();
         // Never used twice: a late answer of one peer must not speak for another.
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-        match echo(SocketAddr::new(peer, 0), payload, sequence, PATIENCE) {
+        match echo(to, payload, sequence, PATIENCE) {
             Ok(()) => return Ok(()),
             // The link itself says that it is too large: waiting does not help.
             Err(Errno::EMSGSIZE) => {
@@ -62,18 +63,40 @@ pub fn prove(peer: &str, mtu: u32) -> Result<()> {
     bail!("{peer} does not get packets of {mtu} bytes: {why}; lower mtu or mend the path")
 }
 
+/// Whether an ordinary echo comes back; one may be lost.
+pub fn answers(peer: &str) -> bool {
+    let small = |to| (0..2).any(|_| ask(to, SMALL, PATIENCE).is_ok());
+    address(peer).is_ok_and(|to| !is_own(to) && small(to))
+}
+
+/// "10.0.0.1", "fd00::1", "fe80::1%eth0".
+fn address(peer: &str) -> Result<SocketAddr> {
+    let wrong = || format!("peer {peer:?} is not an IP address");
+    let (host, link) = peer.split_once('%').map_or((peer, None), |(h, l)| (h, Some(l)));
+    let host: IpAddr = host.parse().with_context(wrong)?;
+    match (host, link) {
+        (IpAddr::V6(host), Some(link)) => {
+            let index = nix::net::if_::if_nametoindex(link).with_context(wrong)?;
+            Ok(SocketAddrV6::new(host, 0, 0, index).into())
+        }
+        _ => Ok(SocketAddr::new(host, 0)),
+    }
+}
+
 /// What we would send to it comes from itself.
-fn is_own(peer: IpAddr) -> bool {
+fn is_own(peer: SocketAddr) -> bool {
     let any: IpAddr = match peer {
-        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
     let source = || {
         let socket = UdpSocket::bind((any, 0)).ok()?;
-        socket.connect((peer, 9)).ok()?;
+        let mut there = peer;
+        there.set_port(9);
+        socket.connect(there).ok()?;
         socket.local_addr().ok()
     };
-    source().is_some_and(|source| source.ip() == peer)
+    source().is_some_and(|source| source.ip() == peer.ip())
 }
 
 /// One echo of `payload` bytes to `peer` and back.

@@ -17,8 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const TRIES: u32 = 2;
 /// What is found by itself is a handful: a default gateway or two, who is logged in, the API server.
 const MOST_FOUND: usize = 8;
-/// Bytes of an ordinary echo.
-const SMALL: usize = 56;
 
 sockopt_impl!(IpMtu, GetOnly, libc::IPPROTO_IP, libc::IP_MTU, i32);
 sockopt_impl!(Ipv6Mtu, GetOnly, libc::IPPROTO_IPV6, libc::IPV6_MTU, i32);
@@ -109,7 +107,7 @@ fn once(reach: &Reach, full: bool) -> Result<(), String> {
         },
         Reach::Icmp { host, link } => {
             let to = address(*host, link.as_deref()).map_err(why)?;
-            let size = if full { path_mtu(to).map_err(why)? } else { SMALL };
+            let size = if full { path_mtu(to).map_err(why)? } else { path::SMALL };
             path::ask(to, size, PATIENCE).map_err(why)
         }
     }

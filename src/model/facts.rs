@@ -283,6 +283,10 @@ pub struct Link {
     pub programs: Fact<Vec<Attached>>,
     /// Its IPv6 routes with a metric `mtu` of their own, which a change of its MTU overwrites.
     pub mtu_routes: Vec<String>,
+    /// Next hops of its default routes: "10.0.0.1", "fe80::1%eth0".
+    pub gateways: Vec<String>,
+    /// Its routes with a metric of their own that keeps packets small: "10.0.0.0/8 mtu 1400".
+    pub small_routes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

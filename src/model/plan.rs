@@ -131,4 +131,7 @@ pub enum Outcome {
 pub enum Proof {
     /// A packet of `mtu` bytes that must not be fragmented reaches `peer` and comes back.
     Path { peer: String, mtu: u32 },
+    /// The same of a gateway, which many a firewall keeps from answering at all: only one that answers
+    /// a small packet before the changes must answer a large one after.
+    Gateway { peer: String, mtu: u32 },
 }

@@ -17,9 +17,9 @@ pub const ENTRY: Entry = Entry {
     side: Side::Node,
     summary: "jumbo MTU on uplinks, proved against peers",
     doc: Doc {
-        what: "Raises the MTU of the uplinks and of what they stand on, then sends each peer a packet \
-               of that size that must not be fragmented. If one does not come back the old MTU is \
-               put back at once.",
+        what: "Raises the MTU of the uplinks and of what they stand on, then sends each peer, and each \
+               gateway that answers at all, a packet of that size that must not be fragmented. If one does \
+               not come back the old MTU is put back at once.",
         cost: "The fabric must carry it everywhere: a smaller link on the way drops large packets \
                silently. XDP without fragments and jumbo frames exclude each other on most NICs.",
         needs: "peers to probe; links that take the MTU; no bridge in the way (its automatic MTU \
@@ -38,7 +38,8 @@ pub struct Mtu {
     /// Where an attached XDP program limits the MTU: "jumbo" blocks and says so, "xdp" stays below
     /// its limit
     prefer: Prefer,
-    /// IP addresses of peers that must answer a packet of the new size
+    /// Who must answer a packet of the new size: IP addresses of peers, "gateway" for those of the
+    /// uplinks' default routes (which are asked in any case where they answer small ones)
     probe: Vec<String>,
 }
 
@@ -82,7 +83,13 @@ fn most(link: &Link) -> u32 {
     if link.max_mtu == 0 { u32::MAX } else { link.max_mtu }
 }
 
+const GATEWAY: &str = "gateway";
+
 impl Mtu {
+    fn gateway(&self) -> bool {
+        self.probe.iter().any(|p| p == GATEWAY)
+    }
+
     /// The MTU that all the links shall have.
     fn size(&self, links: &[&Link]) -> u32 {
         let mut size = match self.mtu {
@@ -103,9 +110,9 @@ impl Mtu {
 
 impl Tweak for Mtu {
     fn validate(&self) -> Result<()> {
-        for peer in &self.probe {
+        for peer in self.probe.iter().filter(|p| *p != GATEWAY) {
             let Ok(address) = peer.parse::<IpAddr>() else {
-                bail!("probe {peer:?} is not an IP address");
+                bail!("probe {peer:?} is neither an IP address nor \"gateway\"");
             };
             let local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
             if local || address.is_loopback() || address.is_unspecified() || address.is_multicast()
@@ -127,8 +134,13 @@ impl Tweak for Mtu {
             needs.push(Need::blocked(
                 "peers",
                 why,
-                "set mtu.probe = [\"IP of a peer\"] in the profile",
+                "set mtu.probe = [\"IP of a peer\"] in the profile, or [\"gateway\"]",
             ));
+        }
+        if self.gateway() && !links.is_empty() && links.iter().all(|l| l.gateways.is_empty()) {
+            let why = "there is no gateway to prove the path against";
+            let fix = "set mtu.probe = [\"IP of a peer\"] in the profile";
+            needs.push(Need::blocked("gateway", why, fix));
         }
         let size = self.size(&links);
         for link in links.iter().filter(|l| l.mtu != size) {
@@ -173,6 +185,21 @@ impl Tweak for Mtu {
         Ok(links.iter().map(|l| Desired::new(resource(l), want.clone(), Impact::Path)).collect())
     }
 
+    fn remarks(&self, cx: &Context) -> Vec<String> {
+        let links = cx.uplinks();
+        let size = self.size(&links);
+        let small = |l: &&&Link| l.mtu < size && !l.small_routes.is_empty();
+        let told = |l: &&Link| {
+            let more = match l.small_routes.len() {
+                0 | 1 => String::new(),
+                n => format!(" (and {} more routes)", n - 1),
+            };
+            let route = l.small_routes.first().map_or("", String::as_str);
+            format!("{}: route {route}{more} keeps what goes there small", l.name)
+        };
+        links.iter().filter(small).map(told).collect()
+    }
+
     /// Pods get the smallest MTU of all the devices that Cilium uses: one left over pulls all down.
     fn warnings(&self, cx: &Context) -> Vec<Warning> {
         if cilium(cx).is_none() {
@@ -195,7 +222,18 @@ impl Tweak for Mtu {
     }
 
     fn proofs(&self, cx: &Context) -> Vec<Proof> {
-        let mtu = self.size(&cx.uplinks());
-        self.probe.iter().map(|peer| Proof::Path { peer: peer.clone(), mtu }).collect()
+        let links = cx.uplinks();
+        let mtu = self.size(&links);
+        let peers = self.probe.iter().filter(|p| *p != GATEWAY).cloned();
+        let mut proofs: Vec<Proof> = peers.map(|peer| Proof::Path { peer, mtu }).collect();
+        for link in &links {
+            // What goes there is no larger than the route says.
+            let mtu = link.route_mtu.map_or(mtu, |route| route.min(mtu));
+            proofs.extend(link.gateways.iter().cloned().map(|peer| match self.gateway() {
+                true => Proof::Path { peer, mtu },
+                false => Proof::Gateway { peer, mtu },
+            }));
+        }
+        proofs
     }
 }

@@ -233,11 +233,15 @@ impl Host for Memory {
     }
 
     fn prove(&mut self, proof: &Proof) -> Result<()> {
-        let Proof::Path { peer, mtu } = proof;
+        let (Proof::Path { peer, mtu } | Proof::Gateway { peer, mtu }) = proof;
         match self.paths.get(peer) {
             Some(most) if most >= mtu => Ok(()),
             _ => bail!("{peer} does not get packets of {mtu} bytes"),
         }
+    }
+
+    fn answers(&mut self, peer: &str) -> bool {
+        self.paths.contains_key(peer)
     }
 }
 
