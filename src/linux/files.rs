@@ -44,8 +44,21 @@ pub fn read_sysfs(root: &Root, path: &str) -> Result<State> {
     read_value(root, &format!("sys/{path}"))
 }
 
-pub fn write_sysfs(root: &Root, path: &str, state: &State) -> Result<()> {
-    write_value(root, &format!("sys/{path}"), state)
+pub fn write_sysfs(root: &Root, path: &str, state: &State) -> Result<Wrote> {
+    match write_value(root, &format!("sys/{path}"), state) {
+        Ok(()) => Ok(Wrote::Yes),
+        // Threaded NAPI of a link that has no NAPI now: a veth without GRO. The rest can be had.
+        Err(e) if path.starts_with("class/net/") && is_refused(&e) => {
+            let why = "the link has nothing that it would be for".into();
+            Ok(Wrote::KernelKeeps { why, lasting: false })
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    let error = error.chain().find_map(|c| c.downcast_ref::<std::io::Error>());
+    error.is_some_and(|e| e.raw_os_error() == Some(nix::libc::EOPNOTSUPP))
 }
 
 /// Absent unless it is (still) one of the link's: numbers are given anew when a driver resets.

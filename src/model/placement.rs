@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::cpulist;
-use super::facts::Cpus;
+use super::facts::{Cpus, Link, Role};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
@@ -33,14 +33,30 @@ impl Placement {
         }
     }
 
+    /// The CPUs of a link's queues, in their order. Links of one node take turns: each begins, among the
+    /// CPUs near it, where the queues of the one before ended.
+    pub fn of_link(&self, cpus: &Cpus, uplinks: &[&Link], link: &Link) -> Vec<u32> {
+        let mut order = self.order(cpus, link.numa_node);
+        let near = |l: &&&Link| {
+            (!self.numa_local || l.numa_node == link.numa_node) && l.index < link.index
+        };
+        let taken: usize = uplinks.iter().filter(near).map(|l| queues(l)).sum();
+        let local = self.local(cpus, link.numa_node);
+        let close = order.iter().take_while(|cpu| local.contains(cpu)).count();
+        let close = if close == 0 { order.len() } else { close };
+        order[..close].rotate_left(taken.checked_rem(close).unwrap_or(0));
+        order
+    }
+
+    fn local(&self, cpus: &Cpus, numa: Option<u32>) -> BTreeSet<u32> {
+        let node = numa.filter(|_| self.numa_local).and_then(|node| cpus.numa.get(&node));
+        node.map(|list| parse(list)).unwrap_or_default()
+    }
+
     /// In the order in which queues take them: the NIC's node before the others, first threads of
     /// cores before their siblings.
     pub fn order(&self, cpus: &Cpus, numa: Option<u32>) -> Vec<u32> {
-        let local = numa
-            .filter(|_| self.numa_local)
-            .and_then(|node| cpus.numa.get(&node))
-            .map(|list| parse(list))
-            .unwrap_or_default();
+        let local = self.local(cpus, numa);
         let first_threads: BTreeSet<u32> =
             cpus.cores.iter().filter_map(|core| parse(core).first().copied()).collect();
         let mut order: Vec<(bool, bool, u32)> = self
@@ -54,6 +70,13 @@ impl Placement {
         order.sort();
         order.into_iter().map(|(_, _, cpu)| cpu).collect()
     }
+}
+
+/// Queues with a vector; one vector may serve one in and one out.
+fn queues(link: &Link) -> usize {
+    let vectors = link.vectors.known().into_iter().flatten();
+    let serving = vectors.filter(|v| !matches!(v.role, Role::Management | Role::Unused));
+    serving.filter_map(|v| v.queue).collect::<BTreeSet<u32>>().len()
 }
 
 fn parse(list: &str) -> BTreeSet<u32> {
@@ -80,6 +103,32 @@ mod tests {
         assert_eq!(local.order(&cpus(), None), [0, 1, 2, 3, 4, 5, 6, 7]);
         let spread = Placement { numa_local: false, cpus: None };
         assert_eq!(spread.order(&cpus(), Some(1)), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn links_of_one_node_take_turns_near_it() {
+        use crate::model::facts::{Fact, Vector};
+        let link = |index, numa_node, queues| Link {
+            index,
+            numa_node,
+            vectors: Fact::Known(
+                (0..queues)
+                    .map(|q| Vector { queue: Some(q), role: Role::Both, ..Vector::default() })
+                    .collect(),
+            ),
+            ..Link::default()
+        };
+        let cpus = cpus();
+        let (one, two, far) = (link(2, Some(1), 2), link(3, Some(1), 2), link(4, Some(0), 4));
+        let all = [&one, &two, &far];
+        let of = |l: &Link| Placement::default().of_link(&cpus, &all, l);
+        assert_eq!(of(&one), [2, 3, 6, 7, 0, 1, 4, 5]);
+        assert_eq!(of(&two), [6, 7, 2, 3, 0, 1, 4, 5]);
+        assert_eq!(of(&far), [0, 1, 4, 5, 2, 3, 6, 7]);
+        let (one, two) = (link(2, None, 3), link(3, None, 3));
+        let of = |l: &Link| Placement::default().of_link(&cpus, &[&one, &two], l);
+        assert_eq!(of(&two), [3, 4, 5, 6, 7, 0, 1, 2]);
+        assert!(Placement::default().of_link(&Cpus::default(), &[&one], &two).is_empty());
     }
 
     #[test]

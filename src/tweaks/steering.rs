@@ -207,7 +207,7 @@ impl Tweak for Steering {
         }
         for (link, count) in self.xps_links(cx) {
             // More queues than CPUs begin again with the first.
-            let order = cx.placement.order(cpus, link.numa_node);
+            let order = cx.placement.of_link(cpus, &cx.uplinks(), link);
             for (n, cpu) in (0..count).zip(order.iter().cycle()) {
                 let one = mask(cpus, &BTreeSet::from([*cpu]));
                 desired.push(file(link, format!("tx-{n}/xps_cpus"), one));

@@ -40,5 +40,17 @@ polling > "$work/polling-after"
 same "$work/polling" "$work/polling-after"
 snapshot "$work/after"
 same "$work/before" "$work/after"
+# A link without NAPI refuses its share, and nothing else is lost.
+ethtool -K up1 gro off
+ip link set up1 down; ip link set up1 up
+snapshot "$work/before"
+expect 0 nettune apply -p "$work/p.toml"
+says "the link has nothing that it would be for"
+[ "$(cat $folder/threaded /sys/class/net/up1/threaded /sys/class/net/up1/napi_defer_hard_irqs | tr '\n' ' ')" = "1 0 2 " ] ||
+    fail "$(polling)"
+expect 0 nettune verify
+expect 0 nettune rollback
+snapshot "$work/after"
+same "$work/before" "$work/after"
 # A value that the kernel does not take.
 expect 78 nettune check -p "$work/p.toml" --set 'steering.napi-defer-hard-irqs=-1'
