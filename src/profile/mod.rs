@@ -1,6 +1,7 @@
 //! Profiles: TOML, one table a tweak. Built-in ones are overridden by the vendor's, those by the
 //! admin's; a profile may include others; `--set` has the last word.
 
+mod shape;
 mod source;
 mod syntax;
 

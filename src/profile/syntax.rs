@@ -3,7 +3,7 @@
 use anyhow::Result;
 use toml::de::{DeTable, DeValue};
 
-use super::{COMMON, TOP};
+use super::{COMMON, TOP, shape};
 use crate::engine::{Exit, Refusal};
 use crate::model::{Impact, Side};
 use crate::tweaks::{self, Entry, TWEAKS};
@@ -138,8 +138,24 @@ fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String
     // Alone, so that the error is about this key.
     let alone = toml::Table::from_iter([(key.to_string(), value)]);
     let tweak = (entry.lever.build)(alone)
-        .map_err(|e| format!("{}.{key}: {}", entry.name, e.message().trim()))?;
+        .map_err(|e| format!("{}.{key}: {}", entry.name, plain(entry, key, e.message())))?;
     tweak.validate().map_err(|e| format!("{}.{key}: {e:#}", entry.name))
+}
+
+/// The parser speaks of its own types; an operator wants to know what to write.
+fn plain(entry: &Entry, key: &str, message: &str) -> String {
+    let own = ["invalid type", "invalid value", "unknown variant", "data did not match"];
+    let message = message.trim();
+    if !own.iter().any(|o| message.starts_with(o)) {
+        return message.to_string();
+    }
+    let may = shape::told(entry, key).unwrap_or_else(|| message.to_string());
+    let near = || {
+        let word = message.strip_prefix("unknown variant `")?.split('`').next()?;
+        Some(nearest(word, may.split('"').skip(1).step_by(2)))
+    };
+    let near = near().unwrap_or_default();
+    may + &near
 }
 
 /// ", did you mean ...?", or nothing when nothing is near.
@@ -179,6 +195,11 @@ mod tests {
             "p.toml:3: unknown key \"governer\" in [cpu], did you mean \"governor\"?"
         );
         assert!(error("[mtu]\nmtu = \"big\"\n").starts_with("p.toml:2: mtu.mtu: "));
+        assert_eq!(
+            error("[steering]\nxps = \"atuo\"\n"),
+            "p.toml:2: steering.xps: it is \"auto\" or \"off\", did you mean \"auto\"?"
+        );
+        assert!(error("[steering]\nrfs = -1\n").ends_with("it is a whole number, 0 or more"));
         assert!(error("[tcp\n").starts_with("p.toml:1: "));
         assert!(error("accept = [\"link-rest\"]").contains("did you mean \"link-reset\"?"));
         assert!(
