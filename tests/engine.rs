@@ -590,6 +590,105 @@ fn what_belongs_to_a_change_goes_back_with_it_and_not_before() {
     assert_eq!(host.states, before);
 }
 
+/// A node whose TuneD runs `a` and knows `b`, which set the same and something more.
+fn with_tuned() -> Memory {
+    let mut host = world();
+    let of = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(r, s)| (r.parse().unwrap(), State::is(*s))).collect()
+    };
+    let (max, thp) = ("sysctl:net.core.somaxconn", "sysfs:kernel/mm/transparent_hugepage/enabled");
+    host.set(thp, "never");
+    host.tuned_profiles.insert("a".into(), of(&[(max, "300")]));
+    host.tuned_profiles.insert("b".into(), of(&[(max, "500"), (thp, "always")]));
+    host.set("tuned:profile", "profile=none mode=auto");
+    host.set("file:/etc/tuned/bootcmdline", "mode=0644 owner=0:0\nold\n");
+    let (tuned, a) = ("tuned:profile".parse().unwrap(), State::is("profile=a mode=manual"));
+    host.write(&tuned, &a).unwrap();
+    host.writes = 0;
+    host
+}
+
+/// Whoever applies last, and whatever is taken back first: all is as it was, and nothing of ours is
+/// kept by TuneD for the machine's own.
+#[test]
+fn tuned_and_values_of_ours_come_and_go_in_any_order() {
+    let tuned = || {
+        let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
+        selected("tuned", Some(wants))
+    };
+    let tcp = || {
+        let wants = vec![
+            want("sysctl:net.core.somaxconn", Want::AtLeast("9000".into())),
+            want("sysfs:kernel/mm/transparent_hugepage/enabled", Want::is("madvise")),
+        ];
+        selected("tcp", Some(Wants(wants)))
+    };
+    let no = |name| selected(name, None);
+    let before = with_tuned();
+    let ours = |host: &Memory, text: &str| {
+        assert_eq!(host.get(&"sysctl:net.core.somaxconn".parse().unwrap()), State::is(text));
+    };
+    type Profiles = Vec<Vec<Selected>>;
+    let ways: Vec<Profiles> = vec![
+        vec![vec![tuned(), tcp()]],
+        vec![vec![tcp()], vec![tuned(), tcp()]],
+        vec![vec![tuned()], vec![tuned(), tcp()]],
+        vec![vec![tuned(), tcp()], vec![no("tuned"), tcp()]],
+        vec![vec![tuned(), tcp()], vec![tuned(), no("tcp")], vec![tuned(), tcp()]],
+        vec![vec![tcp()], vec![tuned(), tcp()], vec![no("tuned"), tcp()], vec![tuned(), tcp()]],
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        for taken in [&["tuned", "tcp"][..], &["tcp", "tuned"], &[]] {
+            let (dir, mut host) = (tempdir(), with_tuned());
+            for profile in &way {
+                let answer = apply(&mut host, dir.path(), profile).unwrap();
+                assert_eq!(answer.exit, Exit::Fine, "way {n}: {answer:#?}");
+                assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "way {n}");
+                let has_tcp = profile.iter().any(|s| s.name == "tcp" && s.enable);
+                ours(&host, if has_tcp { "9000" } else { "500" });
+            }
+            for tweak in taken {
+                let answer = rollback_as(&mut host, dir.path(), only(&[tweak]), false).unwrap();
+                assert_eq!(answer.exit, Exit::Fine, "way {n}, {tweak}: {answer:#?}");
+                assert!(matches!(verify(&host, dir.path()).exit, Exit::Fine | Exit::Nothing));
+            }
+            rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(host.states, before.states, "way {n}, then {taken:?}");
+            assert_eq!(host.tuned_found, before.tuned_found, "way {n}, then {taken:?}");
+        }
+    }
+}
+
+/// The same with a death at every write of every step.
+#[test]
+fn dying_while_tuned_switches_leaves_a_way_back() {
+    let tuned = || {
+        let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
+        selected("tuned", Some(wants))
+    };
+    let tcp = || {
+        let wants = vec![want("sysctl:net.core.somaxconn", Want::AtLeast("9000".into()))];
+        selected("tcp", Some(Wants(wants)))
+    };
+    let before = with_tuned();
+    for fault in [Fault::DieBefore, Fault::DieAfter] {
+        for at in 0..12 {
+            let (dir, mut host) = (tempdir(), with_tuned());
+            apply(&mut host, dir.path(), &[tcp()]).unwrap();
+            host.fault = Some((host.writes + at, fault));
+            let died = dies(&mut host, |host| {
+                drop(apply(host, dir.path(), &[tuned(), tcp()]));
+                drop(apply(host, dir.path(), &[selected("tuned", None), tcp()]));
+            });
+            assert!(died || at >= 6, "only {at} writes");
+            rollback(&mut host, dir.path()).unwrap();
+            rollback(&mut host, dir.path()).ok();
+            assert_eq!(host.states, before.states, "{fault:?} at {at}");
+            assert_eq!(host.tuned_found, before.tuned_found, "{fault:?} at {at}");
+        }
+    }
+}
+
 #[test]
 fn a_key_that_the_driver_refuses_loses_no_other() {
     let rings: nettune::model::Resource = "ethtool:eth0/rings".parse().unwrap();

@@ -2,6 +2,7 @@
 //! first write, and the journal is what undo needs. Knows no Linux: a `Host` is whatever can be read
 //! and written by resource.
 
+mod aside;
 pub mod confirm;
 pub mod evaluate;
 pub mod journal;

@@ -283,7 +283,7 @@ fn merge(a: &str, want_a: &Want, b: &str, want_b: &Want, resource: &Resource) ->
     })
 }
 
-fn claims_merged(claims: &Claims, resource: &Resource) -> Result<Want> {
+pub fn claims_merged(claims: &Claims, resource: &Resource) -> Result<Want> {
     let mut all = claims.iter();
     let Some((first, want)) = all.next() else { return Ok(Want::Exactly(State::Absent)) };
     let mut want = want.clone();

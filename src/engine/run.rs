@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
+use super::aside::aside;
 use super::journal::{Begin, Collateral, Done, End, Left, Record};
 use super::ledger::Ledger;
 use super::store::Store;
@@ -55,6 +56,26 @@ pub struct Stage<'a, H: Host> {
 impl<H: Host> Stage<'_, H> {
     /// Makes `changes`, in their order. A failed write undoes its tweak and the rest goes on.
     pub fn execute(mut self, changes: Vec<Change>) -> Result<Ran> {
+        let aside = aside(&self.store.ledger, &*self.host, &changes);
+        if aside.changes.is_empty() {
+            return self.make(changes);
+        }
+        let run = self.run.clone();
+        self.run = format!("{run} aside");
+        let before = self.make(aside.changes.clone())?;
+        self.run.clone_from(&run);
+        let mut ran = self.make(changes)?;
+        self.run = format!("{run} again");
+        let after = self.make(aside.again(&self.store.ledger, &*self.host))?;
+        for part in [before, after] {
+            ran.failures.extend(part.failures);
+            ran.stuck.extend(part.stuck);
+            ran.notes.extend(part.notes);
+        }
+        Ok(ran)
+    }
+
+    fn make(&mut self, changes: Vec<Change>) -> Result<Ran> {
         if changes.is_empty() {
             return Ok(Ran::default());
         }
@@ -367,7 +388,7 @@ impl<H: Host> Stage<'_, H> {
         }
     }
 
-    fn end(self, work: Work) -> Result<Ran> {
+    fn end(&mut self, work: Work) -> Result<Ran> {
         let Work { changes, outcomes, mut ran, collateral } = work;
         if let Err(e) = self.host.settle() {
             ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));

@@ -50,6 +50,9 @@ pub struct Memory {
     pub refuses: BTreeMap<Resource, Vec<String>>,
     /// It has XPS files at all: a case that leaves them out has none.
     xps: bool,
+    /// What TuneD's profiles set, and what it found when it set what it has set now.
+    pub tuned_profiles: BTreeMap<String, States>,
+    pub tuned_found: States,
     /// Peers that answer packets up to a size.
     pub paths: BTreeMap<String, u32>,
 }
@@ -164,6 +167,16 @@ impl Memory {
                 let file = Resource::File { path: "/etc/tuned/bootcmdline".into() };
                 let text = format!("mode=0644 owner=0:0\nswitched to {state}\n");
                 self.put(&file, State::Is(text));
+                // What it found goes back, over whatever is there; then the new profile's own.
+                for (resource, found) in std::mem::take(&mut self.tuned_found) {
+                    self.put(&resource, found);
+                }
+                let name = state.field("profile").unwrap_or_default().to_string();
+                for (resource, value) in self.tuned_profiles.get(&name).cloned().unwrap_or_default()
+                {
+                    self.tuned_found.insert(resource.clone(), self.get(&resource));
+                    self.put(&resource, value);
+                }
             }
             Resource::Qdisc { link } => {
                 if let Some(fact) = self.facts.links.iter_mut().find(|l| l.name == *link) {
