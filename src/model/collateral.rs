@@ -23,7 +23,10 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
             let irqs = irqs.map(|v| Resource::Irq { link: link.clone(), vector: v.irq });
             let coalesce = Resource::Ethtool { link: link.clone(), group: Group::Coalesce };
             let rss = Resource::Rss { link: link.clone() };
-            rx.chain(tx).chain(irqs).chain([coalesce, rss]).collect()
+            // A default qdisc made under fewer channels has pfifo_fast for the queues beyond them.
+            let qdisc = Resource::Qdisc { link: link.clone() };
+            let default = Resource::sysctl("net.core.default_qdisc");
+            rx.chain(tx).chain(irqs).chain([coalesce, rss, qdisc, default]).collect()
         }
         // vmxnet3 makes its RSS table anew with its rings, and its rings for a new MTU.
         Resource::Ethtool { link, group: Group::Rings } => {

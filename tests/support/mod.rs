@@ -140,6 +140,13 @@ impl Memory {
                     }
                 }
                 self.drivers_rss(link);
+                // A default qdisc that was made under fewer of them has other leaves for the rest.
+                let qdisc = Resource::Qdisc { link: link.clone() };
+                let by_default = |text: &str| text.starts_with("default mq ");
+                if count > 2 && self.get(&qdisc).text().is_some_and(by_default) {
+                    let what = "qdisc mq with leaves of several kinds".to_string();
+                    self.put(&qdisc, State::Foreign { what, owner: None });
+                }
                 let vectors = self.facts.link(link).and_then(|l| l.vectors.known().cloned());
                 for vector in vectors.into_iter().flatten() {
                     let irq = Resource::Irq { link: link.clone(), vector: vector.irq };
