@@ -69,6 +69,22 @@ fn collateral_is_put_back_at_once_or_with_its_cause() {
 }
 
 #[test]
+fn rings_and_an_mtu_leave_an_rss_table_set_by_hand() {
+    let rss = "rss:eth0".parse().unwrap();
+    let table = State::is("hash=1 key=6d5a table=0,0,0,1");
+    let rings = want("ethtool:eth0/rings", Want::field("rx", Want::is("2048")));
+    for tweak in [selected("nic", Some(Wants(vec![rings]))), profile_a().remove(1)] {
+        let (dir, mut host) = (tempdir(), world());
+        host.put(&rss, table.clone());
+        let answer = apply(&mut host, dir.path(), &[tweak]).unwrap();
+        assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+        assert_eq!(host.get(&rss), table);
+        assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+        assert_eq!(host.get(&rss), table);
+    }
+}
+
+#[test]
 fn a_queue_that_came_with_a_change_leaves_nothing_behind() {
     let (dir, mut host) = (tempdir(), world());
     let channels = "ethtool:eth0/channels".parse().unwrap();

@@ -23,14 +23,22 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
             let irqs = irqs.map(|v| Resource::Irq { link: link.clone(), vector: v.irq });
             let coalesce = Resource::Ethtool { link: link.clone(), group: Group::Coalesce };
             let rss = Resource::Rss { link: link.clone() };
-            rx.chain(tx).chain(irqs).chain([coalesce, rss]).collect()
+            // A default qdisc made under fewer channels has pfifo_fast for the queues beyond them.
+            let qdisc = Resource::Qdisc { link: link.clone() };
+            let default = Resource::sysctl("net.core.default_qdisc");
+            rx.chain(tx).chain(irqs).chain([coalesce, rss, qdisc, default]).collect()
+        }
+        // vmxnet3 makes its RSS table anew with its rings, and its rings for a new MTU.
+        Resource::Ethtool { link, group: Group::Rings } => {
+            vec![Resource::Rss { link: link.clone() }]
         }
         // The kernel writes the new MTU into the link's IPv6 MTU and into every route of it.
         Resource::Mtu { link } => {
             let conf = Resource::Sysctl { key: format!("net/ipv6/conf/{link}/mtu") };
             let routes = facts.link(link).into_iter().flat_map(|l| &l.mtu_routes);
             let route = |r: &String| Resource::RouteMtu { link: link.clone(), route: r.clone() };
-            [conf].into_iter().chain(routes.map(route)).collect()
+            let rss = Resource::Rss { link: link.clone() };
+            [conf, rss].into_iter().chain(routes.map(route)).collect()
         }
         // The kernel makes the new default by today's default_qdisc, so the old one may have to be
         // set for the moment of the delete.

@@ -92,7 +92,7 @@ impl Memory {
         self.put(&resource.parse().unwrap(), State::is(state));
     }
 
-    fn put(&mut self, resource: &Resource, state: State) {
+    pub fn put(&mut self, resource: &Resource, state: State) {
         match state {
             State::Absent => self.states.remove(resource),
             state => self.states.insert(resource.clone(), state),
@@ -117,6 +117,14 @@ impl Memory {
         }
     }
 
+    /// The driver's own table over the queues there are, with a key of its own.
+    fn drivers_rss(&mut self, link: &str) {
+        let rss = Resource::Rss { link: link.to_string() };
+        if self.get(&rss) != State::Absent {
+            self.put(&rss, State::is("hash=1 key=0000 table=default"));
+        }
+    }
+
     fn disturb(&mut self, resource: &Resource, state: &State) {
         match resource {
             // Queues that go away take their files along; those that come are at 0.
@@ -134,10 +142,13 @@ impl Memory {
                         (false, _) => self.put(&xps, State::Absent),
                     }
                 }
-                // The driver's own table over the new queues, with a key of its own.
-                let rss = Resource::Rss { link: link.clone() };
-                if self.get(&rss) != State::Absent {
-                    self.put(&rss, State::is("hash=1 key=0000 table=default"));
+                self.drivers_rss(link);
+                // A default qdisc that was made under fewer of them has other leaves for the rest.
+                let qdisc = Resource::Qdisc { link: link.clone() };
+                let by_default = |text: &str| text.starts_with("default mq ");
+                if count > 2 && self.get(&qdisc).text().is_some_and(by_default) {
+                    let what = "qdisc mq with leaves of several kinds".to_string();
+                    self.put(&qdisc, State::Foreign { what, owner: None });
                 }
                 let vectors = self.facts.link(link).and_then(|l| l.vectors.known().cloned());
                 for vector in vectors.into_iter().flatten() {
@@ -147,7 +158,9 @@ impl Memory {
                     }
                 }
             }
+            Resource::Ethtool { link, group: Group::Rings } => self.drivers_rss(link),
             Resource::Mtu { link } => {
+                self.drivers_rss(link);
                 let conf = Resource::Sysctl { key: format!("net/ipv6/conf/{link}/mtu") };
                 if self.get(&conf) != State::Absent {
                     self.put(&conf, state.clone());

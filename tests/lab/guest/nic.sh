@@ -53,9 +53,12 @@ ready_link() {
 channels_round() {
     local link=$1 all
     all=$(most "$link" -l Combined)
-    if [[ -z $all || $all -lt 2 ]] || ! ethtool -L "$link" combined "$all" 2>/dev/null &&
-        [[ $(current "$link" -l Combined) != "$all" ]]; then
+    if [[ -z $all || $all -lt 2 ]]; then
         note "$link ($(driver_of "$link")) has no channels to set: $(ethtool -l "$link" 2>&1 | xargs)"
+        return
+    fi
+    if ! ethtool -L "$link" combined 1 2>"$WORK/why"; then
+        channels_refused "$link"
         return
     fi
     local number to
@@ -78,6 +81,19 @@ channels_round() {
     echo 0 >"/sys/class/net/$link/queues/tx-0/xps_cpus"
     echo 0 >"/sys/class/net/$link/queues/rx-0/rps_cpus"
     ethtool -L "$link" combined "$all" 2>/dev/null
+}
+
+# A driver that shows its channels and takes no other number: it is said, and nothing differs.
+channels_refused() {
+    note "$1 ($(driver_of "$1")) takes no number of channels: $(head -n 1 "$WORK/why")"
+    snapshot "$WORK/before"
+    profile "$1" 'channels = 1' 'rings = "leave"'
+    nettune apply -p "$WORK/nic.toml" >"$WORK/out" 2>&1
+    local code=$?
+    [[ $code == 0 || $code == 1 || $code == 7 ]] || fail "apply with refused channels ended with $code: $(cat "$WORK/out")"
+    grep -q "channels" "$WORK/out" || fail "the refused channels are not named: $(cat "$WORK/out")"
+    back "$1" "channels that it refuses"
+    count refused 1
 }
 
 driver_of() { basename "$(readlink "/sys/class/net/$1/device/driver")"; }
@@ -114,6 +130,8 @@ rss_round() {
         ethtool -X "$link" hkey "$key" 2>"$WORK/why" || note "$link keeps its RSS key: $(head -n 1 "$WORK/why")"
     fi
     ethtool -x "$link" >"$WORK/rss"
+    rss_by_hand "$link" "an MTU" ip link set "$link" mtu 1400
+    rss_by_hand "$link" "the MTU it had" ip link set "$link" mtu 1500
     snapshot "$WORK/before"
     if [[ $(most "$link" -l Combined) -ge 2 ]]; then
         profile "$link" 'channels = 1' 'rings = "leave"'
@@ -122,8 +140,8 @@ rss_round() {
         snapshot "$WORK/after"
         same "$WORK/before" "$WORK/after" "$link with an RSS table"
     fi
-    if ethtool -G "$link" rx 128 tx 128 2>/dev/null; then
-        # The driver may have thrown the table away just now; what counts is what nettune does.
+    if rss_by_hand "$link" "rings" ethtool -G "$link" rx 128 tx 128; then
+        # What counts is what nettune does.
         ethtool -X "$link" weight 3 1
         [[ -z $key ]] || ethtool -X "$link" hkey "$key" 2>/dev/null
         ethtool -x "$link" >"$WORK/rss"
@@ -147,6 +165,21 @@ rss_round() {
         ethtool -x "$link" | cmp -s "$WORK/rss" - || fail "RSS of $link differs: $(ethtool -x "$link")"
     fi
     count rss 1
+}
+
+# What this driver does to its table and key when something else is set by hand; put back, for what comes after.
+rss_by_hand() {
+    local link=$1 what=$2
+    shift 2
+    "$@" 2>/dev/null || return
+    ready_link "$link"
+    if ethtool -x "$link" | cmp -s "$WORK/rss" -; then
+        note "$link ($(driver_of "$link")) keeps its RSS table and key under $what"
+    else
+        note "$link ($(driver_of "$link")) loses its RSS table or key under $what"
+        ethtool -X "$link" weight 3 1
+        [[ -z $key ]] || ethtool -X "$link" hkey "$key" 2>/dev/null
+    fi
 }
 
 # Coalescing keys of which a driver takes some, and an offload: what is refused is named, the rest is set.

@@ -16,7 +16,8 @@
 #              come and go with its services
 #   files      times; TuneD writes its files again with the same content
 #
-# A process costs some 50 ms under emulation, so each part asks for as much as it can at once. A line that starts with
+# A process costs some 50 ms under emulation, so each part asks for as much as it can at once, and the parts run side by
+# side. A line that starts with
 # byte 1 names the section of those after it.
 
 section() { printf '\001%s\n' "$1"; }
@@ -134,18 +135,18 @@ snapshot_files() {
 }
 
 snapshot() {
+    local part pids=()
+    local parts=(sysctl ip links cpu irq rules bpf services files)
+    for part in "${parts[@]}"; do
+        "snapshot_$part" >"$1.$part" &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
     {
         section boot # for `same`
         cat /proc/sys/kernel/random/boot_id
-        snapshot_sysctl
-        snapshot_ip
-        snapshot_links
-        snapshot_cpu
-        snapshot_irq
-        snapshot_rules
-        snapshot_bpf
-        snapshot_services
-        snapshot_files
+        cat "${parts[@]/#/$1.}"
     } | awk '/^\001/ { section = substr($0, 2); next } { print section " | " $0 }' >"$1"
+    rm "${parts[@]/#/$1.}"
     [[ $(wc -l <"$1") -gt 500 ]] || fail "the snapshot $1 is too short to be true"
 }

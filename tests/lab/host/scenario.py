@@ -185,7 +185,9 @@ class Lab:
         """Plugs in a NIC whose far end is a tap `name`; waits for the guest's driver and returns the link's name."""
         mac = self.machine.plug(driver, name, **more)
         self.log.append(f"-- {driver} plugged in as {name}, {mac}")
-        return self.want(f"for i in {{1..100}}; do link_with_mac {mac} && exit; sleep 0.2; done; exit 1").strip()
+        return self.want(f"for i in {{1..100}}; do link_with_mac {mac} >/dev/null && break; sleep 0.2; done;"
+                         # udev may be about to give it another name.
+                         f" udevadm settle; link_with_mac {mac}").strip()
 
     def unplug(self, name, link):
         """Takes the NIC `name` out, which the guest calls `link`."""
