@@ -5,6 +5,7 @@
 mod aside;
 pub mod confirm;
 pub mod evaluate;
+mod expect;
 pub mod journal;
 pub mod ledger;
 pub mod order;

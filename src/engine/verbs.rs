@@ -8,12 +8,12 @@ use anyhow::Result;
 use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
 use super::journal::{Begin, Done, End, Record};
 use super::ledger::{Ledger, Owned};
-use super::order;
 use super::plan::{Options, Plan, Scope, plan};
 use super::recover::recover;
 use super::run::{Meta, Ran, Stage, undo_of};
 use super::store::Store;
 use super::{Exit, Host, Observe};
+use super::{expect, order};
 use crate::model::facts::Facts;
 use crate::model::restore::outlives;
 use crate::model::{Change, Impact, Outcome, Resource, Side};
@@ -40,11 +40,33 @@ pub fn preview(host: &impl Observe, store: &Store, facts: &Facts, ask: &Ask) -> 
     let mut rows = evaluate(&ask.selection, facts, ask.scope.tweaks.as_ref());
     let plan =
         plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &ask.accept, false))?;
+    foresee(&mut rows, &plan, &store.ledger, host, facts, ask)?;
     let exit = blockers(&rows, ask.strict);
     let mut notes = store.journal.warnings.clone();
     notes.extend(pending(&store.ledger));
     notes.extend(plan.released.iter().map(|(r, why)| format!("{r} would be released: {why}")));
     Ok(Answer { rows, notes, exit })
+}
+
+/// Rows of the second stage as they will stand on what the first leaves.
+fn foresee(
+    rows: &mut [Row],
+    first: &Plan,
+    ledger: &Ledger,
+    host: &impl Observe,
+    facts: &Facts,
+    ask: &Ask,
+) -> Result<()> {
+    let Some(after) = expect::after(facts, &first.changes) else { return Ok(()) };
+    let mut fresh = evaluate(&ask.selection, &after, ask.scope.tweaks.as_ref());
+    plan(&mut fresh, ledger, host, &after, &options(&ask.scope, &ask.accept, false))?;
+    let reshapes = |row: &Row| row.changes.iter().any(|(c, _)| order::phase(c).first_stage());
+    for (row, new) in rows.iter_mut().zip(fresh) {
+        if !reshapes(row) && !reshapes(&new) {
+            *row = new;
+        }
+    }
+    Ok(())
 }
 
 pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask) -> Result<Answer> {
@@ -55,6 +77,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     let options = options(&ask.scope, &ask.accept, false);
     let mut rows = evaluate(&ask.selection, facts, only);
     let mut first = plan(&mut rows, &store.ledger, host, facts, &options)?;
+    foresee(&mut rows, &first, &store.ledger, host, facts, ask)?;
     let exit = blockers(&rows, ask.strict);
     if exit != Exit::Fine {
         notes.push("nothing was changed: a tweak that must be had cannot be had here".to_string());

@@ -73,10 +73,21 @@ enum Prefer {
 /// What everybody means by jumbo; virtual links take 65535, which no fabric carries.
 const JUMBO: u32 = 9000;
 
-fn xdp_limit(link: &Link) -> Option<u32> {
+fn limits(link: &Link) -> Option<&'static xdp_limits::Limits> {
+    link.driver.as_deref().and_then(xdp_limits::find)
+}
+
+/// Of a program that is there.
+fn attached_limit(link: &Link) -> Option<u32> {
     let attached = link.xdp.as_ref().is_some_and(|x| x.mode != "generic");
-    let limits = link.driver.as_deref().and_then(xdp_limits::find);
-    limits.filter(|_| attached)?.mtu
+    limits(link).filter(|_| attached)?.mtu
+}
+
+/// Of one of ours that the profile wants there.
+fn wanted_limit(cx: &Context, link: &Link) -> Option<u32> {
+    let ours = cx.enabled("xdp") && cx.facts.agents.cilium.is_none();
+    let frags = cx.facts.bpf.frags.known() == Some(&true);
+    limits(link).filter(|_| ours)?.most_mtu(cx.facts.kernel_version(), frags)
 }
 
 fn most(link: &Link) -> u32 {
@@ -91,7 +102,7 @@ impl Mtu {
     }
 
     /// The MTU that all the links shall have.
-    fn size(&self, links: &[&Link]) -> u32 {
+    fn size(&self, cx: &Context, links: &[&Link]) -> u32 {
         let mut size = match self.mtu {
             Size::Bytes(n) => n,
             Size::Max(_) => {
@@ -102,7 +113,10 @@ impl Mtu {
             }
         };
         if self.prefer == Prefer::Xdp {
-            size = links.iter().filter_map(|l| xdp_limit(l)).fold(size, u32::min);
+            size = links
+                .iter()
+                .filter_map(|l| attached_limit(l).or_else(|| wanted_limit(cx, l)))
+                .fold(size, u32::min);
         }
         size
     }
@@ -142,7 +156,7 @@ impl Tweak for Mtu {
             let fix = "set mtu.probe = [\"IP of a peer\"] in the profile";
             needs.push(Need::blocked("gateway", why, fix));
         }
-        let size = self.size(&links);
+        let size = self.size(cx, &links);
         for link in links.iter().filter(|l| l.mtu != size) {
             let name = &link.name;
             if size > most(link) || size < link.min_mtu {
@@ -166,12 +180,12 @@ impl Tweak for Mtu {
                 let why = format!("below 1280 {name} loses its IPv6 addresses");
                 needs.push(Need::blocked("ipv6", why, "set mtu.mtu to 1280 or more"));
             }
-            if let Some(limit) = xdp_limit(link).filter(|limit| size > *limit) {
+            if let Some(limit) = attached_limit(link).filter(|limit| size > *limit) {
                 let why = format!("an XDP program on {name} allows {limit}, not {size}");
                 needs.push(Need::blocked(
                     "xdp",
                     why,
-                    "set mtu.prefer = \"xdp\", or detach the program",
+                    "set mtu.prefer = \"xdp\", or have no program there",
                 ));
             }
         }
@@ -180,14 +194,14 @@ impl Tweak for Mtu {
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let links = cx.uplinks();
-        let want = Want::is(self.size(&links).to_string());
+        let want = Want::is(self.size(cx, &links).to_string());
         let resource = |link: &&Link| Resource::Mtu { link: link.name.clone() };
         Ok(links.iter().map(|l| Desired::new(resource(l), want.clone(), Impact::Path)).collect())
     }
 
     fn remarks(&self, cx: &Context) -> Vec<String> {
         let links = cx.uplinks();
-        let size = self.size(&links);
+        let size = self.size(cx, &links);
         let small = |l: &&&Link| l.mtu < size && !l.small_routes.is_empty();
         let told = |l: &&Link| {
             let more = match l.small_routes.len() {
@@ -223,7 +237,7 @@ impl Tweak for Mtu {
 
     fn proofs(&self, cx: &Context) -> Vec<Proof> {
         let links = cx.uplinks();
-        let mtu = self.size(&links);
+        let mtu = self.size(cx, &links);
         let peers = self.probe.iter().filter(|p| *p != GATEWAY).cloned();
         let mut proofs: Vec<Proof> = peers.map(|peer| Proof::Path { peer, mtu }).collect();
         for link in &links {

@@ -261,10 +261,17 @@ impl Nic {
         open
     }
 
-    /// Those that the link lets be set, by the kernel's names.
-    fn offloads(&self, link: &Link) -> BTreeMap<&str, bool> {
+    /// Those that the link lets be set, by the kernel's names; what keeps a driver from taking our XDP
+    /// program goes off, unless the profile says on.
+    fn offloads(&self, cx: &Context, link: &Link) -> BTreeMap<&str, bool> {
         let all = self.offloads.iter();
-        all.flat_map(|(name, on)| changeable(link, name).into_iter().map(|n| (n, *on))).collect()
+        let named = all.flat_map(|(n, on)| changeable(link, n).into_iter().map(|n| (n, *on)));
+        let limits = link.driver.as_deref().and_then(xdp_limits::find);
+        let ours = cx.enabled("xdp") && cx.facts.agents.cilium.is_none();
+        let hinders = limits.is_some_and(|l| l.no_lro) && ours;
+        let off = ["rx-lro", "rx-gro-hw"].into_iter().filter(|_| hinders);
+        let can = |name: &&str| !changeable(link, name).is_empty();
+        off.filter(can).map(|name| (name, false)).chain(named).collect()
     }
 
     /// What keeps the channels of a link as they are.
@@ -379,7 +386,7 @@ impl Tweak for Nic {
             add(Group::Channels, channels.collect(), Impact::LinkReset);
             add(Group::Rings, self.rings(link), Impact::LinkReset);
             add(Group::Coalesce, self.coalesce(link), Impact::None);
-            let mine = self.offloads(link);
+            let mine = self.offloads(cx, link);
             let reset = mine.keys().any(|name| RESETS.contains(name));
             let word = |on| if on { "on" } else { "off" };
             let wants = mine.into_iter().map(|(name, on)| (name.to_string(), Want::is(word(on))));

@@ -169,7 +169,9 @@ fn fits(limits: &Limits, link: &Link, cpus: u32, most_mtu: Option<u32>) -> Vec<N
             "{name}: mtu {} is over the {most} that {} takes with XDP",
             link.mtu, limits.driver
         );
-        let fix = format!("set mtu.mtu = {most}, or leave xdp off: jumbo or XDP, not both");
+        let fix = format!(
+            "set mtu.mtu = {most} or mtu.prefer = \"xdp\", or leave xdp off: jumbo or XDP, not both"
+        );
         needs.push(Need::blocked("mtu", why, fix));
     }
     if limits.no_lro
@@ -180,7 +182,11 @@ fn fits(limits: &Limits, link: &Link, cpus: u32, most_mtu: Option<u32>) -> Vec<N
             .find(|f| matches!(f.as_str(), "rx-lro" | "rx-gro-hw" | "large-receive-offload"))
     {
         let why = format!("{name}: {on} is on, with which {} takes no XDP program", limits.driver);
-        needs.push(Need::blocked("lro", why, format!("ethtool -K {name} lro off rx-gro-hw off")));
+        needs.push(Need::blocked(
+            "lro",
+            why,
+            format!("enable nic in the profile, or ethtool -K {name} lro off rx-gro-hw off"),
+        ));
     }
     if let Some(why) = limits.channels(link, cpus) {
         needs.push(Need::blocked("queues", format!("{name}: {}", why.0), why.1));

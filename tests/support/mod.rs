@@ -125,7 +125,30 @@ impl Memory {
         }
     }
 
+    /// What the facts say of a link's queues and offloads is what was written last.
+    fn reshape(&mut self, resource: &Resource, state: &State) {
+        use nettune::model::state::fields;
+        let Resource::Ethtool { link, group } = resource else { return };
+        let Some(link) = self.facts.links.iter_mut().find(|l| l.name == *link) else { return };
+        match (group, &mut link.channels, &mut link.features) {
+            (Group::Channels, Some(channels), _) => {
+                let new = |(k, v): (&str, &str)| format!("{k}={}", state.field(k).unwrap_or(v));
+                *channels = fields(channels).map(new).collect::<Vec<_>>().join(" ");
+            }
+            (Group::Features, _, Some(features)) => {
+                for (name, value) in fields(state.text().unwrap_or_default()) {
+                    features.active.retain(|f| f != name);
+                    if value == "on" {
+                        features.active.push(name.to_string());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn disturb(&mut self, resource: &Resource, state: &State) {
+        self.reshape(resource, state);
         match resource {
             // Queues that go away take their files along; those that come are at 0.
             Resource::Ethtool { link, group: Group::Channels } => {
