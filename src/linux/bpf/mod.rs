@@ -67,7 +67,7 @@ pub fn read(root: &Root, links: &Links, name: &str, hook: Hook) -> Result<State>
 /// Whether the link stands in the maps that its program needs.
 fn whole(pins: &Pins, hook: Hook, index: u32, text: &str) -> bool {
     let shares = text.starts_with("object=host_routing ") || text.contains(" mode=forward ");
-    !shares || object::covered(pins, maps(hook)[0]).contains(&index)
+    !shares || object::covers(pins, maps(hook)[0], index)
 }
 
 fn at_ingress(pins: &Pins, index: u32) -> Result<Option<u32>> {

@@ -322,10 +322,10 @@ pub fn uncover(pins: &Pins, map: &str, index: u32) -> Result<()> {
     }
 }
 
-/// Indices in a shared map of links; nothing when there is no such map.
-pub fn covered(pins: &Pins, map: &str) -> Vec<u32> {
-    let Ok(data) = MapData::from_pin(pins.shared(map)) else { return Vec::new() };
+/// Whether a link is in a shared map; in none when there is no such map.
+pub fn covers(pins: &Pins, map: &str, index: u32) -> bool {
+    let Ok(data) = MapData::from_pin(pins.shared(map)) else { return false };
     let links: Result<HashMap<MapData, u32, [u8; LINK]>, _> =
         aya::maps::Map::HashMap(data).try_into();
-    links.map(|l| l.keys().filter_map(Result::ok).collect()).unwrap_or_default()
+    links.is_ok_and(|links| links.get(&index, 0).is_ok())
 }

@@ -169,12 +169,8 @@ impl<'a> Pins<'a> {
         bytes.resize(bytes.len().next_multiple_of(CHUNK), 0);
         let chunks: Vec<[u8; CHUNK]> =
             bytes.chunks(CHUNK).filter_map(|c| c.try_into().ok()).collect();
-        let mut loaded = aya::EbpfLoader::new()
-            .btf(None)
-            .map_max_entries("note", chunks.len() as u32)
-            .load(super::object::PASS)
-            .context("make a map")?;
-        let map = loaded.take_map("note").context("no map of that name")?;
+        let fd = sys::create_array(CHUNK, chunks.len()).context("make a map")?;
+        let map = Map::Array(MapData::from_fd(fd).context("make a map")?);
         let mut map: Array<MapData, [u8; CHUNK]> = map.try_into().context("make a map")?;
         for (at, chunk) in chunks.iter().enumerate() {
             map.set(at as u32, chunk, 0).context("fill a map")?;

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::libc;
 
+const MAP_CREATE: i32 = 0;
 const PROG_LOAD: i32 = 5;
 const OBJ_GET: i32 = 7;
 const PROG_GET_FD_BY_ID: i32 = 13;
@@ -16,6 +17,7 @@ const OBJ_GET_INFO_BY_FD: i32 = 15;
 const PROG_QUERY: i32 = 16;
 const LINK_DETACH: i32 = 34;
 
+const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_XDP: u32 = 6;
 const XDP_HAS_FRAGS: u32 = 1 << 5;
 /// r0 = XDP_PASS; exit, as bytes: code, registers, offset, immediate.
@@ -84,6 +86,16 @@ pub fn load_with_frags() -> io::Result<()> {
         .word(44, XDP_HAS_FRAGS)
         .open(PROG_LOAD)
         .map(drop)
+}
+
+/// An array of `entries` values. Not by an object of aya's, for the same reason.
+pub fn create_array(value_size: usize, entries: usize) -> io::Result<OwnedFd> {
+    Attr::default()
+        .word(0, MAP_TYPE_ARRAY)
+        .word(4, 4)
+        .word(8, value_size as u32)
+        .word(12, entries as u32)
+        .open(MAP_CREATE)
 }
 
 /// A pinned link or program.
