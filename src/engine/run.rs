@@ -89,8 +89,11 @@ impl<H: Host> Stage<'_, H> {
         let mut collateral = Vec::new();
         for ((resource, change), state) in pairs.into_iter().zip(states) {
             let cause = change.resource.clone();
-            let owned =
-                self.store.ledger.owned.get(&resource).filter(|o| o.cause.as_ref() == Some(&cause));
+            // Left by this very cause, or by another one that goes back in the same run.
+            let goes =
+                |c: &Resource| *c == cause || index.get(c).is_some_and(|at| changes[*at].back());
+            let owned = self.store.ledger.owned.get(&resource);
+            let owned = owned.filter(|o| o.cause.as_ref().is_some_and(goes));
             let own = index.get(&resource).filter(|own| **own < index[&cause]);
             let planned = own.map(|own| changes[*own].after.clone());
             let Ok(now) = state else { continue };
