@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::journal::{Begin, Collateral, Done, End, Left, Record};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Owned};
 use super::store::Store;
 use super::{Host, Observe, Wrote};
 use crate::model::collateral::{belongs, disturbs, follows};
@@ -89,11 +89,11 @@ impl<H: Host> Stage<'_, H> {
         let mut collateral = Vec::new();
         for ((resource, change), state) in pairs.into_iter().zip(states) {
             let cause = change.resource.clone();
-            // Left by this very cause, or by another one that goes back in the same run.
-            let goes =
-                |c: &Resource| *c == cause || index.get(c).is_some_and(|at| changes[*at].back());
-            let owned = self.store.ledger.owned.get(&resource);
-            let owned = owned.filter(|o| o.cause.as_ref().is_some_and(goes));
+            // Left as it is by this cause, or by another: what it was before all of them is what counts.
+            let left = |o: &&Owned| {
+                o.cause.as_ref() == Some(&cause) || (o.cause.is_some() && o.claims.is_empty())
+            };
+            let owned = self.store.ledger.owned.get(&resource).filter(left);
             let own = index.get(&resource).filter(|own| **own < index[&cause]);
             let planned = own.map(|own| changes[*own].after.clone());
             let Ok(now) = state else { continue };
