@@ -1,5 +1,7 @@
 //! Closing a run that died between `begin` and `end`: kill -9, a panic, a power cut.
 
+use std::collections::BTreeMap;
+
 use super::Host;
 use super::journal::{Begin, Done, End};
 use super::run::{left, returned};
@@ -146,7 +148,8 @@ fn close<H: Host>(
     End { run: begin.run.clone(), outcomes, left }
 }
 
-/// The last change that something it disturbs speaks of: by an unexpected value.
+/// The last change that something it disturbs speaks of: by an unexpected value. Of several changes
+/// that disturb the same thing it can be any, and is known to be the first.
 fn traces<H: Host>(host: &H, begin: &Begin, states: &[anyhow::Result<State>]) -> usize {
     let resources: Vec<Resource> = begin.collateral.iter().map(|c| c.resource.clone()).collect();
     let now = host.read_many(&resources);
@@ -162,5 +165,10 @@ fn traces<H: Host>(host: &H, begin: &Begin, states: &[anyhow::Result<State>]) ->
         };
         now.as_ref().is_ok_and(|state| !expected(state))
     });
-    disturbed.filter_map(|(c, _)| at(&c.cause)).max().unwrap_or(0)
+    let mut first: BTreeMap<&Resource, usize> = BTreeMap::new();
+    for (c, _) in disturbed {
+        let Some(cause) = at(&c.cause) else { continue };
+        first.entry(&c.resource).and_modify(|f| *f = cause.min(*f)).or_insert(cause);
+    }
+    first.into_values().max().unwrap_or(0)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::aside::aside;
 use super::journal::{Begin, Collateral, Done, End, Left, Record};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Owned};
 use super::store::Store;
 use super::{Host, Observe, Wrote};
 use crate::model::collateral::{belongs, disturbs, follows};
@@ -129,8 +129,11 @@ impl<H: Host> Stage<'_, H> {
         let mut collateral = Vec::new();
         for ((resource, change), state) in pairs.into_iter().zip(states) {
             let cause = change.resource.clone();
-            let owned =
-                self.store.ledger.owned.get(&resource).filter(|o| o.cause.as_ref() == Some(&cause));
+            // Left as it is by this cause, or by another: what it was before all of them is what counts.
+            let left = |o: &&Owned| {
+                o.cause.as_ref() == Some(&cause) || (o.cause.is_some() && o.claims.is_empty())
+            };
+            let owned = self.store.ledger.owned.get(&resource).filter(left);
             let own = index.get(&resource).filter(|own| **own < index[&cause]);
             let planned = own.map(|own| changes[*own].after.clone());
             let Ok(now) = state else { continue };

@@ -119,7 +119,7 @@ rings_round() {
 
 # An RSS table and key set by hand: no change of channels, named; a change of rings keeps both, byte for byte.
 rss_round() {
-    local link=$1 key
+    local link=$1 key all
     key=$(ethtool -x "$link" 2>/dev/null | grep -E -o '([0-9a-f]{2}:){9,}[0-9a-f]{2}')
     if ! ethtool -X "$link" weight 3 1 2>"$WORK/why"; then
         note "$link ($(driver_of "$link")) takes no RSS table: $(head -n 1 "$WORK/why")"
@@ -153,8 +153,10 @@ rss_round() {
     fi
     # Channels with the default table and a key of one's own: the key stays.
     ethtool -X "$link" default
-    [[ -z $key ]] || ethtool -X "$link" hkey "$key" 2>/dev/null
-    if [[ $(current "$link" -l Combined) -gt 2 ]]; then
+    all=$(current "$link" -l Combined)
+    if [[ ${all:-1} -gt 2 ]] && ethtool -L "$link" combined 2 2>/dev/null; then
+        ethtool -L "$link" combined "$all"
+        [[ -z $key ]] || ethtool -X "$link" hkey "$key" 2>/dev/null
         ethtool -x "$link" >"$WORK/rss"
         snapshot "$WORK/before"
         profile "$link" 'channels = 2' 'rings = "leave"'

@@ -9,10 +9,10 @@ def run(lab):
     main = lab.want('echo "$NIC"').strip()
     lab.want("settle")
     for link, parts in {
-        main: ["channels"],
-        rss: ["channels", "rings", "rss", "keys"],
-        vmxnet3: ["channels", "rings", "rss", "keys"],
         e1000e: ["rings", "keys"],
+        vmxnet3: ["channels", "rings", "rss", "keys"],
+        rss: ["channels", "rings", "rss", "keys"],
+        main: ["channels"],
     }.items():
         for part in parts:
             lab.counts_of(lab.want(f". /usr/local/lib/lab/nic.sh; nic_round {link} {part}", seconds=400))
