@@ -69,8 +69,8 @@ impl Tweak for Netkit {
         let mut needs = Vec::new();
         match facts.kernel.modules.get("netkit") {
             _ if facts.bpf.netkit.known() == Some(&false) => {
-                let need = Need::unsupported("netkit", "the kernel knows no program at a netkit");
-                needs.push(need.since("6.8"));
+                let need = Need::unsupported("netkit", "this kernel is built without netkit");
+                needs.push(if facts.kernel_version() < (6, 8) { need.since("6.8") } else { need });
             }
             Some(Fact::Known(Module::Absent)) => {
                 let need = Need::unsupported("netkit", "this kernel is built without netkit");
