@@ -636,6 +636,10 @@ fn tuned_and_values_of_ours_come_and_go_in_any_order() {
         let wants = vec![
             want("sysctl:net.core.somaxconn", Want::AtLeast("9000".into())),
             want("sysfs:kernel/mm/transparent_hugepage/enabled", Want::is("madvise")),
+            want(
+                "file:/etc/sysctl.d/zzz-nettune.conf",
+                Want::is("mode=0644 owner=0:0\nnet.core.somaxconn = 9000\n"),
+            ),
         ];
         selected("tcp", Some(Wants(wants)))
     };
@@ -673,6 +677,49 @@ fn tuned_and_values_of_ours_come_and_go_in_any_order() {
             assert_eq!(host.tuned_found, before.tuned_found, "way {n}, then {taken:?}");
         }
     }
+}
+
+/// A run that is undone as a whole takes its switch back with what it had set after it.
+#[test]
+fn an_undone_run_leaves_what_an_earlier_one_set_around_tuned() {
+    let tcp = |n: &str| {
+        let wants = vec![want("sysctl:net.core.somaxconn", Want::is(n))];
+        selected("tcp", Some(Wants(wants)))
+    };
+    let more = || {
+        let wants = vec![
+            want("sysctl:net.core.rmem_max", Want::is("1")),
+            want("irq:eth0/30", Want::is("7")),
+        ];
+        selected("more", Some(Wants(wants)))
+    };
+    let tuned = || {
+        let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
+        selected("tuned", Some(wants))
+    };
+    let mut undone = 0;
+    // Not the write that sets again what stood aside: refused, that value is lost, and said to be.
+    for at in [0, 1, 3, 4, 5, 6] {
+        let (dir, mut host) = (tempdir(), with_tuned());
+        let before = host.states.clone();
+        apply(&mut host, dir.path(), &[tcp("7000")]).unwrap();
+        let (states, found) = (host.states.clone(), host.tuned_found.clone());
+        host.fault = Some((host.writes + at, Fault::Refuse));
+        let tweaks = [tuned(), tcp("8000"), more()];
+        let mut asked = ask(&tweaks);
+        asked.atomic = true;
+        let answer = apply_as(&mut host, dir.path(), &asked).unwrap();
+        if answer.exit == Exit::Failed {
+            undone += 1;
+            assert_eq!(host.states, states, "at {at}: {answer:#?}");
+            assert_eq!(host.tuned_found, found, "at {at}");
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine, "at {at}");
+        }
+        host.fault = None;
+        rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(host.states, before, "at {at}");
+    }
+    assert!(undone >= 3, "{undone}");
 }
 
 /// The same with a death at every write of every step.

@@ -1,29 +1,33 @@
 //! What of ours stands aside while TuneD switches. It keeps what it finds when it sets a value, and
-//! puts that back when it goes, over whatever is there then: with ours in the way it would keep our
-//! value for the machine's own, or lay the machine's over ours. So they are back at their baselines
-//! for the moment of the switch, and set again over what is there after it.
+//! puts that back when it goes, over whatever is there then; and it reads the files of sysctl.d anew
+//! each time. With ours in the way it would keep our value for the machine's own, lay the machine's
+//! over ours, or set ours itself. So values and file are back at their baselines for the moment of
+//! the switch, and set again over what is there after it.
 
-use super::Observe;
+use std::collections::BTreeMap;
+
 use super::ledger::Ledger;
 use super::plan::claims_merged;
-use crate::model::{Change, Claims, Impact, Resource, State};
+use super::{Observe, order};
+use crate::model::{Change, Claims, Facts, Impact, Resource, State};
 
 /// What stood aside, and who claims it.
+#[derive(Default)]
 pub struct Aside {
     pub changes: Vec<Change>,
-    claims: Vec<Claims>,
+    claims: BTreeMap<Resource, Claims>,
 }
 
 /// The way there: nothing unless TuneD switches among these changes.
-pub fn aside(ledger: &Ledger, host: &impl Observe, changes: &[Change]) -> Aside {
-    let mut aside = Aside { changes: Vec::new(), claims: Vec::new() };
-    if !changes.iter().any(|c| c.resource == Resource::Tuned && !c.claim_only()) {
+pub fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]) -> Aside {
+    let mut aside = Aside::default();
+    if !changes.iter().any(switches) {
         return aside;
     }
     let in_reach = |r: &Resource| match r {
         Resource::Sysctl { .. } => true,
         Resource::Sysfs { path } => !path.starts_with("class/net/"),
-        _ => false,
+        file => file.sysctl_file(),
     };
     let free = |r: &Resource| changes.iter().all(|c| c.resource != *r);
     let owned = ledger.owned.iter().filter(|(r, o)| in_reach(r) && !o.claims.is_empty() && free(r));
@@ -34,7 +38,7 @@ pub fn aside(ledger: &Ledger, host: &impl Observe, changes: &[Change]) -> Aside 
         else {
             continue;
         };
-        aside.claims.push(owned.claims.clone());
+        aside.claims.insert(resource.clone(), owned.claims.clone());
         aside.changes.push(Change {
             resource: resource.clone(),
             before,
@@ -44,24 +48,49 @@ pub fn aside(ledger: &Ledger, host: &impl Observe, changes: &[Change]) -> Aside 
             tweaks: owned.claims.keys().cloned().collect(),
         });
     }
+    order::sort(&mut aside.changes, facts);
     aside
 }
 
+pub fn switches(change: &Change) -> bool {
+    change.resource == Resource::Tuned && !change.claim_only()
+}
+
 impl Aside {
-    /// The way back, from what is there now; only what did stand aside.
-    pub fn again(&self, ledger: &Ledger, host: &impl Observe) -> Vec<Change> {
-        let resources: Vec<Resource> = self.changes.iter().map(|c| c.resource.clone()).collect();
-        let states = host.read_many(&resources);
-        let all = self.changes.iter().zip(&self.claims).zip(states);
-        let again = |((change, claims), state): ((&Change, &Claims), anyhow::Result<State>)| {
-            let before = state.ok().filter(|_| !ledger.owned.contains_key(&change.resource))?;
-            let want = claims_merged(claims, &change.resource).ok()?;
-            let after = change.resource.canonical(want.resolve(&before).ok()?);
-            let (claims, tweaks) = (claims.clone(), change.tweaks.clone());
+    /// The way back, from what is there now; only what did stand aside. With it what cannot be set
+    /// again.
+    pub fn again(
+        &self,
+        ledger: &Ledger,
+        host: &impl Observe,
+        facts: &Facts,
+    ) -> (Vec<Change>, Vec<String>) {
+        let (mut changes, mut notes) = (Vec::new(), Vec::new());
+        let gone = |c: &&Change| !ledger.owned.contains_key(&c.resource);
+        let stood: Vec<&Change> = self.changes.iter().filter(gone).collect();
+        let resources: Vec<Resource> = stood.iter().map(|c| c.resource.clone()).collect();
+        for (change, state) in stood.into_iter().zip(host.read_many(&resources)) {
             let resource = change.resource.clone();
-            Some(Change { resource, before, after, impact: Impact::None, claims, tweaks })
-        };
-        // Where TuneD wants what we want there is nothing of ours left.
-        all.filter_map(again).filter(|c| c.before != c.after).collect()
+            let claims = self.claims.get(&resource).cloned().unwrap_or_default();
+            let wanted = |now: State| -> anyhow::Result<(State, State)> {
+                let want = claims_merged(&claims, &resource)?;
+                let after = want.resolve(&now).map_err(anyhow::Error::msg)?;
+                Ok((now, resource.canonical(after)))
+            };
+            match state.and_then(wanted) {
+                // Where TuneD wants what we want there is nothing of ours left.
+                Ok((before, after)) if before == after => {}
+                Ok((before, after)) => {
+                    let (tweaks, impact) = (change.tweaks.clone(), Impact::None);
+                    changes.push(Change { resource, before, after, impact, claims, tweaks });
+                }
+                Err(e) => notes.push(format!(
+                    "{resource} stood aside while TuneD switched and is not set again: {e:#}; \
+                     nettune apply tries it anew"
+                )),
+            }
+        }
+        order::sort(&mut changes, facts);
+        (changes, notes)
     }
 }

@@ -103,9 +103,15 @@ impl Ledger {
         }
         for left in &end.left {
             let new = self.fresh(&begin, left.before.clone());
+            let known = self.owned.get(&left.resource).and_then(|o| o.cause.as_ref());
+            // Another change that stands still keeps it.
+            let kept = known.is_some_and(|c| self.owned.contains_key(c));
             let owned = self.owned.entry(left.resource.clone()).or_insert(new);
+            owned.wrote.retain(|s| *s != left.after);
             owned.wrote.push(left.after.clone());
-            owned.cause = Some(left.cause.clone());
+            if !kept {
+                owned.cause = Some(left.cause.clone());
+            }
         }
     }
 

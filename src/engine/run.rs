@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::aside::aside;
+use super::aside::{aside, switches};
 use super::journal::{Begin, Collateral, Done, End, Left, Record};
 use super::ledger::{Ledger, Owned};
 use super::store::Store;
@@ -40,6 +40,15 @@ pub struct Ran {
     pub notes: Vec<String>,
 }
 
+impl Ran {
+    pub fn add(&mut self, part: Ran) {
+        self.done.extend(part.done);
+        self.failures.extend(part.failures);
+        self.stuck.extend(part.stuck);
+        self.notes.extend(part.notes);
+    }
+}
+
 pub struct Stage<'a, H: Host> {
     pub host: &'a mut H,
     pub store: &'a mut Store,
@@ -56,22 +65,41 @@ pub struct Stage<'a, H: Host> {
 impl<H: Host> Stage<'_, H> {
     /// Makes `changes`, in their order. A failed write undoes its tweak and the rest goes on.
     pub fn execute(mut self, changes: Vec<Change>) -> Result<Ran> {
-        let aside = aside(&self.store.ledger, &*self.host, &changes);
+        let run = self.run.clone();
+        let Some(at) = changes.iter().position(switches).filter(|_| self.undo) else {
+            return self.around_a_switch(&run, changes);
+        };
+        // What is taken back before the switch is ours again when it comes, and stands aside as well.
+        let mut before = changes;
+        let mut switch = before.split_off(at);
+        let after = switch.split_off(1);
+        self.run = format!("{run} before");
+        let mut all = self.make(before)?;
+        all.add(self.around_a_switch(&run, switch)?);
+        self.run = format!("{run} after");
+        all.add(self.make(after)?);
+        Ok(all)
+    }
+
+    fn around_a_switch(&mut self, run: &str, changes: Vec<Change>) -> Result<Ran> {
+        let aside = aside(&self.store.ledger, &*self.host, self.facts, &changes);
         if aside.changes.is_empty() {
+            self.run = run.to_string();
             return self.make(changes);
         }
-        let run = self.run.clone();
         self.run = format!("{run} aside");
-        let before = self.make(aside.changes.clone())?;
-        self.run.clone_from(&run);
+        let mut before = self.make(aside.changes.clone())?;
+        self.run = run.to_string();
         let mut ran = self.make(changes)?;
         self.run = format!("{run} again");
-        let after = self.make(aside.again(&self.store.ledger, &*self.host))?;
-        for part in [before, after] {
-            ran.failures.extend(part.failures);
-            ran.stuck.extend(part.stuck);
-            ran.notes.extend(part.notes);
-        }
+        let (again, notes) = aside.again(&self.store.ledger, &*self.host, self.facts);
+        let mut after = self.make(again)?;
+        // How these went is not how the run's own changes went.
+        before.done.clear();
+        after.done.clear();
+        ran.add(before);
+        ran.add(after);
+        ran.notes.extend(notes);
         Ok(ran)
     }
 
@@ -379,7 +407,9 @@ impl<H: Host> Stage<'_, H> {
             if more || back || work.ran.failures.iter().any(|f| f.tweak == tweak) {
                 continue;
             }
-            let proofs = self.proofs.get(&tweak).cloned().unwrap_or_default();
+            let mut proofs = self.proofs.get(&tweak).cloned().unwrap_or_default();
+            // Not asked before, so its silence says nothing.
+            proofs.retain(|p| !matches!(p, Proof::Gateway { .. }));
             for proof in &proofs {
                 if let Err(e) = self.host.prove(proof) {
                     let text = format!("{e:#}");

@@ -64,6 +64,10 @@ fn foresee(
     for (row, new) in rows.iter_mut().zip(fresh) {
         if !reshapes(row) && !reshapes(&new) {
             *row = new;
+        } else {
+            let first = |(c, _): &(Change, Outcome)| order::phase(c).first_stage();
+            row.changes.retain(first);
+            row.changes.extend(new.changes.into_iter().filter(|c| !first(c)));
         }
     }
     Ok(())
@@ -91,7 +95,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     let one = std::mem::take(&mut first.changes);
     let mut all = Ran::default();
     let mut made = Vec::new();
-    collect(&mut all, stage(host, store, facts, &ask.meta, "1", &rows).execute(one.clone())?);
+    all.add(stage(host, store, facts, &ask.meta, "1", &rows).execute(one.clone())?);
     made.extend(one.iter().cloned());
     let required: Vec<&str> =
         ask.selection.tweaks.iter().filter(|t| t.required).map(|t| t.name).collect();
@@ -102,14 +106,16 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
                 || all.failures.iter().any(|f| required.contains(&f.tweak.as_str())))
     };
     let mut whole_undone = must(&all);
-    let mut broken = false;
+    let (mut broken, mut refused) = (false, false);
     if !whole_undone {
         match plan_two(host, &store.ledger, facts, ask, &mut rows, &one, two, &all) {
+            // What stage one was to make possible did not come about.
+            Ok(_) if blockers(&rows, ask.strict) != Exit::Fine => refused = true,
             Ok((facts, two)) => {
                 let two_stage = stage(host, store, &facts, &ask.meta, "2", &rows);
                 match two_stage.execute(two.clone()) {
                     Ok(ran) => {
-                        collect(&mut all, ran);
+                        all.add(ran);
                         made.extend(two);
                     }
                     // Nothing was done at all.
@@ -125,7 +131,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
                 notes.push(format!("stage two could not be planned: {e:#}"));
             }
         }
-        whole_undone = must(&all) || (broken && (ask.atomic || ask.strict));
+        whole_undone = must(&all) || refused || (broken && (ask.atomic || ask.strict));
     }
     // A tweak that failed in stage two is undone in stage one as well.
     let failed = |c: &&Change| c.tweaks.iter().all(|t| all.failures.iter().any(|f| f.tweak == *t));
@@ -155,6 +161,9 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     let mut exit = Exit::Fine;
     if !stuck.is_empty() || !released.is_empty() {
         exit = exit.worst(Exit::NotPutBack);
+    }
+    if refused {
+        exit = exit.worst(Exit::Blocked);
     }
     if broken || all.failures.iter().any(|f| !f.moved) {
         exit = exit.worst(if whole_undone { Exit::Failed } else { Exit::Part });
@@ -191,8 +200,11 @@ fn plan_two(
     let options = options(&ask.scope, &ask.accept, false);
     let second = plan(&mut fresh, ledger, host, &facts, &options)?;
     *rows = fresh;
-    let is_new =
-        |c: &Change| !order::phase(c).first_stage() && one.iter().all(|m| m.resource != c.resource);
+    // A file may speak of queues that are others now (irqbalance's configuration).
+    let is_new = |c: &Change| {
+        let file = matches!(c.resource, Resource::File { .. }) && !c.back();
+        file || !order::phase(c).first_stage() && one.iter().all(|m| m.resource != c.resource)
+    };
     Ok((facts, second.changes.into_iter().filter(is_new).collect()))
 }
 
@@ -469,13 +481,6 @@ fn blockers(rows: &[Row], strict: bool) -> Exit {
     let found =
         rows.iter().any(|r| bad(r.status) && (r.required || (strict && r.side != Side::Cilium)));
     if found { Exit::Blocked } else { Exit::Fine }
-}
-
-fn collect(all: &mut Ran, ran: Ran) {
-    all.done.extend(ran.done);
-    all.failures.extend(ran.failures);
-    all.stuck.extend(ran.stuck);
-    all.notes.extend(ran.notes);
 }
 
 /// The changes that take a run back, in reverse.

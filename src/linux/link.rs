@@ -18,7 +18,7 @@ use netlink_packet_route::tc::TcMessage;
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
 use crate::model::State;
-use crate::model::facts::{BondPort, Link, Sizes, Xdp};
+use crate::model::facts::{BondPort, Gateway, Link, Sizes, Xdp};
 
 const IFLA_GSO_IPV4: u16 = 63;
 const IFLA_GRO_IPV4: u16 = 64;
@@ -279,7 +279,7 @@ fn devices(route: &RouteMessage) -> Vec<u32> {
 const MOST_TOLD: usize = 8;
 
 /// Its next hops by that link, each once; one of link scope with the link's name.
-fn gateways(route: &RouteMessage, link: &Link) -> Vec<String> {
+fn gateways(route: &RouteMessage, link: &Link) -> Vec<Gateway> {
     let of = |attributes: &[RouteAttribute]| {
         attributes.iter().find_map(|a| match a {
             RouteAttribute::Gateway(RouteAddress::Inet(a)) => Some(a.to_string()),
@@ -298,8 +298,10 @@ fn gateways(route: &RouteMessage, link: &Link) -> Vec<String> {
     let hops = hops.flatten().filter(|h| h.interface_index == link.index);
     found.extend(of(&route.attributes));
     found.extend(hops.filter_map(|h| of(&h.attributes)));
-    found.retain(|gateway| !link.gateways.contains(gateway));
-    found
+    found.sort();
+    found.dedup();
+    found.retain(|gateway| link.gateways.iter().all(|known| known.address != *gateway));
+    found.into_iter().map(|address| Gateway { address, mtu: mtu_of(route) }).collect()
 }
 
 /// What its own metrics keep small, whatever the link takes.

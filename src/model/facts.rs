@@ -283,8 +283,7 @@ pub struct Link {
     pub programs: Fact<Vec<Attached>>,
     /// Its IPv6 routes with a metric `mtu` of their own, which a change of its MTU overwrites.
     pub mtu_routes: Vec<String>,
-    /// Next hops of its default routes: "10.0.0.1", "fe80::1%eth0".
-    pub gateways: Vec<String>,
+    pub gateways: Vec<Gateway>,
     /// Its routes with a metric of their own that keeps packets small: "10.0.0.0/8 mtu 1400".
     pub small_routes: Vec<String>,
 }
@@ -325,6 +324,16 @@ pub struct Attached {
     /// A program's name, as far as the kernel keeps it (15 characters), else the kind of filter.
     pub name: String,
     pub owner: Option<String>,
+}
+
+/// The next hop of a default route.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// "10.0.0.1", "fe80::1%eth0".
+    pub address: String,
+    /// The route's own metric `mtu`: packets there are no larger.
+    pub mtu: Option<u32>,
 }
 
 /// Bytes; null where the kernel does not report one.

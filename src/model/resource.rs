@@ -175,6 +175,11 @@ impl Resource {
         )
     }
 
+    /// A drop-in of sysctls: TuneD reads those anew whenever it has set its own.
+    pub fn sysctl_file(&self) -> bool {
+        matches!(self, Resource::File { path } if path.starts_with("/etc/sysctl.d/"))
+    }
+
     /// Stage one reshapes what the rest is computed from: queues, vectors, sizes, who else writes.
     pub fn stage_one(&self) -> bool {
         matches!(

@@ -77,21 +77,39 @@ fn limits(link: &Link) -> Option<&'static xdp_limits::Limits> {
     link.driver.as_deref().and_then(xdp_limits::find)
 }
 
-/// Of a program that is there.
-fn attached_limit(link: &Link) -> Option<u32> {
-    let attached = link.xdp.as_ref().is_some_and(|x| x.mode != "generic");
-    limits(link).filter(|_| attached)?.mtu
+fn attached(link: &Link) -> bool {
+    link.xdp.as_ref().is_some_and(|x| x.mode != "generic")
 }
 
-/// Of one of ours that the profile wants there.
-fn wanted_limit(cx: &Context, link: &Link) -> Option<u32> {
-    let ours = cx.enabled("xdp") && cx.facts.agents.cilium.is_none();
-    let frags = cx.facts.bpf.frags.known() == Some(&true);
-    limits(link).filter(|_| ours)?.most_mtu(cx.facts.kernel_version(), frags)
+/// Of a program that is there, or of one of ours that shall be: those take fragments where the kernel
+/// and the driver do.
+fn limit(cx: &Context, link: &Link) -> Option<u32> {
+    if cx.enabled("xdp") && cx.facts.agents.cilium.is_none() {
+        let frags = cx.facts.bpf.frags.known() == Some(&true);
+        return limits(link)?.most_mtu(cx.facts.kernel_version(), frags);
+    }
+    limits(link).filter(|_| attached(link))?.mtu
 }
 
 fn most(link: &Link) -> u32 {
     if link.max_mtu == 0 { u32::MAX } else { link.max_mtu }
+}
+
+/// Where gateways are to be the proof, and one of the uplinks has none that could be.
+fn no_gateway(links: &[&Link], size: u32) -> Option<Need> {
+    let fix = "set mtu.probe = [\"IP of a peer\"] in the profile";
+    links.iter().find_map(|link| {
+        let Some(gateway) = link.gateways.first() else {
+            let why = format!("{} has no gateway to prove the path against", link.name);
+            return Some(Need::blocked("gateway", why, fix));
+        };
+        let kept = gateway.mtu.filter(|mtu| *mtu < size)?;
+        let why = format!(
+            "the route to {} is kept at {kept}, so it proves nothing of {size}",
+            gateway.address
+        );
+        Some(Need::blocked("gateway", why, fix))
+    })
 }
 
 const GATEWAY: &str = "gateway";
@@ -113,10 +131,7 @@ impl Mtu {
             }
         };
         if self.prefer == Prefer::Xdp {
-            size = links
-                .iter()
-                .filter_map(|l| attached_limit(l).or_else(|| wanted_limit(cx, l)))
-                .fold(size, u32::min);
+            size = links.iter().filter_map(|l| limit(cx, l)).fold(size, u32::min);
         }
         size
     }
@@ -151,12 +166,10 @@ impl Tweak for Mtu {
                 "set mtu.probe = [\"IP of a peer\"] in the profile, or [\"gateway\"]",
             ));
         }
-        if self.gateway() && !links.is_empty() && links.iter().all(|l| l.gateways.is_empty()) {
-            let why = "there is no gateway to prove the path against";
-            let fix = "set mtu.probe = [\"IP of a peer\"] in the profile";
-            needs.push(Need::blocked("gateway", why, fix));
-        }
         let size = self.size(cx, &links);
+        if self.gateway() {
+            needs.extend(no_gateway(&cx.routed_uplinks(), size));
+        }
         for link in links.iter().filter(|l| l.mtu != size) {
             let name = &link.name;
             if size > most(link) || size < link.min_mtu {
@@ -180,7 +193,7 @@ impl Tweak for Mtu {
                 let why = format!("below 1280 {name} loses its IPv6 addresses");
                 needs.push(Need::blocked("ipv6", why, "set mtu.mtu to 1280 or more"));
             }
-            if let Some(limit) = attached_limit(link).filter(|limit| size > *limit) {
+            if let Some(limit) = limit(cx, link).filter(|limit| attached(link) && size > *limit) {
                 let why = format!("an XDP program on {name} allows {limit}, not {size}");
                 needs.push(Need::blocked(
                     "xdp",
@@ -202,7 +215,9 @@ impl Tweak for Mtu {
     fn remarks(&self, cx: &Context) -> Vec<String> {
         let links = cx.uplinks();
         let size = self.size(cx, &links);
-        let small = |l: &&&Link| l.mtu < size && !l.small_routes.is_empty();
+        let below = |n: &str| n.parse::<u32>().is_ok_and(|n| n < size);
+        let keeps = |r: &String| r.split(' ').any(below);
+        let small = |l: &&&Link| l.mtu < size && l.small_routes.iter().any(keeps);
         let told = |l: &&Link| {
             let more = match l.small_routes.len() {
                 0 | 1 => String::new(),
@@ -241,11 +256,14 @@ impl Tweak for Mtu {
         let peers = self.probe.iter().filter(|p| *p != GATEWAY).cloned();
         let mut proofs: Vec<Proof> = peers.map(|peer| Proof::Path { peer, mtu }).collect();
         for link in &links {
-            // What goes there is no larger than the route says.
-            let mtu = link.route_mtu.map_or(mtu, |route| route.min(mtu));
-            proofs.extend(link.gateways.iter().cloned().map(|peer| match self.gateway() {
-                true => Proof::Path { peer, mtu },
-                false => Proof::Gateway { peer, mtu },
+            proofs.extend(link.gateways.iter().map(|gateway| {
+                let peer = gateway.address.clone();
+                // What goes there is no larger than the route says.
+                let mtu = gateway.mtu.map_or(mtu, |route| route.min(mtu));
+                match self.gateway() {
+                    true => Proof::Path { peer, mtu },
+                    false => Proof::Gateway { peer, mtu },
+                }
             }));
         }
         proofs

@@ -59,4 +59,4 @@ expect 0 nettune rollback
 ip route del default
 ip route add default dev up0
 expect 0 nettune check -p cilium-max --only mtu --set 'mtu.probe=["gateway"]'
-says "there is no gateway to prove the path against"
+says "up0 has no gateway to prove the path against"

@@ -213,6 +213,13 @@ impl Memory {
                     self.tuned_found.insert(resource.clone(), self.get(&resource));
                     self.put(&resource, value);
                 }
+                // And the files of sysctl.d anew, over its own.
+                let files = self.states.iter().filter(|(r, _)| r.sysctl_file());
+                let text: String =
+                    files.filter_map(|(_, s)| Some(s.text()?.to_string() + "\n")).collect();
+                for (key, value) in text.lines().filter_map(|l| l.split_once(" = ")) {
+                    self.put(&Resource::sysctl(key), State::is(value));
+                }
             }
             Resource::Qdisc { link } => {
                 if let Some(fact) = self.facts.links.iter_mut().find(|l| l.name == *link) {
