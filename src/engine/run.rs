@@ -533,7 +533,12 @@ fn baselines(ledger: &Ledger, changes: &[Change]) -> Vec<(Resource, State, State
         Resource::File { path } => path.matches('/').count(),
         _ => 0,
     };
-    undo.sort_by_key(|(r, _, _)| (r.stage_one(), std::cmp::Reverse(depth(r))));
+    // A default qdisc made under fewer channels is another on the queues beyond them: after those.
+    let late = |r: &Resource| match r {
+        Resource::Qdisc { .. } => 2,
+        r => i32::from(r.stage_one()),
+    };
+    undo.sort_by_key(|(r, _, _)| (late(r), std::cmp::Reverse(depth(r))));
     undo
 }
 

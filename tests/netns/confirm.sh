@@ -88,9 +88,11 @@ ip link set side0 up
 ip addr add 10.78.0.2/24 dev side0
 ip -n peer addr add 10.78.0.1/24 dev side1
 ping -c 1 -W 2 -q 10.78.0.1 > /dev/null || fail "the other path does not answer"
+# No gateway, which mtu would ask by itself.
+ip route replace default dev up0
 snapshot "$work/before"
 set -- -p cilium-max --only mtu --accept path,link-reset --set 'mtu.probe=["10.78.0.1"]' --set mtu.mtu=9000
-expect 1 nettune apply "$@" --confirm 30
+expect 1 nettune apply "$@" --confirm 30 --probe icmp:10.77.0.1
 says "icmp:10.77.0.1 answered with packets as large as its path takes before and does not now"
 [ "$(cat /sys/class/net/up0/mtu)" = 1500 ] || fail "the MTU was left"
 expect 3 nettune confirm
