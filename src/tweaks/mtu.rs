@@ -112,6 +112,19 @@ fn no_gateway(links: &[&Link], size: u32) -> Option<Need> {
     })
 }
 
+/// What the link stands on, where that is smaller and, not being named, stays so.
+fn too_small_below<'a>(
+    cx: &Context<'a>,
+    link: &Link,
+    links: &[&Link],
+    size: u32,
+) -> Option<&'a Link> {
+    let parent = link.parent.as_deref().filter(|_| !link.other_netns)?;
+    let stacked = matches!(link.kind.as_deref(), Some("vlan" | "macvlan" | "ipvlan"));
+    let below = cx.facts.link(parent).filter(|below| stacked && below.mtu < size)?;
+    links.iter().all(|l| l.index != below.index).then_some(below)
+}
+
 const GATEWAY: &str = "gateway";
 
 impl Mtu {
@@ -188,6 +201,11 @@ impl Tweak for Mtu {
                     why,
                     "set it in the bridge's own configuration",
                 ));
+            }
+            if let Some(below) = too_small_below(cx, link, &links, size) {
+                let why = format!("{name} stands on {}, whose MTU is {}", below.name, below.mtu);
+                let fix = format!("name {} in the profile's links as well", below.name);
+                needs.push(Need::blocked("below", why, fix));
             }
             if size < 1280 && link.ipv6 {
                 let why = format!("below 1280 {name} loses its IPv6 addresses");
