@@ -45,7 +45,7 @@ same() {
     # allowed every congestion control for good that was once the default.
     local drop=(-e '/^boot | /d')
     grep -q '^sysctl | net\.netfilter\.nf_conntrack_' "$1" ||
-        drop+=(-e '/^sysctl | net\.\(netfilter\.nf_\(conntrack\|flowtable\)_\|nf_conntrack_max\)/d')
+        drop+=(-e '/^sysctl | net\.\(netfilter\.nf_\(conntrack\|flowtable\|hooks\)_\|nf_conntrack_max\)/d')
     grep -q '^sysctl | net\.ipv4\.tcp_allowed_congestion_control = .*bbr' "$1" ||
         drop+=(-e '/^sysctl | net\.ipv4\.tcp_allowed_congestion_control/s/ bbr//')
     # Two boots differ in what the kernel computes from the memory that was free at that moment; of the largest buffers,
