@@ -624,14 +624,15 @@ fn with_tuned() -> Memory {
     host
 }
 
+fn tuned() -> Selected {
+    let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
+    selected("tuned", Some(wants))
+}
+
 /// Whoever applies last, and whatever is taken back first: all is as it was, and nothing of ours is
 /// kept by TuneD for the machine's own.
 #[test]
 fn tuned_and_values_of_ours_come_and_go_in_any_order() {
-    let tuned = || {
-        let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
-        selected("tuned", Some(wants))
-    };
     let tcp = || {
         let wants = vec![
             want("sysctl:net.core.somaxconn", Want::AtLeast("9000".into())),
@@ -693,10 +694,6 @@ fn an_undone_run_leaves_what_an_earlier_one_set_around_tuned() {
         ];
         selected("more", Some(Wants(wants)))
     };
-    let tuned = || {
-        let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
-        selected("tuned", Some(wants))
-    };
     let mut undone = 0;
     // Not the write that sets again what stood aside: refused, that value is lost, and said to be.
     for at in [0, 1, 3, 4, 5, 6] {
@@ -725,10 +722,6 @@ fn an_undone_run_leaves_what_an_earlier_one_set_around_tuned() {
 /// The same with a death at every write of every step.
 #[test]
 fn dying_while_tuned_switches_leaves_a_way_back() {
-    let tuned = || {
-        let wants = Wants(vec![want("tuned:profile", Want::is("profile=b mode=manual"))]);
-        selected("tuned", Some(wants))
-    };
     let tcp = || {
         let wants = vec![want("sysctl:net.core.somaxconn", Want::AtLeast("9000".into()))];
         selected("tcp", Some(Wants(wants)))

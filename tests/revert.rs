@@ -99,10 +99,7 @@ fn the_run_dies_at_every_write_and_is_taken_back() {
     let most = host.writes;
     for fault in DEATHS {
         for at in 0..most {
-            let (dir, mut host) = (tempdir(), world());
-            let start = host.states.clone();
-            apply(&mut host, dir.path(), &profile_a()).unwrap();
-            let a = host.states.clone();
+            let (dir, mut host, start, a) = with_a();
             let targets = tried(&mut host, dir.path(), Some((at, fault)));
             ends_whole(
                 &mut host,
@@ -115,6 +112,15 @@ fn the_run_dies_at_every_write_and_is_taken_back() {
     }
 }
 
+/// A node with profile a applied: what it was before, and what it is.
+fn with_a() -> (tempfile::TempDir, Memory, States, States) {
+    let (dir, mut host) = (tempdir(), world());
+    let start = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let a = host.states.clone();
+    (dir, host, start, a)
+}
+
 #[test]
 fn taking_back_dies_at_every_write_and_is_finished() {
     let (dir, mut host) = (tempdir(), world());
@@ -125,10 +131,7 @@ fn taking_back_dies_at_every_write_and_is_finished() {
     let most = host.writes;
     for fault in DEATHS {
         for at in 0..most {
-            let (dir, mut host) = (tempdir(), world());
-            let start = host.states.clone();
-            apply(&mut host, dir.path(), &profile_a()).unwrap();
-            let a = host.states.clone();
+            let (dir, mut host, start, a) = with_a();
             let targets = tried(&mut host, dir.path(), None);
             host.writes = 0;
             host.fault = Some((at, fault));

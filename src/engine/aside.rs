@@ -6,20 +6,59 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
+
 use super::ledger::Ledger;
 use super::plan::claims_merged;
-use super::{Observe, order};
+use super::run::{Ran, Stage};
+use super::{Host, Observe, order};
 use crate::model::{Change, Claims, Facts, Impact, Resource, State};
+
+impl<H: Host> Stage<'_, H> {
+    /// Makes `changes`, in their order, and lets stand aside what must while TuneD switches.
+    pub fn execute(mut self, changes: Vec<Change>) -> Result<Ran> {
+        let run = self.run.clone();
+        let Some(at) = changes.iter().position(switches).filter(|_| self.undo) else {
+            return self.around_a_switch(run, changes);
+        };
+        // What is taken back before the switch is ours again when it comes, and stands aside as well.
+        let mut before = changes;
+        let mut switch = before.split_off(at);
+        let after = switch.split_off(1);
+        let mut all = self.make(format!("{run} before"), before)?;
+        all.add(self.around_a_switch(run.clone(), switch)?);
+        all.add(self.make(format!("{run} after"), after)?);
+        Ok(all)
+    }
+
+    fn around_a_switch(&mut self, run: String, changes: Vec<Change>) -> Result<Ran> {
+        let aside = aside(&self.store.ledger, &*self.host, self.facts, &changes);
+        if aside.changes.is_empty() {
+            return self.make(run, changes);
+        }
+        let mut before = self.make(format!("{run} aside"), aside.changes.clone())?;
+        let mut ran = self.make(run.clone(), changes)?;
+        let (again, notes) = aside.again(&self.store.ledger, &*self.host, self.facts);
+        let mut after = self.make(format!("{run} again"), again)?;
+        // How these went is not how the run's own changes went.
+        before.done.clear();
+        after.done.clear();
+        ran.add(before);
+        ran.add(after);
+        ran.notes.extend(notes);
+        Ok(ran)
+    }
+}
 
 /// What stood aside, and who claims it.
 #[derive(Default)]
-pub struct Aside {
-    pub changes: Vec<Change>,
+struct Aside {
+    changes: Vec<Change>,
     claims: BTreeMap<Resource, Claims>,
 }
 
 /// The way there: nothing unless TuneD switches among these changes.
-pub fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]) -> Aside {
+fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]) -> Aside {
     let mut aside = Aside::default();
     if !changes.iter().any(switches) {
         return aside;
@@ -52,14 +91,14 @@ pub fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Cha
     aside
 }
 
-pub fn switches(change: &Change) -> bool {
+fn switches(change: &Change) -> bool {
     change.resource == Resource::Tuned && !change.claim_only()
 }
 
 impl Aside {
     /// The way back, from what is there now; only what did stand aside. With it what cannot be set
     /// again.
-    pub fn again(
+    fn again(
         &self,
         ledger: &Ledger,
         host: &impl Observe,
@@ -72,7 +111,7 @@ impl Aside {
         for (change, state) in stood.into_iter().zip(host.read_many(&resources)) {
             let resource = change.resource.clone();
             let claims = self.claims.get(&resource).cloned().unwrap_or_default();
-            let wanted = |now: State| -> anyhow::Result<(State, State)> {
+            let wanted = |now: State| -> Result<(State, State)> {
                 let want = claims_merged(&claims, &resource)?;
                 let after = want.resolve(&now).map_err(anyhow::Error::msg)?;
                 Ok((now, resource.canonical(after)))

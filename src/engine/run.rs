@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::aside::{aside, switches};
 use super::journal::{Begin, Collateral, Done, End, Left, Record};
 use super::ledger::{Ledger, Owned};
 use super::store::Store;
@@ -63,50 +62,13 @@ pub struct Stage<'a, H: Host> {
 }
 
 impl<H: Host> Stage<'_, H> {
-    /// Makes `changes`, in their order. A failed write undoes its tweak and the rest goes on.
-    pub fn execute(mut self, changes: Vec<Change>) -> Result<Ran> {
-        let run = self.run.clone();
-        let Some(at) = changes.iter().position(switches).filter(|_| self.undo) else {
-            return self.around_a_switch(&run, changes);
-        };
-        // What is taken back before the switch is ours again when it comes, and stands aside as well.
-        let mut before = changes;
-        let mut switch = before.split_off(at);
-        let after = switch.split_off(1);
-        self.run = format!("{run} before");
-        let mut all = self.make(before)?;
-        all.add(self.around_a_switch(&run, switch)?);
-        self.run = format!("{run} after");
-        all.add(self.make(after)?);
-        Ok(all)
-    }
-
-    fn around_a_switch(&mut self, run: &str, changes: Vec<Change>) -> Result<Ran> {
-        let aside = aside(&self.store.ledger, &*self.host, self.facts, &changes);
-        if aside.changes.is_empty() {
-            self.run = run.to_string();
-            return self.make(changes);
-        }
-        self.run = format!("{run} aside");
-        let mut before = self.make(aside.changes.clone())?;
-        self.run = run.to_string();
-        let mut ran = self.make(changes)?;
-        self.run = format!("{run} again");
-        let (again, notes) = aside.again(&self.store.ledger, &*self.host, self.facts);
-        let mut after = self.make(again)?;
-        // How these went is not how the run's own changes went.
-        before.done.clear();
-        after.done.clear();
-        ran.add(before);
-        ran.add(after);
-        ran.notes.extend(notes);
-        Ok(ran)
-    }
-
-    fn make(&mut self, changes: Vec<Change>) -> Result<Ran> {
+    /// Makes `changes` in their order, as one run of the journal. A failed write undoes its tweak and
+    /// the rest goes on.
+    pub fn make(&mut self, run: String, changes: Vec<Change>) -> Result<Ran> {
         if changes.is_empty() {
             return Ok(Ran::default());
         }
+        self.run = run;
         self.ask_gateways(&changes);
         let collateral = self.collateral(&changes);
         self.begin(&changes, &collateral)?;

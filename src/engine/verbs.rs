@@ -413,7 +413,7 @@ pub fn clear<H: Host>(
 /// before nettune, or a rollback would leave them until the next boot.
 fn adopt<H: Host>(host: &H, store: &mut Store) {
     let void = std::mem::take(&mut store.ledger.void);
-    let kept = |(resource, _): &(&Resource, &Owned)| matches!(resource, Resource::File { path } if path.ends_with("nettune.conf"));
+    let kept = |(resource, _): &(&Resource, &Owned)| resource.sysctl_file();
     let Some(boot) = store.ledger.owned.iter().find(kept).map(|_| store.boot.clone()) else {
         return;
     };
