@@ -306,11 +306,7 @@ fn gateways(route: &RouteMessage, link: &Link) -> Vec<Gateway> {
 
 /// What its own metrics keep small, whatever the link takes.
 fn small(route: &RouteMessage) -> Option<String> {
-    let metrics = route.attributes.iter().find_map(|a| match a {
-        RouteAttribute::Metrics(metrics) => Some(metrics),
-        _ => None,
-    })?;
-    let told: Vec<String> = metrics
+    let told: Vec<String> = metrics(route)
         .iter()
         .filter_map(|m| match m {
             RouteMetric::Mtu(n) => Some(format!("mtu {n}")),
@@ -339,12 +335,17 @@ fn learned(route: &RouteMessage) -> bool {
         || route.attributes.iter().any(|a| matches!(a, RouteAttribute::Expires(_)))
 }
 
+fn metrics(route: &RouteMessage) -> &[RouteMetric] {
+    let found = route.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Metrics(metrics) => Some(metrics.as_slice()),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
 fn mtu_of(route: &RouteMessage) -> Option<u32> {
-    route.attributes.iter().find_map(|a| match a {
-        RouteAttribute::Metrics(metrics) => metrics.iter().find_map(|m| match m {
-            RouteMetric::Mtu(mtu) => Some(*mtu),
-            _ => None,
-        }),
+    metrics(route).iter().find_map(|m| match m {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
         _ => None,
     })
 }

@@ -74,29 +74,37 @@ fn address(peer: &str) -> Result<SocketAddr> {
     let wrong = || format!("peer {peer:?} is not an IP address");
     let (host, link) = peer.split_once('%').map_or((peer, None), |(h, l)| (h, Some(l)));
     let host: IpAddr = host.parse().with_context(wrong)?;
+    scoped(host, link).with_context(wrong)
+}
+
+/// An address of link scope means one only together with its link.
+pub fn scoped(host: IpAddr, link: Option<&str>) -> Result<SocketAddr, Errno> {
     match (host, link) {
         (IpAddr::V6(host), Some(link)) => {
-            let index = nix::net::if_::if_nametoindex(link).with_context(wrong)?;
+            let index = nix::net::if_::if_nametoindex(link)?;
             Ok(SocketAddrV6::new(host, 0, 0, index).into())
         }
         _ => Ok(SocketAddr::new(host, 0)),
     }
 }
 
-/// What we would send to it comes from itself.
-fn is_own(peer: SocketAddr) -> bool {
+/// A socket that knows the way there. Nothing is sent: connecting a datagram socket only asks the
+/// routes.
+pub fn routed(peer: SocketAddr) -> std::io::Result<UdpSocket> {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
-    let source = || {
-        let socket = UdpSocket::bind((any, 0)).ok()?;
-        let mut there = peer;
-        there.set_port(9);
-        socket.connect(there).ok()?;
-        socket.local_addr().ok()
-    };
-    source().is_some_and(|source| source.ip() == peer.ip())
+    let socket = UdpSocket::bind((any, 0))?;
+    let mut there = peer;
+    there.set_port(9);
+    socket.connect(there)?;
+    Ok(socket)
+}
+
+/// What we would send to it comes from itself.
+fn is_own(peer: SocketAddr) -> bool {
+    routed(peer).and_then(|socket| socket.local_addr()).is_ok_and(|own| own.ip() == peer.ip())
 }
 
 /// One echo of `payload` bytes to `peer` and back.

@@ -1,6 +1,6 @@
 //! Whether the node can still be reached: the probes of a run that waits for its confirmation.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -106,35 +106,17 @@ fn once(reach: &Reach, full: bool) -> Result<(), String> {
             Err(e) => Err(e.to_string()),
         },
         Reach::Icmp { host, link } => {
-            let to = address(*host, link.as_deref()).map_err(why)?;
+            let to = path::scoped(*host, link.as_deref()).map_err(why)?;
             let size = if full { path_mtu(to).map_err(why)? } else { path::SMALL };
             path::ask(to, size, PATIENCE).map_err(why)
         }
     }
 }
 
-fn address(host: IpAddr, link: Option<&str>) -> Result<SocketAddr, Errno> {
-    match (host, link) {
-        (IpAddr::V6(host), Some(link)) => {
-            let index = nix::net::if_::if_nametoindex(link)?;
-            Ok(SocketAddr::V6(SocketAddrV6::new(host, 0, 0, index)))
-        }
-        _ => Ok(SocketAddr::new(host, 0)),
-    }
-}
-
 /// Payload of the largest echo that the path there takes, as far as the kernel knows.
 fn path_mtu(to: SocketAddr) -> Result<usize, Errno> {
     let io = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    let any: SocketAddr = match to {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).map_err(io)?;
-    let mut there = to;
-    // Nothing is sent: connecting a datagram socket only asks the routes.
-    there.set_port(9);
-    socket.connect(there).map_err(io)?;
+    let socket = path::routed(to).map_err(io)?;
     let (mtu, headers) = match to {
         SocketAddr::V4(_) => (getsockopt(&socket, IpMtu)?, 28),
         SocketAddr::V6(_) => (getsockopt(&socket, Ipv6Mtu)?, 48),
