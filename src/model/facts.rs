@@ -465,6 +465,13 @@ pub struct Chain {
     pub expressions: Vec<String>,
 }
 
+impl Link {
+    /// A program is on it in its driver.
+    pub fn native_xdp(&self) -> bool {
+        self.xdp.as_ref().is_some_and(|x| x.mode != "generic")
+    }
+}
+
 impl Facts {
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|l| l.name == name)

@@ -42,6 +42,11 @@ impl<'a> Context<'a> {
         self.enabled.contains(&tweak)
     }
 
+    /// The profile wants an XDP program of ours on this node.
+    pub fn own_xdp(&self) -> bool {
+        self.enabled("xdp") && self.facts.agents.cilium.is_none()
+    }
+
     /// Uplinks that routes point at: not what those stand on, whose frames are switched.
     pub fn routed_uplinks(&self) -> Vec<&'a Link> {
         routed_uplinks(self.facts, self.links)

@@ -130,6 +130,10 @@ pub const DRIVERS: &[Limits] = &[
     },
 ];
 
+pub fn of(link: &Link) -> Option<&'static Limits> {
+    find(link.driver.as_deref()?)
+}
+
 pub fn find(driver: &str) -> Option<&'static Limits> {
     DRIVERS.iter().find(|l| l.driver == driver)
 }

@@ -164,6 +164,13 @@ pub fn host_routing_warnings(cx: &Context) -> Vec<Warning> {
         let text = "programs are attached by tc filters, which tcx of this kernel would not need";
         warnings.push(Warning::new("tcx", text).fix("bpf.enableTCX=true"));
     }
+    warnings.extend(misplaced(cx));
+    warnings
+}
+
+/// Programs of Cilium that are twice at a hook, and filters of others that come too late.
+fn misplaced(cx: &Context) -> Vec<Warning> {
+    let mut warnings = Vec::new();
     let seen = |l: &&Link| l.programs.known().is_some_and(|all| !all.is_empty());
     let devices: Vec<&str> = devices(cx).iter().map(|l| l.name.as_str()).collect();
     let (mut twice, mut late) = (Vec::new(), Vec::new());

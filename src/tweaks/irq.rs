@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
 use crate::model::cpulist;
-use crate::model::facts::{AgentConfig, Fact, Link, Role, Vector};
+use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
 
@@ -79,8 +79,8 @@ impl Irq {
         Placement { numa_local: self.policy == Policy::NumaLocal, cpus: self.cpus.clone() }
     }
 
-    fn place<'a>(&self, cx: &Context, link: &'a Link) -> Vec<(&'a Vector, u32)> {
-        let order = self.placed().of_link(&cx.facts.cpus, &cx.uplinks(), link);
+    fn place<'a>(&self, cpus: &Cpus, uplinks: &[&Link], link: &'a Link) -> Vec<(&'a Vector, u32)> {
+        let order = self.placed().of_link(cpus, uplinks, link);
         let vectors = link.vectors.known().into_iter().flatten();
         vectors
             .filter_map(|v| {
@@ -156,8 +156,9 @@ impl Tweak for Irq {
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
         let mut vectors = BTreeSet::new();
+        let uplinks = cx.uplinks();
         for link in self.links(cx) {
-            for (vector, cpu) in self.place(cx, link) {
+            for (vector, cpu) in self.place(&cx.facts.cpus, &uplinks, link) {
                 let resource = Resource::Irq { link: link.name.clone(), vector: vector.irq };
                 desired.push(Desired::new(resource, Want::is(cpu.to_string()), Impact::None));
                 vectors.insert(vector.irq);

@@ -73,22 +73,14 @@ enum Prefer {
 /// What everybody means by jumbo; virtual links take 65535, which no fabric carries.
 const JUMBO: u32 = 9000;
 
-fn limits(link: &Link) -> Option<&'static xdp_limits::Limits> {
-    link.driver.as_deref().and_then(xdp_limits::find)
-}
-
-fn attached(link: &Link) -> bool {
-    link.xdp.as_ref().is_some_and(|x| x.mode != "generic")
-}
-
 /// Of a program that is there, or of one of ours that shall be: those take fragments where the kernel
 /// and the driver do.
 fn limit(cx: &Context, link: &Link) -> Option<u32> {
-    if cx.enabled("xdp") && cx.facts.agents.cilium.is_none() {
+    if cx.own_xdp() {
         let frags = cx.facts.bpf.frags.known() == Some(&true);
-        return limits(link)?.most_mtu(cx.facts.kernel_version(), frags);
+        return xdp_limits::of(link)?.most_mtu(cx.facts.kernel_version(), frags);
     }
-    limits(link).filter(|_| attached(link))?.mtu
+    xdp_limits::of(link).filter(|_| link.native_xdp())?.mtu
 }
 
 fn most(link: &Link) -> u32 {
@@ -211,7 +203,8 @@ impl Tweak for Mtu {
                 let why = format!("below 1280 {name} loses its IPv6 addresses");
                 needs.push(Need::blocked("ipv6", why, "set mtu.mtu to 1280 or more"));
             }
-            if let Some(limit) = limit(cx, link).filter(|limit| attached(link) && size > *limit) {
+            if let Some(limit) = limit(cx, link).filter(|limit| link.native_xdp() && size > *limit)
+            {
                 let why = format!("an XDP program on {name} allows {limit}, not {size}");
                 needs.push(Need::blocked(
                     "xdp",

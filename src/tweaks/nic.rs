@@ -198,7 +198,7 @@ impl Nic {
         if let Some(each) = driver.vectors_per_channel.filter(|_| vectors > 0) {
             count = count.min((vectors - 1) / each);
         }
-        let limits = link.driver.as_deref().and_then(xdp_limits::find);
+        let limits = xdp_limits::of(link);
         if limits.is_some_and(|l| l.queues == Queues::Half) && xdp(cx, link) {
             count = count.min(most / 2);
         }
@@ -266,9 +266,7 @@ impl Nic {
     fn offloads(&self, cx: &Context, link: &Link) -> BTreeMap<&str, bool> {
         let all = self.offloads.iter();
         let named = all.flat_map(|(n, on)| changeable(link, n).into_iter().map(|n| (n, *on)));
-        let limits = link.driver.as_deref().and_then(xdp_limits::find);
-        let ours = cx.enabled("xdp") && cx.facts.agents.cilium.is_none();
-        let hinders = limits.is_some_and(|l| l.no_lro) && ours;
+        let hinders = cx.own_xdp() && xdp_limits::of(link).is_some_and(|l| l.no_lro);
         let off = ["rx-lro", "rx-gro-hw"].into_iter().filter(|_| hinders);
         let can = |name: &&str| !changeable(link, name).is_empty();
         off.filter(can).map(|name| (name, false)).chain(named).collect()
@@ -319,7 +317,7 @@ fn why<T>(fact: &Fact<T>) -> Option<&String> {
 
 /// A program is on the link, or the profile wants one there.
 fn xdp(cx: &Context, link: &Link) -> bool {
-    cx.enabled("xdp") || link.xdp.as_ref().is_some_and(|x| x.mode != "generic")
+    cx.enabled("xdp") || link.native_xdp()
 }
 
 impl Tweak for Nic {

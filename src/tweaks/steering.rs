@@ -205,9 +205,10 @@ impl Tweak for Steering {
                 desired.extend((0..count).map(of));
             }
         }
+        let uplinks = cx.uplinks();
         for (link, count) in self.xps_links(cx) {
             // More queues than CPUs begin again with the first.
-            let order = cx.placement.of_link(cpus, &cx.uplinks(), link);
+            let order = cx.placement.of_link(cpus, &uplinks, link);
             for (n, cpu) in (0..count).zip(order.iter().cycle()) {
                 let one = mask(cpus, &BTreeSet::from([*cpu]));
                 desired.push(file(link, format!("tx-{n}/xps_cpus"), one));

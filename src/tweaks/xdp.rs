@@ -283,7 +283,7 @@ impl Tweak for Xdp {
     fn remarks(&self, cx: &Context) -> Vec<String> {
         let mut remarks = Vec::new();
         for link in self.links(cx) {
-            let limits = link.driver.as_deref().and_then(xdp_limits::find);
+            let limits = xdp_limits::of(link);
             if let Some(limits) = limits.filter(|_| self.attach == Attach::Native) {
                 remarks.push(format!("{}: {} {}", link.name, limits.driver, limits.known));
             }
