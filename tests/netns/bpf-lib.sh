@@ -14,7 +14,7 @@ router() {
     sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
     sysctl -q -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.up0.rp_filter=0
     for n in 1 2; do
-        ip netns add pod$n
+        netns pod$n
         ip link add pod$n type veth peer name eth0 netns pod$n
         sysctl -q -w net.ipv4.conf.pod$n.rp_filter=0
         ip link set pod$n up
@@ -32,8 +32,7 @@ router() {
     done
     sleep 0.2
     # Neighbours of the uplink, and of the pods once.
-    peer ping -q -c 1 -W 2 10.244.0.1 > /dev/null && peer ping -q -c 1 -W 2 10.244.0.2 > /dev/null
-    peer ping -q -c 1 -W 2 fd44::1 > /dev/null && peer ping -q -c 1 -W 2 fd44::2 > /dev/null
+    for pod in 10.244.0.1 10.244.0.2 fd44::1 fd44::2; do reaches peer ping -q -c 1 -W 2 $pod; done
 }
 
 peer() { ip netns exec peer "$@"; }

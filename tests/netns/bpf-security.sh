@@ -46,8 +46,8 @@ for _ in range(3):
 PY
 }
 profile
-peer ping -q -c 1 -W 1 fd77::2 > /dev/null
-pod1 ping -q -c 1 -W 1 fd77::1 > /dev/null || fail "no IPv6 from the pod"
+reaches peer ping -q -c 1 -W 1 fd77::2
+reaches pod1 ping -q -c 1 -W 1 fd77::1
 expect 0 nettune apply $full
 [ "$(arrived spoof 10.9.9.9)" = 3 ] || fail "without rp_filter it is nobody's business"
 [ "$(arrived spoof 10.77.0.2)" = 0 ] || fail "the node's own address came from a pod"

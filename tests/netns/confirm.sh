@@ -87,7 +87,7 @@ ip -n peer link set side1 mtu 9000 up
 ip link set side0 up
 ip addr add 10.78.0.2/24 dev side0
 ip -n peer addr add 10.78.0.1/24 dev side1
-ping -c 1 -W 2 -q 10.78.0.1 > /dev/null || fail "the other path does not answer"
+reaches ping -c 1 -W 2 -q 10.78.0.1
 # No gateway, which mtu would ask by itself.
 ip route replace default dev up0
 snapshot "$work/before"

@@ -61,7 +61,7 @@ PY
 [ "$(count tagged)" -ge 1 ] || fail "tagged: $(count tagged)"
 # A second apply has nothing to do; a later pod is slow, no drift, and joins by the next apply.
 expect 0 nettune apply $full
-ip netns add pod3
+netns pod3
 ip link add pod3 type veth peer name eth0 netns pod3
 ip link set pod3 up; ip -n pod3 link set eth0 up
 expect 0 nettune verify

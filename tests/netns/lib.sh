@@ -33,12 +33,29 @@ says() {
         { cat "$work/out" "$work/err" >&2; fail "nobody said: $1"; }
 }
 
+# A namespace whose addresses can be used at once: a router that still detects duplicates of its own
+# link-local address asks for no neighbour.
+netns() {
+    ip netns add "$1"
+    ip netns exec "$1" sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+}
+
+# reaches COMMAND...: within ten tries, for a path that has just been made.
+reaches() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        "$@" > "$work/ping" 2>&1 && return
+        sleep 0.2
+    done
+    cat "$work/ping" >&2
+    fail "no answer: $*"
+}
+
 # An uplink with a default route, and its other end in a namespace of its own.
 uplink() {
     # Duplicate address detection would change the snapshot by itself.
     sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
     ip link set lo up
-    ip netns add peer
+    netns peer
     ip link add up0 type veth peer name peer0 netns peer
     ip addr add 10.77.0.2/24 dev up0
     ip link set up0 up

@@ -3,7 +3,7 @@
 uplink
 ip -n peer addr add fd77::1/64 dev peer0 nodad
 ip -n peer link set peer0 mtu 9000
-ip netns add far
+netns far
 ip -n peer link add far1 mtu 9000 type veth peer name far0 netns far
 ip -n far link set far0 mtu 9000
 ip -n peer addr add fd88::1/64 dev far1 nodad
@@ -13,8 +13,7 @@ ip -n far link set far0 up
 ip -n far route add fd77::/64 via fd88::1
 ip netns exec peer sysctl -q -w net.ipv6.conf.all.forwarding=1
 ip route add fd88::/64 via fd77::1
-# The first packet waits for the router's own address on the new link.
-ping -6 -c9 -i0.3 -w5 fd88::2 > "$work/ping" || fail "no path to fd88::2: $(cat "$work/ping")"
+reaches ping -6 -c1 -W2 fd88::2
 set -- -p cilium-max --only mtu --accept path --set 'mtu.probe=["fd77::1", "fd88::2"]'
 snapshot "$work/before"
 expect 0 nettune apply "$@"
