@@ -12,6 +12,9 @@ use crate::model::facts::Link;
 const CARRIER: Duration = Duration::from_secs(30);
 /// A partner with slow LACP timers sends once in thirty seconds.
 const LACP: Duration = Duration::from_secs(75);
+/// A port that comes back carries for a moment by what its partner said before, then starts anew
+/// (seen on 5.10): it is back when it has carried for so long.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// What a link had before it was stopped, and must have again.
 pub struct Settle {
@@ -31,15 +34,21 @@ impl Settle {
     }
 
     pub fn wait(&self, links: &Links) -> Result<()> {
+        let (most, steady) =
+            if self.aggregated { (LACP, STEADY) } else { (CARRIER, Duration::ZERO) };
         let start = Instant::now();
-        while let Some(missing) = self.missing(&links.one(&self.name)?) {
-            let most = if self.aggregated { LACP } else { CARRIER };
-            if start.elapsed() > most {
-                bail!("{} {missing} {} s after the change", self.name, most.as_secs());
+        let mut since = start;
+        loop {
+            if let Some(missing) = self.missing(&links.one(&self.name)?) {
+                if start.elapsed() > most {
+                    bail!("{} {missing} {} s after the change", self.name, most.as_secs());
+                }
+                since = Instant::now();
+            } else if since.elapsed() >= steady {
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     }
 
     fn missing(&self, now: &Option<Link>) -> Option<&'static str> {
