@@ -60,3 +60,26 @@ fn another_value_is_nobodys_and_without_the_file_it_is_void() {
     rollback(&mut host, dir.path()).unwrap();
     assert_eq!(host.get(&"sysctl:net.core.somaxconn".parse().unwrap()), State::is("16384"));
 }
+
+/// Links that come up under our default_qdisc have the qdisc that was wanted, by default.
+#[test]
+fn a_qdisc_that_our_default_brought_back_goes_back_too() {
+    let (dir, mut host) = (tempdir(), world());
+    let profile = |qdisc: &str| {
+        let wants = vec![
+            want("sysctl:net.core.default_qdisc", Want::is("fq")),
+            want("qdisc:eth0", Want::is(qdisc)),
+        ];
+        vec![selected("bandwidth-manager", Some(Wants(wants))), kept().remove(1)]
+    };
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &profile("mq fq")).unwrap();
+    for number in 2..4 {
+        host.facts.node.boot_id = format!("boot-{number}");
+        host.set("qdisc:eth0", "default mq fq");
+        apply(&mut host, dir.path(), &profile("default mq fq")[..1]).unwrap();
+        assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    }
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.states, before);
+}

@@ -441,6 +441,34 @@ fn only_and_link_leave_the_rest_as_it_is() {
     assert_eq!(host.writes, made);
 }
 
+/// What irqbalance is to leave alone grows by the vectors of a link that comes later.
+#[test]
+fn a_link_on_its_own_joins_the_bans() {
+    let irq = |vector: &str| {
+        let moved = format!("irq:eth{}/{vector}", u32::from(vector == "40"));
+        let wants = vec![
+            want(&moved, Want::is("7")),
+            want("irqbalance:bans", Want::Includes(vector.into())),
+        ];
+        [selected("irq", Some(Wants(wants)))]
+    };
+    let (dir, mut host) = (tempdir(), world());
+    host.set("irq:eth1/40", "3");
+    host.set("irqbalance:bans", "9");
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &irq("30")).unwrap();
+    let later = irq("40");
+    let mut asked = ask(&later);
+    asked.scope = Scope { tweaks: None, links: Some(["eth1".to_string()].into()) };
+    apply_as(&mut host, dir.path(), &asked).unwrap();
+    let bans = host.get(&"irqbalance:bans".parse().unwrap());
+    assert_eq!(bans.text(), Some("9 30 40"), "{:?}", host.states);
+    assert_eq!(host.get(&"irq:eth0/30".parse().unwrap()).text(), Some("7"));
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    rollback(&mut host, dir.path()).unwrap();
+    assert_eq!(host.states, before);
+}
+
 #[test]
 fn a_path_that_does_not_carry_it_puts_the_mtu_back_at_once() {
     let toml: toml::Table = "mtu = 9000\nprobe = [\"10.0.0.2\"]\n".parse().unwrap();
@@ -677,6 +705,27 @@ fn tuned_and_values_of_ours_come_and_go_in_any_order() {
             assert_eq!(host.states, before.states, "way {n}, then {taken:?}");
             assert_eq!(host.tuned_found, before.tuned_found, "way {n}, then {taken:?}");
         }
+    }
+}
+
+/// TuneD starts anew while a value of ours is there and takes it for the machine's own.
+#[test]
+fn what_tuned_took_for_the_machines_own_is_put_back_too() {
+    let max: nettune::model::Resource = "sysctl:net.core.somaxconn".parse().unwrap();
+    let tcp =
+        || selected("tcp", Some(Wants(vec![want("sysctl:net.core.somaxconn", Want::is("9000"))])));
+    for taken in [&["tuned", "tcp"][..], &["tcp", "tuned"], &["tuned"], &[]] {
+        let (dir, mut host) = (tempdir(), with_tuned());
+        let before = host.states.clone();
+        apply(&mut host, dir.path(), &[tuned(), tcp()]).unwrap();
+        host.tuned_found.insert(max.clone(), host.get(&max));
+        for tweak in taken {
+            let answer = rollback_as(&mut host, dir.path(), only(&[tweak]), false).unwrap();
+            assert_eq!(answer.exit, Exit::Fine, "{tweak}: {answer:#?}");
+            assert!(matches!(verify(&host, dir.path()).exit, Exit::Fine | Exit::Nothing));
+        }
+        rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(host.states, before, "{taken:?}");
     }
 }
 

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Owned};
 use super::plan::claims_merged;
 use super::run::{Ran, Stage};
+use super::store::Store;
 use super::{Host, Observe, order};
 use crate::model::{Change, Claims, Facts, Impact, Resource, State};
 
@@ -24,9 +25,11 @@ impl<H: Host> Stage<'_, H> {
         // What is taken back before the switch is ours again when it comes, and stands aside as well.
         let mut before = changes;
         let mut switch = before.split_off(at);
-        let after = switch.split_off(1);
+        let mut after = switch.split_off(1);
+        let given_back: Vec<Change> = before.iter().filter(|c| c.back()).cloned().collect();
         let mut all = self.make(format!("{run} before"), before)?;
         all.add(self.around_a_switch(run.clone(), switch)?);
+        after.extend(self.laid_again(given_back));
         all.add(self.make(format!("{run} after"), after)?);
         Ok(all)
     }
@@ -38,7 +41,7 @@ impl<H: Host> Stage<'_, H> {
         }
         let mut before = self.make(format!("{run} aside"), aside.changes.clone())?;
         let mut ran = self.make(run.clone(), changes)?;
-        let (again, notes) = aside.again(&self.store.ledger, &*self.host, self.facts);
+        let (again, notes) = aside.again(self.store, &*self.host, self.facts)?;
         let mut after = self.make(format!("{run} again"), again)?;
         // How these went is not how the run's own changes went.
         before.done.clear();
@@ -48,13 +51,34 @@ impl<H: Host> Stage<'_, H> {
         ran.notes.extend(notes);
         Ok(ran)
     }
+
+    /// Of what was given back, all that TuneD has set to our value once more: it began while ours was
+    /// there (a restart, a boot with our drop-in) and took it for the machine's own.
+    fn laid_again(&self, given_back: Vec<Change>) -> Vec<Change> {
+        let resources: Vec<Resource> = given_back.iter().map(|c| c.resource.clone()).collect();
+        let states = self.host.read_many(&resources);
+        let ours = |(c, state): (Change, Result<State>)| {
+            let ours = in_reach(&c.resource) && state.is_ok_and(|s| s == c.before && s != c.after);
+            ours.then_some(c)
+        };
+        given_back.into_iter().zip(states).filter_map(ours).collect()
+    }
 }
 
-/// What stood aside, and who claims it.
+/// What TuneD may set.
+fn in_reach(resource: &Resource) -> bool {
+    match resource {
+        Resource::Sysctl { .. } => true,
+        Resource::Sysfs { path } => !path.starts_with("class/net/"),
+        file => file.sysctl_file(),
+    }
+}
+
+/// What stood aside, as it was ours.
 #[derive(Default)]
 struct Aside {
     changes: Vec<Change>,
-    claims: BTreeMap<Resource, Claims>,
+    owned: BTreeMap<Resource, Owned>,
 }
 
 /// The way there: nothing unless TuneD switches among these changes.
@@ -63,11 +87,6 @@ fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]
     if !changes.iter().any(switches) {
         return aside;
     }
-    let in_reach = |r: &Resource| match r {
-        Resource::Sysctl { .. } => true,
-        Resource::Sysfs { path } => !path.starts_with("class/net/"),
-        file => file.sysctl_file(),
-    };
     let free = |r: &Resource| changes.iter().all(|c| c.resource != *r);
     let owned = ledger.owned.iter().filter(|(r, o)| in_reach(r) && !o.claims.is_empty() && free(r));
     let (resources, owned): (Vec<Resource>, Vec<_>) = owned.map(|(r, o)| (r.clone(), o)).unzip();
@@ -77,7 +96,7 @@ fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]
         else {
             continue;
         };
-        aside.claims.insert(resource.clone(), owned.claims.clone());
+        aside.owned.insert(resource.clone(), owned.clone());
         aside.changes.push(Change {
             resource: resource.clone(),
             before,
@@ -99,18 +118,25 @@ impl Aside {
     /// The way back, from what is there now; only what did stand aside. With it what cannot be set
     /// again.
     fn again(
-        &self,
-        ledger: &Ledger,
+        self,
+        store: &mut Store,
         host: &impl Observe,
         facts: &Facts,
-    ) -> (Vec<Change>, Vec<String>) {
+    ) -> Result<(Vec<Change>, Vec<String>)> {
         let (mut changes, mut notes) = (Vec::new(), Vec::new());
-        let gone = |c: &&Change| !ledger.owned.contains_key(&c.resource);
+        let gone = |c: &&Change| !store.ledger.owned.contains_key(&c.resource);
         let stood: Vec<&Change> = self.changes.iter().filter(gone).collect();
         let resources: Vec<Resource> = stood.iter().map(|c| c.resource.clone()).collect();
         for (change, state) in stood.into_iter().zip(host.read_many(&resources)) {
             let resource = change.resource.clone();
-            let claims = self.claims.get(&resource).cloned().unwrap_or_default();
+            let Some(owned) = self.owned.get(&resource) else { continue };
+            // TuneD took our value for the machine's own: it is ours as before.
+            if state.as_ref().is_ok_and(|s| *s == change.before) {
+                store.ledger.owned.insert(resource, owned.clone());
+                store.ledger.stale = true;
+                continue;
+            }
+            let claims = owned.claims.clone();
             let wanted = |now: State| -> Result<(State, State)> {
                 let want = claims_merged(&claims, &resource)?;
                 let after = want.resolve(&now).map_err(anyhow::Error::msg)?;
@@ -129,7 +155,8 @@ impl Aside {
                 )),
             }
         }
+        store.tidy()?;
         order::sort(&mut changes, facts);
-        (changes, notes)
+        Ok((changes, notes))
     }
 }

@@ -205,8 +205,10 @@ impl Ledger {
         let here = |o: &Owned| o.boot == *boot && o.netns == facts.node.netns;
         let died = |resource: &Resource, o: &Owned| resource.runtime() && o.boot != *boot;
         let all = std::mem::take(&mut self.owned);
-        (self.void, self.owned) = all.into_iter().partition(|(r, o)| died(r, o));
-        self.stale |= !self.void.is_empty();
+        let (void, owned): (BTreeMap<_, _>, _) = all.into_iter().partition(|(r, o)| died(r, o));
+        self.owned = owned;
+        self.stale |= !void.is_empty();
+        self.void = void.into_iter().map(|(r, o)| (self.present(r, facts), o)).collect();
         self.refused.retain(|_, r| r.boot == *boot);
         let refused = std::mem::take(&mut self.refused);
         self.refused = refused.into_iter().map(|(r, why)| (self.present(r, facts), why)).collect();

@@ -16,7 +16,7 @@ use super::{Exit, Host, Observe};
 use super::{expect, order};
 use crate::model::facts::Facts;
 use crate::model::restore::outlives;
-use crate::model::{Change, Impact, Outcome, Resource, Side};
+use crate::model::{Change, Impact, Outcome, Resource, Side, State};
 
 pub struct Ask<'a> {
     pub selection: Selection<'a>,
@@ -409,21 +409,37 @@ pub fn clear<H: Host>(
     store.tidy()
 }
 
-/// Sysctls that a file of ours brought back at this boot: they are ours as they were, with what was
-/// before nettune, or a rollback would leave them until the next boot.
+/// What files of ours brought back at this boot is ours as it was, with what was before nettune, or
+/// a rollback would leave it until the next boot: sysctls, and the qdiscs that links have got by
+/// default_qdisc.
 fn adopt<H: Host>(host: &H, store: &mut Store) {
     let void = std::mem::take(&mut store.ledger.void);
-    let kept = |(resource, _): &(&Resource, &Owned)| resource.sysctl_file();
-    let Some(boot) = store.ledger.owned.iter().find(kept).map(|_| store.boot.clone()) else {
+    let kept = |resource: &Resource| resource.sysctl_file();
+    if !store.ledger.owned.keys().any(kept) {
         return;
+    }
+    let by_default = |o: &Owned| {
+        let wrote = o.present().to_string();
+        State::is(format!("default {}", wrote.trim_start_matches("default ")))
     };
-    let sysctls: Vec<(Resource, Owned)> =
-        void.into_iter().filter(|(r, _)| matches!(r, Resource::Sysctl { .. })).collect();
-    let resources: Vec<Resource> = sysctls.iter().map(|(r, _)| r.clone()).collect();
-    for ((resource, owned), state) in sysctls.into_iter().zip(host.read_many(&resources)) {
-        let holds = state.is_ok_and(|s| s == *owned.present()) && !owned.claims.is_empty();
+    let expected: Vec<(Resource, Owned)> = void
+        .into_iter()
+        .filter(|(_, o)| !o.claims.is_empty())
+        .filter_map(|(resource, owned)| match &resource {
+            Resource::Sysctl { .. } => Some((resource, owned)),
+            Resource::Qdisc { .. } if owned.baseline.to_string().starts_with("default ") => {
+                let wrote = vec![by_default(&owned)];
+                Some((resource, Owned { wrote, ..owned }))
+            }
+            _ => None,
+        })
+        .collect();
+    let resources: Vec<Resource> = expected.iter().map(|(r, _)| r.clone()).collect();
+    let states = host.read_many(&resources);
+    for ((resource, owned), state) in expected.into_iter().zip(states) {
+        let holds = state.is_ok_and(|s| s == *owned.present());
         if holds && !store.ledger.owned.contains_key(&resource) {
-            let (boot, netns) = boot.clone();
+            let (boot, netns) = store.boot.clone();
             store.ledger.owned.insert(resource, Owned { boot, netns, ..owned });
         }
     }

@@ -190,10 +190,11 @@ fn new(
 /// Deleting the root makes the default of today's default_qdisc; where it was made under another
 /// one, that one is set for the moment of the delete. The engine journals default_qdisc beside us.
 fn to_default(root: &Root, links: &Links, index: u32, name: &str, kind: &str) -> Result<()> {
-    // A default cannot be deleted: one whose leaves differ goes away under an mq of our own.
+    // A default cannot be deleted: another one goes away under one of our own.
     let now = dump(links)?.remove(&index).unwrap_or_default();
-    if now.iter().any(|q| q.parent == TcHandle::ROOT && q.kind == "mq" && q.handle.major == 0) {
-        new(links, index, TcHandle::ROOT, "mq", Vec::new(), name)?;
+    let default = |q: &&Qdisc| q.parent == TcHandle::ROOT && q.handle.major == 0;
+    if let Some(root) = now.iter().find(default) {
+        new(links, index, TcHandle::ROOT, &root.kind, Vec::new(), name)?;
     }
     let leaf = kind.strip_prefix("mq ").unwrap_or(kind);
     let today = read_sysctl(root, DEFAULT_QDISC)?;
