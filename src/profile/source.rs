@@ -37,7 +37,7 @@ impl Finder {
 
     fn find(&self, name: &str) -> Result<(String, String)> {
         // A path is taken as it is; a name is looked up.
-        if name.contains('/') {
+        if name.contains('/') || name.ends_with(".toml") {
             return Ok((self.read(Path::new(name))?, name.to_string()));
         }
         if name.is_empty() || name.starts_with('.') {

@@ -8,8 +8,10 @@ use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, TcAttachType, tc};
+use nix::libc::ERANGE;
 
 use super::super::link::Links;
+use super::super::socket::errno;
 use super::object::Loaded;
 use super::pins::Pins;
 use crate::model::bpf::Hook;
@@ -135,10 +137,14 @@ pub fn xdp(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32, mode: &str)
         }
         pins.remove_link(Hook::Xdp, index)?;
     }
-    let id = program
-        .attach_to_if_index(index, mode)
-        .map_err(plain)
-        .with_context(|| format!("attach to {name} at XDP"))?;
+    let id = program.attach_to_if_index(index, mode).map_err(plain).map_err(|err| {
+        // The other end of a veth may be in another namespace, so nobody saw it before.
+        let why = match errno(&err) {
+            Some(ERANGE) => ": the MTU of the link, or of its veth peer, is too large for XDP here",
+            _ => "",
+        };
+        err.context(format!("attach to {name} at XDP{why}"))
+    })?;
     let link: FdLink = program.take_link(id)?.try_into().with_context(|| {
         format!("attach to {name} at XDP: this kernel has no bpf_link for it (5.9 has)")
     })?;

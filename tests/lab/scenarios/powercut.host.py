@@ -70,6 +70,10 @@ def after_boot(lab, what, persist):
         lab.fail(f"{what}: status ended with {code}: {out}{err}")
     lab.want("nettune rollback")
     lab.want("nettune status", code=3)
+    if persist:
+        # Links that came up under our default_qdisc and are not ours keep fq; nettune says so, and this is how it goes.
+        lab.want('[[ $(tc qdisc show dev "$NIC2") != "qdisc fq 0:"* ]] ||'
+                 ' { tc qdisc replace dev "$NIC2" root pfifo && tc qdisc del dev "$NIC2" root; }')
     fresh(lab, "/var/tmp/lab-after")
     lab.want(f"same /var/tmp/lab-fresh /var/tmp/lab-after 'after the rollback after {what}'")
 
