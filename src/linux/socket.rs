@@ -207,7 +207,9 @@ mod tests {
     #[test]
     fn a_dump_whose_last_link_has_nothing_is_a_dump() {
         let ends = |code| {
-            let done = NetlinkPayload::Done(DoneMessage { code, extended_ack: Vec::new() });
+            let mut done = DoneMessage::default();
+            done.code = code;
+            let done = NetlinkPayload::Done(done);
             check(&NetlinkMessage::new(NetlinkHeader::default(), done))
         };
         assert!(ends(0).is_ok() && ends(-EOPNOTSUPP).is_ok());
