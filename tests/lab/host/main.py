@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import hashlib
 import json
 import os
 import random
@@ -60,6 +61,7 @@ class Runner:
         self.seed = args.seed if args.seed is not None else random.randrange(10**6)
         self.logs = args.out.parent / "logs"
         self.nettune = args.bin if args.bin.is_file() else None
+        self.build = hashlib.sha256(args.bin.read_bytes()).hexdigest()[:12] if self.nettune else None
 
     def scenarios(self):
         todo = scenario.chosen(self.args.scenarios)
@@ -79,7 +81,7 @@ class Runner:
     def record(self, version, release, name, status, began, log, counts):
         seconds = round(time.monotonic() - began, 1)
         entry = {"kernel": version, "release": release, "scenario": name, "status": status, "seconds": seconds,
-                 "counts": counts, "seed": self.seed}
+                 "counts": counts, "seed": self.seed, "build": self.build}
         if log.strip():
             self.logs.mkdir(parents=True, exist_ok=True)
             path = self.logs / f"{version}-{name}.log"
@@ -166,7 +168,7 @@ def main():
     failed, passed = runner.counted()
     print(f"{passed} passed, {failed} failed")
     if args.table:
-        args.table.write_text(report.table(report.earlier(args.out)))
+        report.write(args.table, report.earlier(args.out))
     return 1 if failed or not passed else 0
 
 

@@ -2,6 +2,9 @@
 
 import json
 
+# Around the table in a document of which it is a part.
+MARKS = ("<!-- lab: written by tests/lab/run --table -->\n", "<!-- lab: end -->\n")
+
 
 def earlier(path):
     """The results that are in this file, if there is one."""
@@ -30,3 +33,14 @@ def table(results):
     failed = sum(r["status"] == "FAIL" for r in results)
     lines.append(f"\n{sum(r['status'] == 'ok' for r in results)} passed, {failed} failed.")
     return "\n".join(lines) + "\n"
+
+
+def write(path, results):
+    """The table alone, or in the place that a document has for it."""
+    begin, end = MARKS
+    text = path.read_text() if path.exists() else ""
+    if begin in text and end in text:
+        head, rest = text.split(begin, 1)
+        path.write_text(f"{head}{begin}\n{table(results)}\n{end}{rest.split(end, 1)[1]}")
+    else:
+        path.write_text(table(results))
