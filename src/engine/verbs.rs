@@ -437,7 +437,11 @@ fn adopt<H: Host>(host: &H, store: &mut Store) {
     let resources: Vec<Resource> = expected.iter().map(|(r, _)| r.clone()).collect();
     let states = host.read_many(&resources);
     for ((resource, owned), state) in expected.into_iter().zip(states) {
-        let holds = state.is_ok_and(|s| s == *owned.present());
+        // Before the network a link is down and has no qdisc yet.
+        let to_come = |s: &State| {
+            matches!(resource, Resource::Qdisc { .. }) && *s == State::is("default noqueue")
+        };
+        let holds = state.is_ok_and(|s| s == *owned.present() || to_come(&s));
         if holds && !store.ledger.owned.contains_key(&resource) {
             let (boot, netns) = store.boot.clone();
             store.ledger.owned.insert(resource, Owned { boot, netns, ..owned });
