@@ -76,7 +76,7 @@ fn a_qdisc_that_our_default_brought_back_goes_back_too() {
     apply(&mut host, dir.path(), &profile("mq fq")).unwrap();
     for number in 2..4 {
         host.facts.node.boot_id = format!("boot-{number}");
-        host.set("qdisc:eth0", "default noqueue");
+        host.states.remove(&"qdisc:eth0".parse().unwrap());
         host.set("irq:eth0/30", "0");
         let early = [selected("irq", Some(Wants(vec![want("irq:eth0/30", Want::is("7"))])))];
         let mut asked = ask(&early);

@@ -438,9 +438,7 @@ fn adopt<H: Host>(host: &H, store: &mut Store) {
     let states = host.read_many(&resources);
     for ((resource, owned), state) in expected.into_iter().zip(states) {
         // Before the network a link is down and has no qdisc yet.
-        let to_come = |s: &State| {
-            matches!(resource, Resource::Qdisc { .. }) && *s == State::is("default noqueue")
-        };
+        let to_come = |s: &State| matches!(resource, Resource::Qdisc { .. }) && *s == State::Absent;
         let holds = state.is_ok_and(|s| s == *owned.present() || to_come(&s));
         if holds && !store.ledger.owned.contains_key(&resource) {
             let (boot, netns) = store.boot.clone();
