@@ -26,7 +26,8 @@ impl<H: Host> Stage<'_, H> {
         let mut before = changes;
         let mut switch = before.split_off(at);
         let mut after = switch.split_off(1);
-        let given_back: Vec<Change> = before.iter().filter(|c| c.back()).cloned().collect();
+        let given_back: Vec<Change> =
+            before.iter().filter(|c| c.back() && in_reach(&c.resource)).cloned().collect();
         let mut all = self.make(format!("{run} before"), before)?;
         all.add(self.around_a_switch(run.clone(), switch)?);
         after.extend(self.laid_again(given_back));
@@ -58,7 +59,7 @@ impl<H: Host> Stage<'_, H> {
         let resources: Vec<Resource> = given_back.iter().map(|c| c.resource.clone()).collect();
         let states = self.host.read_many(&resources);
         let ours = |(c, state): (Change, Result<State>)| {
-            let ours = in_reach(&c.resource) && state.is_ok_and(|s| s == c.before && s != c.after);
+            let ours = state.is_ok_and(|s| s == c.before && s != c.after);
             ours.then_some(c)
         };
         given_back.into_iter().zip(states).filter_map(ours).collect()
@@ -118,7 +119,7 @@ impl Aside {
     /// The way back, from what is there now; only what did stand aside. With it what cannot be set
     /// again.
     fn again(
-        self,
+        mut self,
         store: &mut Store,
         host: &impl Observe,
         facts: &Facts,
@@ -129,14 +130,14 @@ impl Aside {
         let resources: Vec<Resource> = stood.iter().map(|c| c.resource.clone()).collect();
         for (change, state) in stood.into_iter().zip(host.read_many(&resources)) {
             let resource = change.resource.clone();
-            let Some(owned) = self.owned.get(&resource) else { continue };
+            let Some(owned) = self.owned.remove(&resource) else { continue };
             // TuneD took our value for the machine's own: it is ours as before.
             if state.as_ref().is_ok_and(|s| *s == change.before) {
-                store.ledger.owned.insert(resource, owned.clone());
+                store.ledger.owned.insert(resource, owned);
                 store.ledger.stale = true;
                 continue;
             }
-            let claims = owned.claims.clone();
+            let claims = owned.claims;
             let wanted = |now: State| -> Result<(State, State)> {
                 let want = claims_merged(&claims, &resource)?;
                 let after = want.resolve(&now).map_err(anyhow::Error::msg)?;

@@ -20,16 +20,19 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub fn covers(&self, tweak: &str, resource: &Resource) -> bool {
+    pub fn chooses(&self, tweak: &str) -> bool {
         self.tweaks.as_ref().is_none_or(|t| t.contains(tweak))
+    }
+
+    pub fn covers(&self, tweak: &str, resource: &Resource) -> bool {
+        self.chooses(tweak)
             && self.links.as_ref().is_none_or(|l| resource.link().is_some_and(|n| l.contains(n)))
     }
 
     /// Also what belongs to no link and grows by those of this run: what is claimed of it stays.
-    fn wants(&self, tweak: &str, resource: &Resource) -> bool {
-        let grows = *resource == Resource::IrqbalanceBans;
-        self.covers(tweak, resource)
-            || grows && Scope { links: None, ..self.clone() }.covers(tweak, resource)
+    fn wants(&self, tweak: &str, desired: &Desired) -> bool {
+        let grows = matches!(desired.want, Want::Includes(_)) && desired.resource.link().is_none();
+        self.covers(tweak, &desired.resource) || grows && self.chooses(tweak)
     }
 }
 
@@ -92,7 +95,7 @@ pub fn plan(
 
 fn observe(rows: &[Row], ledger: &Ledger, host: &impl Observe, options: &Options) -> States {
     let wanted = rows.iter().flat_map(|r| {
-        r.desired.iter().filter(|d| options.scope.wants(&r.name, &d.resource)).map(|d| &d.resource)
+        r.desired.iter().filter(|d| options.scope.wants(&r.name, d)).map(|d| &d.resource)
     });
     let resources: BTreeSet<&Resource> = wanted.chain(ledger.owned.keys()).collect();
     let resources: Vec<Resource> = resources.into_iter().cloned().collect();
@@ -126,7 +129,7 @@ fn draft(
         rows.iter().filter(|r| r.settled()).map(|r| (r.name.as_str(), r)).collect();
     let mut wanted: BTreeMap<&Resource, Vec<(&Row, &Desired)>> = BTreeMap::new();
     for row in settled.values() {
-        for desired in row.desired.iter().filter(|d| options.scope.wants(&row.name, &d.resource)) {
+        for desired in row.desired.iter().filter(|d| options.scope.wants(&row.name, d)) {
             wanted.entry(&desired.resource).or_default().push((row, desired));
         }
     }

@@ -15,7 +15,7 @@ use super::store::Store;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
 use crate::model::facts::Facts;
-use crate::model::restore::outlives;
+use crate::model::restore::{at_boot, outlives};
 use crate::model::{Change, Impact, Outcome, Resource, Side, State};
 
 pub struct Ask<'a> {
@@ -230,11 +230,10 @@ fn stage<'a, H: Host>(
 
 /// The rows of a rollback of the tweaks in scope: a profile that wants nothing.
 fn unwanted(ledger: &Ledger, scope: &Scope, side: impl Fn(&str) -> Side) -> Vec<Row> {
-    let chosen = |t: &String| scope.tweaks.as_ref().is_none_or(|only| only.contains(t));
     ledger
         .tweaks()
         .into_iter()
-        .filter(chosen)
+        .filter(|name| scope.chooses(name))
         .map(|name| Row::new(&name, side(&name), Status::Off))
         .collect()
 }
@@ -418,21 +417,11 @@ fn adopt<H: Host>(host: &H, store: &mut Store) {
     if !store.ledger.owned.keys().any(kept) {
         return;
     }
-    let by_default = |o: &Owned| {
-        let wrote = o.present().to_string();
-        State::is(format!("default {}", wrote.trim_start_matches("default ")))
-    };
     let expected: Vec<(Resource, Owned)> = void
         .into_iter()
         .filter(|(_, o)| !o.claims.is_empty())
-        .filter_map(|(resource, owned)| match &resource {
-            Resource::Sysctl { .. } => Some((resource, owned)),
-            Resource::Qdisc { .. } if owned.baseline.to_string().starts_with("default ") => {
-                let wrote = vec![by_default(&owned)];
-                Some((resource, Owned { wrote, ..owned }))
-            }
-            _ => None,
-        })
+        .filter_map(|(r, o)| Some((at_boot(&r, &o.baseline, o.present())?, r, o)))
+        .map(|(wrote, r, o)| (r, Owned { wrote: vec![wrote], ..o }))
         .collect();
     let resources: Vec<Resource> = expected.iter().map(|(r, _)| r.clone()).collect();
     let states = host.read_many(&resources);

@@ -48,6 +48,20 @@ pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> O
     }
 }
 
+/// What a boot under our sysctl drop-in makes of a value that was `wrote` in the boot before it: None
+/// where it makes nothing of it. A link gets by default the qdisc that is now the default.
+pub fn at_boot(resource: &Resource, baseline: &State, wrote: &State) -> Option<State> {
+    match resource {
+        Resource::Sysctl { .. } => Some(wrote.clone()),
+        Resource::Qdisc { .. } if baseline.text()?.starts_with("default ") => {
+            let wrote = wrote.text()?;
+            let bare = wrote.strip_prefix("default ").unwrap_or(wrote);
+            Some(State::is(format!("default {bare}")))
+        }
+        _ => None,
+    }
+}
+
 /// What stays behind when `before` has gone back: said, because nettune cannot take it back.
 pub fn outlives(resource: &Resource, before: &State) -> Option<&'static str> {
     let text = before.text()?;
