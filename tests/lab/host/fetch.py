@@ -31,13 +31,12 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 def need_programs():
     """Installs what is missing, and only that: a package of a machine that has it stays as it is."""
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for again in (False, True):  # a package of this suite may have thrown out its neighbour of another
+    for _ in range(2):  # a package of this suite may have thrown out its neighbour of another
         missing = sorted({pkg for prog, pkg in PROGRAMS.items() if not shutil.which(prog)})
         if not missing:
             return
         say(f"lab: installing {' '.join(missing)}")
-        if not again:
-            run("apt-get", "update", "-qq", env=env)
+        run("apt-get", "update", "-qq", env=env)
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing, env=env)
 
 
