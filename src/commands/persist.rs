@@ -9,13 +9,14 @@ use anyhow::Result;
 use super::Session;
 use crate::cli::{ApplyArgs, Boot};
 use crate::engine::confirm::Persist;
-use crate::engine::evaluate::{Owner, Selected, Selection, Status};
+use crate::engine::evaluate::{Owner, Selected, Selection, Status, tuneds};
 use crate::engine::plan::Scope;
 use crate::engine::store::Store;
 use crate::engine::verbs::{Answer, Ask, apply, preview};
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::{Linux, watchdog};
-use crate::model::uplinks::{matches, uplinks};
+use crate::model::settings::Setting;
+use crate::model::uplinks::{glob, matches, uplinks};
 use crate::model::{
     Context, Desired, Facts, Impact, Need, Probe, Resource, Side, State, Tweak, Want,
 };
@@ -147,21 +148,31 @@ fn binary(session: &Session) -> Result<String, Need> {
     })
 }
 
-/// What this run sets, as fixed values: at-least is resolved on the value from before nettune.
+/// What this run sets, as fixed values: at-least is resolved on the value from before nettune. What
+/// TuneD sets as well is left to the boot unit, which runs after it: TuneD would find our value, keep
+/// it for the machine's own and lay it over the node when it switches back. A file of somebody else's
+/// that names such a key is outdone nevertheless.
 fn sysctls(host: &Linux, store: &Store, facts: &Facts, ask: &Ask) -> Result<Vec<(String, String)>> {
     let answer = preview(host, store, facts, ask)?;
     let had = |s: Status| matches!(s, Status::Ready | Status::Applied | Status::Ok);
+    let names = |settings: &[Setting], resource: &Resource| {
+        let name = resource.to_string();
+        settings.iter().any(|s| glob(&s.resource, &name))
+    };
+    let tuned = tuneds(&answer.rows, facts);
+    let left = |r: &Resource| names(tuned, r) && !names(&facts.settings, r);
     let mut wants: BTreeMap<&Resource, Want> = BTreeMap::new();
     for desired in answer.rows.iter().filter(|r| had(r.status)).flat_map(|r| &r.desired) {
-        if !matches!(desired.resource, Resource::Sysctl { .. }) || desired.resource.link().is_some()
-        {
+        let resource = &desired.resource;
+        let sysctl = matches!(resource, Resource::Sysctl { .. }) && resource.link().is_none();
+        if !sysctl || left(resource) {
             continue;
         }
-        let merged = match wants.get(&desired.resource) {
+        let merged = match wants.get(resource) {
             Some(other) => other.merge(&desired.want).unwrap_or_else(|| desired.want.clone()),
             None => desired.want.clone(),
         };
-        wants.insert(&desired.resource, merged);
+        wants.insert(resource, merged);
     }
     let mut values = Vec::new();
     for (resource, want) in wants {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::share::{Share, settle, share};
 use crate::model::facts::Facts;
 use crate::model::need::HelmValue;
-use crate::model::settings::{Conflict, conflicts};
+use crate::model::settings::{Conflict, Setting, conflicts};
 use crate::model::{
     Change, Context, Desired, Impact, Need, Outcome, Probe, Proof, Resource, Side, Tweak, Want,
 };
@@ -190,8 +190,18 @@ pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<Str
     rows
 }
 
-/// Says who else will set what a row wants, TuneD by the profile that it is to have.
+/// Says who else will set what a row wants.
 fn fights(rows: &mut [Row], facts: &Facts) {
+    let tuned = tuneds(rows, facts);
+    for row in rows.iter_mut().filter(|r| !r.desired.is_empty()) {
+        let settings = facts.settings.iter().chain(tuned);
+        let reason = |c: Conflict| Reason::new("conflict", c.text).fix(c.fix);
+        row.reasons.extend(conflicts(&row.desired, settings).into_iter().map(reason));
+    }
+}
+
+/// What TuneD sets itself, by the profile that it is to have, else by the one it has.
+pub fn tuneds<'a>(rows: &[Row], facts: &'a Facts) -> &'a [Setting] {
     let switched = rows.iter().flat_map(|r| &r.desired).find_map(|d| match &d.want {
         Want::Exactly(state) if d.resource == Resource::Tuned => {
             state.field("profile").map(|name| name.replace('+', " "))
@@ -199,12 +209,8 @@ fn fights(rows: &mut [Row], facts: &Facts) {
         _ => None,
     });
     let running = facts.agents.tuned_profile.clone().filter(|_| facts.agents.tuned.pid.is_some());
-    let tuned = switched.or(running).and_then(|name| facts.tuned_profiles.get(&name));
-    for row in rows.iter_mut().filter(|r| !r.desired.is_empty()) {
-        let settings = facts.settings.iter().chain(tuned.into_iter().flatten());
-        let reason = |c: Conflict| Reason::new("conflict", c.text).fix(c.fix);
-        row.reasons.extend(conflicts(&row.desired, settings).into_iter().map(reason));
-    }
+    let profile = switched.or(running).and_then(|name| facts.tuned_profiles.get(&name));
+    profile.map_or(&[], Vec::as_slice)
 }
 
 /// A flowtable takes its flows from conntrack, which never sees packets that are not to be tracked.

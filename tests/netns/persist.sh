@@ -113,3 +113,14 @@ sed "s|'/etc/|'$root/etc/|g" "$root/var/lib/nettune/undo.sh" > "$work/undo.sh"
 sh "$work/undo.sh" || fail "undo.sh"
 tree > "$work/after"
 same "$work/before" "$work/after"
+
+# What TuneD sets as well is left to the boot unit: TuneD starts later and would take the drop-in's for the machine's own.
+mount -t tmpfs tmpfs "$root/sys/fs/cgroup"
+mkdir -p "$root/sys/fs/cgroup/system.slice/tuned.service" "$root/etc/tuned/x"
+echo $$ > "$root/sys/fs/cgroup/system.slice/tuned.service/cgroup.procs"
+echo x > "$root/etc/tuned/active_profile"
+printf '[sysctl]\nnet.core.somaxconn=4000\nnet.ipv4.tcp_syn_retries=9\n' > "$root/etc/tuned/x/tuned.conf"
+expect 0 nettune apply -p "$work/p.toml" --persist --only tcp
+[ "$(grep -v '^#' "$root"/etc/sysctl.d/*zzz-nettune.conf)" = "net.core.somaxconn = 5000" ] ||
+    fail "only what another file names: $(cat "$root"/etc/sysctl.d/*zzz-nettune.conf)"
+expect 0 nettune rollback
