@@ -89,3 +89,36 @@ fn a_qdisc_that_our_default_brought_back_goes_back_too() {
     rollback(&mut host, dir.path()).unwrap();
     assert_eq!(host.states, before);
 }
+
+/// The power goes at each write of an apply that keeps the profile, over one that kept another value:
+/// what the boot brings back goes back.
+#[test]
+fn also_when_the_power_went_before_the_end_of_the_run() {
+    let somaxconn = "sysctl:net.core.somaxconn".parse().unwrap();
+    let of = |value: &'static str| {
+        let file = format!("mode=0644 owner=0:0\nnet.core.somaxconn = {value}\n");
+        vec![
+            selected("tcp", Some(Wants(vec![want("sysctl:net.core.somaxconn", Want::is(value))]))),
+            selected("persist", Some(Wants(vec![want(DROPIN, Want::is(file))]))),
+        ]
+    };
+    for kept in [false, true] {
+        for (write, fault) in (0..3).flat_map(|n| [(n, Fault::DieBefore), (n, Fault::DieAfter)]) {
+            let (dir, mut host) = (tempdir(), world());
+            let before = host.states.clone();
+            if kept {
+                apply(&mut host, dir.path(), &of("8192")).unwrap();
+            }
+            host.fault = Some((host.writes + write, fault));
+            dies(&mut host, |host| drop(apply(host, dir.path(), &of("16384"))));
+            host.fault = None;
+            let text = host.get(&DROPIN.parse().unwrap()).text().map(str::to_string);
+            let brought = text.as_deref().and_then(|t| t.rsplit(" = ").next()).map(str::trim);
+            let fresh = before[&somaxconn].text().unwrap().to_string();
+            let brought = brought.unwrap_or(&fresh).to_string();
+            reboot(&mut host, 2, &brought);
+            let answer = rollback(&mut host, dir.path()).unwrap();
+            assert_eq!(host.states, before, "{kept} {write} {fault:?}: {answer:#?}");
+        }
+    }
+}

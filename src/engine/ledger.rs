@@ -204,6 +204,13 @@ impl Ledger {
         let boot = &facts.node.boot_id;
         let here = |o: &Owned| o.boot == *boot && o.netns == facts.node.netns;
         let died = |resource: &Resource, o: &Owned| resource.runtime() && o.boot != *boot;
+        // What a stage that a reboot cut off may have written is void as well, and known like the rest:
+        // a file of that stage may have brought it back.
+        for begin in self.open.clone().iter().filter(|b| b.boot != *boot) {
+            for change in begin.changes.iter().filter(|c| c.resource.runtime() && !c.back()) {
+                self.settle(begin, change, &Done::new(&change.resource, Outcome::Written));
+            }
+        }
         let all = std::mem::take(&mut self.owned);
         let (void, owned): (BTreeMap<_, _>, _) = all.into_iter().partition(|(r, o)| died(r, o));
         self.owned = owned;

@@ -52,8 +52,8 @@ fn rank(change: &Change) -> i32 {
     // irqbalance, which must keep off while vectors move.
     let reversed = |rank: i32| if back { -rank } else { rank };
     match &change.resource {
-        // It must not be there while TuneD switches.
-        Resource::File { .. } if change.resource.sysctl_file() => reversed(3),
+        // It must not be there while TuneD switches, nor before what it holds is in the journal.
+        Resource::File { .. } if change.resource.sysctl_file() => 23,
         Resource::File { .. } => reversed(0),
         Resource::Unit { aspect: UnitAspect::Enabled, .. } => reversed(1),
         Resource::Tuned => reversed(2),

@@ -417,21 +417,21 @@ fn adopt<H: Host>(host: &H, store: &mut Store) {
     if !store.ledger.owned.keys().any(kept) {
         return;
     }
-    let expected: Vec<(Resource, Owned)> = void
-        .into_iter()
-        .filter(|(_, o)| !o.claims.is_empty())
-        .filter_map(|(r, o)| Some((at_boot(&r, &o.baseline, o.present())?, r, o)))
-        .map(|(wrote, r, o)| (r, Owned { wrote: vec![wrote], ..o }))
-        .collect();
-    let resources: Vec<Resource> = expected.iter().map(|(r, _)| r.clone()).collect();
+    let held = void.into_iter().filter(|(_, o)| !o.claims.is_empty());
+    let (resources, held): (Vec<Resource>, Vec<Owned>) = held.unzip();
     let states = host.read_many(&resources);
-    for ((resource, owned), state) in expected.into_iter().zip(states) {
+    for ((resource, owned), state) in resources.into_iter().zip(held).zip(states) {
+        let Ok(state) = state else { continue };
         // Before the network a link is down and has no qdisc yet.
-        let to_come = |s: &State| matches!(resource, Resource::Qdisc { .. }) && *s == State::Absent;
-        let holds = state.is_ok_and(|s| s == *owned.present() || to_come(&s));
-        if holds && !store.ledger.owned.contains_key(&resource) {
+        let to_come = matches!(resource, Resource::Qdisc { .. }) && state == State::Absent;
+        // The file may be of an earlier run than the last.
+        let brought =
+            owned.wrote.iter().rev().filter_map(|w| at_boot(&resource, &owned.baseline, w));
+        let holds = brought.into_iter().find(|wrote| *wrote == state || to_come);
+        if let Some(wrote) = holds.filter(|_| !store.ledger.owned.contains_key(&resource)) {
             let (boot, netns) = store.boot.clone();
-            store.ledger.owned.insert(resource, Owned { boot, netns, ..owned });
+            let owned = Owned { boot, netns, wrote: vec![wrote], ..owned };
+            store.ledger.owned.insert(resource, owned);
         }
     }
 }

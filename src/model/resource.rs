@@ -182,14 +182,15 @@ impl Resource {
 
     /// Stage one reshapes what the rest is computed from: queues, vectors, sizes, who else writes.
     pub fn stage_one(&self) -> bool {
-        matches!(
+        let file = matches!(self, Resource::File { .. }) && !self.sysctl_file();
+        let reshapes = matches!(
             self,
-            Resource::File { .. }
-                | Resource::Unit { .. }
+            Resource::Unit { .. }
                 | Resource::Tuned
                 | Resource::Mtu { .. }
                 | Resource::Ethtool { group: Group::Channels | Group::Rings | Group::Features, .. }
-        ) || self.pstate()
+        );
+        file || reshapes || self.pstate()
     }
 
     /// The mode of intel_pstate or amd_pstate: every frequency policy is made anew with it.
