@@ -141,7 +141,7 @@ impl Linux {
                     dumps.qdiscs = Some(qdisc::dump(&self.links)?);
                 }
                 let all = dumps.qdiscs.as_ref().and_then(|q| q.get(&link.index));
-                Ok(all.map_or(State::Absent, |q| qdisc::state(q)))
+                Ok(all.map_or(State::Absent, |q| qdisc::state(q, link.mtu)))
             }
             Resource::Nft { table } => nft::read_table(&self.root, table),
             Resource::Flow { link } => nft::read_link(&self.root, link),
@@ -203,7 +203,9 @@ impl Host for Linux {
                 settle.wait(&self.links)?;
                 return Ok(wrote);
             }
-            Resource::Qdisc { link } => qdisc::write(&self.root, &self.links, link, state)?,
+            Resource::Qdisc { link } => {
+                return qdisc::write(&self.root, &self.links, link, state);
+            }
             Resource::Nft { table } => nft::replace_table(&self.root, table, state)?,
             Resource::Flow { link } => nft::write_link(&self.root, link, state)?,
             Resource::Bpf { link, hook } => {

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE, Nla};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcAttribute, TcHandle, TcHeader, TcMessage, TcOption};
+use netlink_packet_route::tc::{
+    TcAttribute, TcHandle, TcHeader, TcMessage, TcOption, TcQdiscFqCodelOption,
+};
 
 use super::files::{read_sysctl, write_sysctl};
 use super::link::Links;
 use super::root::Root;
+use crate::engine::Wrote;
 use crate::model::{State, state};
 
 const TCA_FQ_BUCKETS_LOG: u16 = 8;
@@ -18,6 +21,9 @@ const TCA_FQ_HORIZON: u16 = 14;
 /// What a fq made without options has: they are left out of the text, so that "fq" is the plain one.
 const DEFAULT_BUCKETS_LOG: u32 = 10;
 const DEFAULT_HORIZON_US: u32 = 10_000_000;
+/// The quantum is the MTU and the link's header: 14 bytes of Ethernet, 18 with a tag, 24 of InfiniBand.
+const LONGEST_HEADER: u32 = 32;
+const QUANTUM: &str = " quantum=";
 const DEFAULT_QDISC: &str = "net/core/default_qdisc";
 
 #[derive(Debug, Clone)]
@@ -27,6 +33,8 @@ pub struct Qdisc {
     parent: TcHandle,
     buckets_log: Option<u32>,
     horizon_us: Option<u32>,
+    /// Of fq_codel: bytes.
+    quantum: Option<u32>,
 }
 
 /// By ifindex.
@@ -45,12 +53,16 @@ fn parse(message: &TcMessage) -> Qdisc {
         parent: message.header.parent,
         buckets_log: None,
         horizon_us: None,
+        quantum: None,
     };
     for attribute in &message.attributes {
         match attribute {
             TcAttribute::Kind(kind) => qdisc.kind = kind.clone(),
             TcAttribute::Options(options) => {
                 for option in options {
+                    if let TcOption::FqCodel(TcQdiscFqCodelOption::Quantum(bytes)) = option {
+                        qdisc.quantum = Some(*bytes);
+                    }
                     let TcOption::Other(nla) = option else { continue };
                     let mut value = vec![0; nla.value_len()];
                     nla.emit_value(&mut value);
@@ -73,8 +85,9 @@ pub fn has_clsact(qdiscs: &[Qdisc]) -> bool {
     qdiscs.iter().any(|q| !is_leaf(q))
 }
 
-/// "default KIND", "default mq KIND", "fq [options]", "mq fq [options]".
-pub fn state(qdiscs: &[Qdisc]) -> State {
+/// "default KIND", "default mq KIND", "fq [options]", "mq fq [options]", for a link of this MTU. A
+/// default fq_codel has the quantum of the MTU that it was made under; of another one, it says so.
+pub fn state(qdiscs: &[Qdisc], mtu: u32) -> State {
     let Some(root) = qdiscs.iter().find(|q| q.parent == TcHandle::ROOT) else {
         return State::is("default noqueue");
     };
@@ -93,10 +106,18 @@ pub fn state(qdiscs: &[Qdisc]) -> State {
     }
     let prefix = if root.kind == "mq" && !leaves.is_empty() { "mq " } else { "" };
     match (by_default, first.kind.as_str()) {
-        (true, _) => State::Is(format!("default {prefix}{}", first.kind)),
+        (true, kind) => {
+            let stale = leaves.iter().copied().chain([root]).find_map(|q| stale_quantum(q, mtu));
+            let quantum = stale.map(|q| format!("{QUANTUM}{q}")).unwrap_or_default();
+            State::Is(format!("default {prefix}{kind}{quantum}"))
+        }
         (false, "fq") => State::Is(format!("{prefix}{}", text(first))),
         (false, _) => foreign(format!("{prefix}{} set by hand", first.kind)),
     }
+}
+
+fn stale_quantum(qdisc: &Qdisc, mtu: u32) -> Option<u32> {
+    qdisc.quantum.filter(|q| !(mtu..=mtu + LONGEST_HEADER).contains(q))
 }
 
 fn is_leaf(qdisc: &Qdisc) -> bool {
@@ -116,11 +137,22 @@ fn text(qdisc: &Qdisc) -> String {
     text
 }
 
-pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<()> {
+pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<Wrote> {
     let link = links.one(name)?.with_context(|| format!("link {name} is gone"))?;
     let Some(text) = wanted.text() else { bail!("a qdisc cannot be made {wanted}") };
     if let Some(kind) = text.strip_prefix("default ") {
-        return to_default(root, links, link.index, name, kind);
+        let (kind, quantum) = kind.split_once(QUANTUM).map_or((kind, None), |(k, q)| (k, Some(q)));
+        to_default(root, links, link.index, name, kind)?;
+        let now = dump(links)?.remove(&link.index).unwrap_or_default();
+        let had =
+            |wanted: &str| now.iter().any(|q| q.quantum.is_some_and(|q| q.to_string() == wanted));
+        return Ok(match quantum {
+            Some(wanted) if !had(wanted) => Wrote::LeftToOthers(format!(
+                "its quantum was {wanted}, of an earlier MTU, and is of MTU {} now",
+                link.mtu
+            )),
+            _ => Wrote::Yes,
+        });
     }
     let (multi, leaf) = match text.strip_prefix("mq ") {
         Some(leaf) => (true, leaf),
@@ -130,7 +162,8 @@ pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<(
         bail!("qdisc {text:?} is not one that nettune makes");
     }
     if !multi {
-        return new(links, link.index, TcHandle::ROOT, "fq", options(leaf)?, name);
+        new(links, link.index, TcHandle::ROOT, "fq", options(leaf)?, name)?;
+        return Ok(Wrote::Yes);
     }
     let own_mq = |all: &[Qdisc]| {
         all.iter()
@@ -146,7 +179,7 @@ pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<(
         let parent = TcHandle { major: mq.handle.major, minor: queue as u16 };
         new(links, link.index, parent, "fq", options(leaf)?, name)?;
     }
-    Ok(())
+    Ok(Wrote::Yes)
 }
 
 fn options(leaf: &str) -> Result<Vec<TcOption>> {
@@ -209,4 +242,30 @@ fn to_default(root: &Root, links: &Links, index: u32, name: &str, kind: &str) ->
         write_sysctl(root, DEFAULT_QDISC, &today)?;
     }
     deleted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn qdisc(kind: &str, parent: TcHandle, quantum: Option<u32>) -> Qdisc {
+        let (kind, handle) = (kind.to_string(), TcHandle::default());
+        Qdisc { kind, handle, parent, buckets_log: None, horizon_us: None, quantum }
+    }
+
+    #[test]
+    fn a_default_made_under_another_mtu_is_told_apart() {
+        let queue = |minor| TcHandle { major: 0, minor };
+        let of = |quantum| {
+            let leaf = |minor| qdisc("fq_codel", queue(minor), Some(quantum));
+            vec![qdisc("mq", TcHandle::ROOT, None), leaf(1), leaf(2)]
+        };
+        assert_eq!(state(&of(1514), 1500), State::is("default mq fq_codel"));
+        assert_eq!(state(&of(9014), 1500), State::is("default mq fq_codel quantum=9014"));
+        assert_eq!(state(&of(1514), 9000), State::is("default mq fq_codel quantum=1514"));
+        let alone = [qdisc("fq_codel", TcHandle::ROOT, Some(1514))];
+        assert_eq!(state(&alone, 9000), State::is("default fq_codel quantum=1514"));
+        let pfifo = [qdisc("pfifo_fast", TcHandle::ROOT, None)];
+        assert_eq!(state(&pfifo, 9000), State::is("default pfifo_fast"));
+    }
 }

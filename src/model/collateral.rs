@@ -38,7 +38,10 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
             let routes = facts.link(link).into_iter().flat_map(|l| &l.mtu_routes);
             let route = |r: &String| Resource::RouteMtu { link: link.clone(), route: r.clone() };
             let rss = Resource::Rss { link: link.clone() };
-            [conf, rss].into_iter().chain(routes.map(route)).collect()
+            // A default fq_codel keeps the quantum of the MTU that it was made under.
+            let qdisc = Resource::Qdisc { link: link.clone() };
+            let default = Resource::sysctl("net.core.default_qdisc");
+            [conf, rss, qdisc, default].into_iter().chain(routes.map(route)).collect()
         }
         // The kernel makes the new default by today's default_qdisc, so the old one may have to be
         // set for the moment of the delete.

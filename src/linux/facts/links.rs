@@ -20,7 +20,7 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
     let all = root.line("proc/sys/net/ipv4/conf/all/rp_filter");
     let everywhere = all.and_then(|t| t.parse().ok()).unwrap_or(0);
     for link in &mut links {
-        link.qdisc = Some(match qdiscs.get(&link.index).map(|q| qdisc::state(q)) {
+        link.qdisc = Some(match qdiscs.get(&link.index).map(|q| qdisc::state(q, link.mtu)) {
             Some(State::Is(text)) => text,
             Some(other) => other.to_string(),
             None => "default noqueue".to_string(),
