@@ -487,6 +487,30 @@ fn a_path_that_does_not_carry_it_puts_the_mtu_back_at_once() {
     assert_eq!(host.get(&"mtu:eth0".parse().unwrap()).text(), Some("9000"));
 }
 
+/// irqbalance may move a vector once more before it hears of the bans.
+#[test]
+fn a_vector_that_irqbalance_moved_since_the_plan_is_placed_all_the_same() {
+    let vector: nettune::model::Resource = "irq:eth0/31".parse().unwrap();
+    for running in [true, false] {
+        let (dir, mut host) = (tempdir(), world());
+        host.facts.agents.irqbalance.pid = running.then_some(7);
+        let wants = vec![
+            want("irqbalance:bans", Want::Includes("31".into())),
+            want("irq:eth0/31", Want::is("7")),
+        ];
+        host.set("irqbalance:bans", "");
+        let before = host.states.clone();
+        host.meanwhile = Some((0, vector.clone(), State::is("3")));
+        let answer = apply(&mut host, dir.path(), &[selected("irq", Some(Wants(wants)))]).unwrap();
+        let (exit, now) = if running { (Exit::Fine, "7") } else { (Exit::Drift, "3") };
+        assert_eq!((answer.exit, host.get(&vector)), (exit, State::is(now)), "{answer:#?}");
+        if running {
+            assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+            assert_eq!(host.states, before);
+        }
+    }
+}
+
 #[test]
 fn a_value_that_moved_since_the_plan_stops_its_tweak() {
     let (dir, mut host) = (tempdir(), world());

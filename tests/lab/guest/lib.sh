@@ -35,7 +35,7 @@ expect() {
     OUT=$("$@" 2>&1)
     got=$?
     if [[ $got != "$want" ]]; then
-        printf '%s\n' "$OUT" | tail -n 60
+        printf "%s\n" "$OUT" | head -n 100
         fail "\`$*\` ended with $got, not $want"
     fi
 }
@@ -92,7 +92,7 @@ anything_applied() {
     case $? in
         0) return 0 ;;
         3) return 1 ;;
-        *) printf '%s\n' "$OUT" | tail -n 60; fail "verify does not find what was just applied" ;;
+        *) printf "%s\n" "$OUT" | head -n 100; fail "verify does not find what was just applied" ;;
     esac
 }
 
