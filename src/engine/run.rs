@@ -224,9 +224,7 @@ impl<H: Host> Stage<'_, H> {
         }
         if now != change.after {
             let wrote = self.set(&change.resource, &change.after)?;
-            if change.back() || self.undo || !belongs(&change.resource) {
-                self.restore_collateral(work, &change.resource);
-            }
+            self.undisturb(work, &change);
             if let Wrote::LeftToOthers(why) = wrote {
                 work.set(at, Outcome::Released, None, Some(why));
                 return Ok(true);
@@ -248,8 +246,18 @@ impl<H: Host> Stage<'_, H> {
                 return Ok(true);
             }
         }
+        // A bond's MTU went to its members with it, and what a member's disturbs with that.
+        if now == change.after && !change.claim_only() {
+            self.undisturb(work, &change);
+        }
         work.set(at, Outcome::Written, None, None);
         Ok(true)
+    }
+
+    fn undisturb(&mut self, work: &mut Work, change: &Change) {
+        if change.back() || self.undo || !belongs(&change.resource) {
+            self.restore_collateral(work, &change.resource);
+        }
     }
 
     /// A running irqbalance moves vectors every few seconds, also in the moment between our plan and the

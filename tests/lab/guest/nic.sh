@@ -16,7 +16,8 @@ most() { ethtool "$2" "$1" 2>/dev/null | sed '/^Current/,$d' | sed -n "s/^$3:[[:
 # applied LINK: apply, verify, apply again, with the profile as it stands; the link comes back each time.
 applied() {
     expect 0 nettune apply -p "$WORK/nic.toml"
-    expect 0 nettune verify
+    local said=$OUT
+    anything_applied || fail "nothing was applied: $said"
     [[ $(<"/sys/class/net/$1/carrier") == 1 ]] || fail "$1 has no carrier after apply"
     settings "$1" >"$WORK/applied"
     expect 0 nettune apply -p "$WORK/nic.toml"
@@ -64,6 +65,7 @@ channels_round() {
     local number to
     for number in "$all" 1; do
         ethtool -L "$link" combined "$number" 2>/dev/null
+        ethtool -X "$link" default 2>/dev/null # virtio_net of 6.1 keeps the table of the old number
         [[ $(current "$link" -l Combined) == "$number" ]] || fail "ethtool cannot set $number channels"
         echo 8 >"/sys/class/net/$link/queues/tx-0/xps_cpus"
         echo 4 >"/sys/class/net/$link/queues/rx-0/rps_cpus"

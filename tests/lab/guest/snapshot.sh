@@ -7,6 +7,7 @@
 #              kernel.sched_domain.*.max_newidle_lb_cost (measured by the scheduler, 5.10),
 #              net.ipv4.tcp_available_congestion_control (names loaded modules, which stay loaded),
 #              net.ipv6.conf.*.stable_secret, net.ipv4.tcp_fastopen_key, net.core.netdev_rss_key (random keys)
+#              fs.fanotify.max_user_marks, user.max_fanotify_marks (from the memory that a boot finds free)
 #   addr,route valid_life_time, preferred_life_time, expires (run down)
 #   link,addr  link_failure_count of a bond's member (counts each reset of it), the numbers of its aggregators
 #              (which of the two a member joins first is a matter of time)
@@ -32,6 +33,7 @@ snapshot_sysctl() {
         -e '^fs\.(dentry-state|inode-nr|inode-state|file-nr|aio-nr|quota\..*) ' \
         -e '^net\.netfilter\.nf_conntrack_count ' \
         -e '^vm\.stat_refresh ' \
+        -e '^(fs\.fanotify\.max_user_marks|user\.max_fanotify_marks) ' \
         -e '^kernel\.sched_domain\..*\.max_newidle_lb_cost ' \
         -e '^net\.ipv4\.(tcp_available_congestion_control|tcp_fastopen_key) ' \
         -e '^net\.core\.netdev_rss_key ' \
