@@ -54,6 +54,10 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let mut accept = accepted(&args.choice, &profile, &facts)?;
     accept.extend(args.boot.map(|_| Impact::LinkReset));
     let mut store = Store::write(lock, &facts)?;
+    if let Some(why) = persist::left_to_late(args, &store.ledger) {
+        session.report().say(&why)?;
+        return Ok(Exit::Fine);
+    }
     let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
     let facts = if first.is_empty() { facts } else { session.facts(&host)? };
     let meta = session.meta("apply", Some(profile.name.clone()));

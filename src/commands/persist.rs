@@ -10,6 +10,8 @@ use super::Session;
 use crate::cli::{ApplyArgs, Boot};
 use crate::engine::confirm::Persist;
 use crate::engine::evaluate::{Owner, Selected, Selection, Status, tuneds};
+use crate::engine::journal::Begin;
+use crate::engine::ledger::Ledger;
 use crate::engine::plan::Scope;
 use crate::engine::store::Store;
 use crate::engine::verbs::{Answer, Ask, apply, preview};
@@ -280,6 +282,17 @@ pub fn boot_run(args: &ApplyArgs, profile: &Profile) -> BootRun {
     };
     let early = args.boot == Some(Boot::Early);
     BootRun { links, tweaks: early.then(|| EARLY_TWEAKS.map(str::to_string).into()) }
+}
+
+/// What a power cut left is no matter of the early run when D-Bus has to be asked about it: that would
+/// wait for its answer until the unit's time is over. The late run does all of it.
+pub fn left_to_late(args: &ApplyArgs, ledger: &Ledger) -> Option<String> {
+    let asks = |b: &&Begin| b.changes.iter().any(|c| c.resource.by_bus());
+    let begin = ledger.open.iter().find(asks).filter(|_| args.boot == Some(Boot::Early))?;
+    let (verb, time) = (&begin.verb, &begin.time);
+    Some(format!(
+        "{verb} of {time} did not end, and TuneD or systemd has a part in it: left to nettune.service"
+    ))
 }
 
 /// Early in a boot links are still being found: waits for those that the run was told of. For the

@@ -175,6 +175,11 @@ impl Resource {
         )
     }
 
+    /// Read and written by D-Bus, which does not answer before the network.
+    pub fn by_bus(&self) -> bool {
+        matches!(self, Resource::Tuned | Resource::Unit { .. })
+    }
+
     /// A drop-in of sysctls: TuneD reads those anew whenever it has set its own.
     pub fn sysctl_file(&self) -> bool {
         matches!(self, Resource::File { path } if path.starts_with("/etc/sysctl.d/"))

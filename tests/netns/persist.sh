@@ -107,6 +107,19 @@ expect 0 nettune verify
 expect 0 nettune rollback
 tree > "$work/after"
 same "$work/before" "$work/after"
+# What a power cut left, and D-Bus is to be asked about, is not for the run before the network.
+line='{"schema":1,"type":"begin","run":"t 1","verb":"apply","profile":"p","version":"0.1.0","time":"2026-01-01T00:00:00.000000Z"'
+change='{"resource":"unit:x.service/enabled","before":null,"after":"enabled","impact":"none","claims":{},"tweaks":["irq"]}'
+echo "$line,\"boot\":\"another\",\"netns\":1,\"changes\":[$change],\"collateral\":[],\"links\":[]}" \
+    >> "$root/var/lib/nettune/journal.jsonl"
+cp "$root/var/lib/nettune/journal.jsonl" "$work/journal"
+expect 0 nettune apply -p "$work/p.toml" --boot early --uplink mac:02:00:00:00:00:09
+says "left to nettune.service"
+cmp "$root/var/lib/nettune/journal.jsonl" "$work/journal" || fail "the early run wrote"
+expect 0 nettune apply -p "$work/p.toml" --boot late
+says "finished what an interrupted apply"
+expect 0 nettune rollback
+
 # undo.sh takes it away as well.
 expect 0 nettune apply -p "$work/p.toml" --persist --only tcp
 sed "s|'/etc/|'$root/etc/|g" "$root/var/lib/nettune/undo.sh" > "$work/undo.sh"
