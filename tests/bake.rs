@@ -381,7 +381,7 @@ fn selinux_labels_are_the_images_own() {
     let baked = image.bake(PROFILE).unwrap();
     let label = |path: &str| {
         let mut value = vec![0; 256];
-        let length = rustix::fs::getxattr(image.path(path), "security.selinux", &mut value[..]);
+        let length = rustix::fs::lgetxattr(image.path(path), "security.selinux", &mut value[..]);
         length.ok().map(|n| String::from_utf8_lossy(&value[..n]).trim_end_matches('\0').to_string())
     };
     match label("usr/bin/nettune") {
@@ -389,6 +389,10 @@ fn selinux_labels_are_the_images_own() {
             assert_eq!(label_of, "system_u:object_r:bin_t:s0");
             assert_eq!(
                 label("etc/nettune/boot/p.toml").as_deref(),
+                Some("system_u:object_r:etc_t:s0")
+            );
+            assert_eq!(
+                label("etc/systemd/system/multi-user.target.wants/nettune.service").as_deref(),
                 Some("system_u:object_r:etc_t:s0")
             );
         }

@@ -147,13 +147,12 @@ fn nodes(
             notes
                 .push(format!("{path}: the image's policy has no label that could be told for it"));
         }
-        let mut attributes = BTreeMap::new();
-        if let Some(Some(label)) = label {
-            attributes.insert(selinux::ATTRIBUTE.to_string(), Bytes((label + "\0").into_bytes()));
-        }
+        let label = label.flatten().map(|label| Bytes((label + "\0").into_bytes()));
+        let named = |label| (selinux::ATTRIBUTE.to_string(), label);
+        let attributes: BTreeMap<_, _> = label.clone().into_iter().map(named).collect();
         let fresh = |mode: u32| Meta { mode, owner: owner(), time: time(ask), attributes };
         let after = match (content, &before) {
-            (Content::Link(target), _) => Node::Link { target, time: time(ask) },
+            (Content::Link(target), _) => Node::Link { target, time: time(ask), label },
             (Content::Folder(mode), _) => Node::Folder { meta: fresh(mode) },
             (Content::Binary, _) => {
                 Node::File { meta: fresh(0o755), content: Bytes(ask.binary.clone()) }
@@ -220,7 +219,8 @@ fn write(
             Node::File { meta, .. } | Node::Folder { meta } => {
                 meta.attributes.get(selinux::ATTRIBUTE).cloned()
             }
-            _ => None,
+            Node::Link { label, .. } => label.clone(),
+            Node::Absent => None,
         };
         if let Some(label) = attributes(after)
             && attributes(&tree::read(root, path)?) != Some(label)

@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::selinux::ATTRIBUTE;
 use crate::linux::root::{Root, is_absent};
 
 /// Files that bake edits or replaces are configuration; what is longer is none.
@@ -24,9 +25,20 @@ const MOST_BYTES: u64 = 64 << 20;
 #[serde(rename_all = "lowercase")]
 pub enum Node {
     Absent,
-    Link { target: String, time: Time },
-    Folder { meta: Meta },
-    File { meta: Meta, content: Bytes },
+    Link {
+        target: String,
+        time: Time,
+        /// For SELinux, which reads no link without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<Bytes>,
+    },
+    Folder {
+        meta: Meta,
+    },
+    File {
+        meta: Meta,
+        content: Bytes,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,8 +176,11 @@ pub fn read(root: &Root, path: &str) -> Result<Node> {
             let target =
                 target.into_string().ok().context("its target is no text").with_context(verb)?;
             let place = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
-            let time = Time::of(&std::fs::symlink_metadata(place).with_context(verb)?);
-            return Ok(Node::Link { target, time });
+            let time = Time::of(&std::fs::symlink_metadata(&place).with_context(verb)?);
+            let mut value = vec![0; 1 << 12];
+            let length = rustix::fs::lgetxattr(&place, ATTRIBUTE, &mut value[..]).ok();
+            let label = length.map(|n| Bytes(value[..n].to_vec()));
+            return Ok(Node::Link { target, time, label });
         }
         Err(e) => return Err(e).with_context(verb),
     };
@@ -208,9 +223,15 @@ pub fn write(root: &Root, path: &str, node: &Node) -> Result<()> {
             let made = openat(&folder, name.as_str(), flags, Mode::empty()).with_context(verb)?;
             return dress(&File::from(made), meta).with_context(verb);
         }
-        Node::Link { target, time } => {
+        Node::Link { target, time, label } => {
             gone(&temporary).with_context(verb)?;
             symlinkat(target.as_str(), &folder, temporary.as_str()).with_context(verb)?;
+            if let Some(label) = label {
+                let place = format!("/proc/self/fd/{}/{temporary}", folder.as_raw_fd());
+                let flags = rustix::fs::XattrFlags::empty();
+                // Whether it could be set is asked by reading it, as of files.
+                let _ = rustix::fs::lsetxattr(&place, ATTRIBUTE, &label.0, flags);
+            }
             let time = time.spec();
             let flag = UtimensatFlags::NoFollowSymlink;
             utimensat(&folder, temporary.as_str(), &time, &time, flag).with_context(verb)?;
@@ -255,7 +276,7 @@ fn dress(file: &File, meta: &Meta) -> Result<()> {
         let set = rustix::fs::fsetxattr(file.as_fd(), name.as_str(), &value.0, flags);
         // A label that this builder may not set is named to the user instead, as is known by then.
         if let Err(e) = set
-            && name != super::selinux::ATTRIBUTE
+            && name != ATTRIBUTE
         {
             return Err(e).with_context(|| format!("set attribute {name}"));
         }

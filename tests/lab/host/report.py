@@ -1,6 +1,7 @@
 """The table of a run: kernels across, scenarios down."""
 
 import json
+from collections import Counter
 
 # Around the table in a document of which it is a part.
 MARKS = ("<!-- lab: written by tests/lab/run --table -->\n", "<!-- lab: end -->\n")
@@ -32,6 +33,9 @@ def table(results):
         lines.append(f"| {name} | " + " | ".join(cell(cells.get((k, name))) for k in kernels) + " |")
     failed = sum(r["status"] == "FAIL" for r in results)
     lines.append(f"\n{sum(r['status'] == 'ok' for r in results)} passed, {failed} failed.")
+    builds = Counter(r.get("build") or "unknown" for r in results)
+    if len(builds) > 1:
+        lines.append("\nBy build: " + ", ".join(f"{build} {n}" for build, n in builds.most_common()) + ".")
     return "\n".join(lines) + "\n"
 
 
