@@ -298,6 +298,7 @@ echo "the system is $state"
 systemctl list-units --failed --no-legend --plain
 systemctl list-units --failed --no-legend --plain | while read -r unit _; do journalctl -b -o cat -n 20 -u "$unit"; done
 systemctl list-jobs --no-legend
+dmesg | grep -E 'Oops|lockup|stall|blocked for more' | tail -n 5
 exit 1
 """
     code, out, err = machine.guest(script, seconds=180)
