@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::{Session, accepted, confirm, known_tweak, links, look, need_root, persist, scope};
-use crate::cli::{ApplyArgs, RollbackArgs};
+use crate::cli::{ApplyArgs, Boot, RollbackArgs};
 use crate::engine::evaluate::{Selected, Selection};
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
@@ -36,7 +36,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let mut tweaks = profile.tweaks()?;
     need_root()?;
     let lock = session.lock()?;
-    let mut host = session.host_for(&profile)?;
+    let mut host = session.host_for(&profile)?.early(args.boot == Some(Boot::Early));
     let facts = match args.boot {
         None => session.facts(&host)?,
         Some(_) => match persist::links_there(session, &host, args)? {

@@ -44,6 +44,8 @@ pub struct Linux {
     /// Units whose files were written, and whether they were taken away: systemd is told once.
     units: BTreeMap<String, bool>,
     programs: bpf::Programs,
+    /// Before the network daemons are only being started.
+    early: bool,
 }
 
 impl Linux {
@@ -57,7 +59,14 @@ impl Linux {
             cilium,
             units: BTreeMap::new(),
             programs: bpf::Programs::default(),
+            early: false,
         })
+    }
+
+    /// In the run of a boot that comes before the network.
+    pub fn early(mut self, early: bool) -> Self {
+        self.early = early;
+        self
     }
 
     /// Where Cilium's agent listens, if not at its usual place.
@@ -166,7 +175,9 @@ struct Dumps {
 
 impl Observe for Linux {
     fn facts(&self) -> Result<Facts> {
-        facts::gather(&self.root, &self.links, &self.cilium)
+        let mut facts = facts::gather(&self.root, &self.links, &self.cilium)?;
+        facts.agents.irqbalance_later = self.early;
+        Ok(facts)
     }
 
     fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {

@@ -391,6 +391,9 @@ pub struct Agents {
     pub irqbalance: Agent,
     /// It takes orders over its socket.
     pub irqbalance_socket: bool,
+    /// It is left to the run after the network: in the one before it is only being started.
+    #[serde(skip)]
+    pub irqbalance_later: bool,
     /// Where its unit takes its arguments from.
     pub irqbalance_config: Option<AgentConfig>,
     pub network_manager: Agent,

@@ -170,7 +170,8 @@ impl Tweak for Irq {
             let mask = cpulist::to_mask(&usable, parse(&cpus.possible).last().map_or(1, |c| c + 1));
             desired.push(Desired::new(Resource::IrqDefault, Want::is(mask), Impact::None));
         }
-        let running = cx.facts.agents.irqbalance.pid.is_some();
+        let agents = &cx.facts.agents;
+        let running = agents.irqbalance.pid.is_some() && !agents.irqbalance_later;
         let told = cx.facts.agents.irqbalance_socket;
         let ban = matches!(self.irqbalance, Irqbalance::Ban | Irqbalance::Configure);
         if self.irqbalance == Irqbalance::Configure
@@ -216,6 +217,22 @@ fn banning(config: &AgentConfig, vectors: &BTreeSet<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Facts;
+
+    #[test]
+    fn an_irqbalance_is_told_or_stopped_but_not_while_it_is_being_started() {
+        let mut facts = Facts::default();
+        facts.agents.irqbalance.pid = Some(7);
+        let wished = |facts: &Facts| {
+            let desired = Irq::default().desired(&Context::new(facts, &[])).unwrap();
+            desired.into_iter().map(|d| d.resource.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(wished(&facts), ["unit:irqbalance.service/active"]);
+        facts.agents.irqbalance_socket = true;
+        assert_eq!(wished(&facts), ["irqbalance:bans"]);
+        facts.agents.irqbalance_later = true;
+        assert!(wished(&facts).is_empty());
+    }
 
     #[test]
     fn bans_join_the_arguments_that_are_there_and_are_named_once() {

@@ -1,10 +1,12 @@
 //! Who else runs on the node and sets what nettune might set.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
 use super::cilium;
+use crate::linux::irqbalance;
 use crate::linux::root::{Root, is_absent};
 use crate::model::State;
 use crate::model::facts::{Agent, AgentConfig, Agents, Fact, Link};
@@ -37,11 +39,13 @@ pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
     let (cni, pod_cidrs) = cni(root);
     let mut kubelet = agent(&KUBELETS, "kubelet");
     kubelet.installed |= KUBELET_FILES.iter().any(|path| root.exists(path));
+    let balancer = agent(&["irqbalance"], "irqbalance");
     Agents {
         tuned: agent(&["tuned"], "tuned"),
         tuned_profile: root.line("etc/tuned/active_profile").filter(|name| !name.is_empty()),
-        irqbalance: agent(&["irqbalance"], "irqbalance"),
-        irqbalance_socket: crate::linux::irqbalance::socket_path(root).is_some(),
+        irqbalance_socket: balancer.pid.is_some_and(|pid| takes_orders(root, pid)),
+        irqbalance_later: false,
+        irqbalance: balancer,
         irqbalance_config: irqbalance_config(root),
         network_manager: agent(&["NetworkManager"], "NetworkManager"),
         networkd: agent(&["systemd-networkd"], "systemd-network"),
@@ -117,6 +121,25 @@ fn service_pid(root: &Root, unit: &str) -> Option<u32> {
         let text = root.read(&format!("{slice}/{unit}.service/cgroup.procs")).ok()?;
         text.lines().next()?.parse().ok()
     })
+}
+
+/// One that has just been started gets its time to make its socket, or it would be stopped as one
+/// that cannot be told.
+fn takes_orders(root: &Root, irqbalance: u32) -> bool {
+    let there = || irqbalance::socket_path(root).is_some();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while !there() && age(root, irqbalance).is_some_and(|s| s < 10.0) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    there()
+}
+
+/// Seconds that a process runs.
+fn age(root: &Root, pid: u32) -> Option<f64> {
+    let uptime: f64 = root.line("proc/uptime")?.split(' ').next()?.parse().ok()?;
+    let stat = root.line(&format!("proc/{pid}/stat"))?;
+    let started: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(uptime - started / procfs::ticks_per_second() as f64)
 }
 
 /// Only where no systemd keeps track of services: one pass over all processes.
@@ -214,6 +237,33 @@ fn vm(root: &Root) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_irqbalance_that_was_just_started_gets_time_for_its_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("proc/7/comm", "irqbalance\n");
+        let started = |ticks: u64| format!("7 (irq) balance) S{} {ticks} 0\n", " 0".repeat(18));
+        put("proc/uptime", "1000.50 99.0\n");
+        let root = Root::open(dir.path()).unwrap();
+        put("proc/7/stat", &started(99_000));
+        assert_eq!(age(&root, 7), Some(10.5));
+        let begin = Instant::now();
+        assert!(!takes_orders(&root, 7), "an old one without a socket has none");
+        assert!(begin.elapsed() < Duration::from_secs(1));
+        put("proc/7/stat", &started(100_000));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                put("run/irqbalance/irqbalance7.sock", "");
+            });
+            assert!(takes_orders(&root, 7));
+        });
+    }
 
     #[test]
     fn subnets_of_a_cni_configuration() {
