@@ -260,8 +260,11 @@ impl Host for Memory {
             Some(Fault::Refuse) => bail!("write {resource}: Operation not permitted (os error 1)"),
             Some(Fault::DieBefore) => std::panic::panic_any(Died),
             Some(Fault::DieHalf) => {
-                self.put(resource, State::is("half"));
-                self.disturb(resource, &State::is("half"));
+                // A driver that was stopped in its channels still has some.
+                let channels = matches!(resource, Resource::Ethtool { group: Group::Channels, .. });
+                let half = if channels { "rx=0 tx=0 other=0 combined=3" } else { "half" };
+                self.put(resource, State::is(half));
+                self.disturb(resource, &State::is(half));
                 std::panic::panic_any(Died);
             }
             Some(Fault::Bend) => {
