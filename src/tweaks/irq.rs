@@ -172,10 +172,10 @@ impl Tweak for Irq {
         }
         let agents = &cx.facts.agents;
         let running = agents.irqbalance.pid.is_some() && !agents.irqbalance_later;
-        let told = cx.facts.agents.irqbalance_socket;
+        let told = agents.irqbalance_socket;
         let ban = matches!(self.irqbalance, Irqbalance::Ban | Irqbalance::Configure);
         if self.irqbalance == Irqbalance::Configure
-            && let Some(config) = &cx.facts.agents.irqbalance_config
+            && let Some(config) = &agents.irqbalance_config
         {
             let resource = Resource::File { path: config.path.clone() };
             let want = Want::is(banning(config, &vectors));
