@@ -825,7 +825,7 @@ fn cost() {
         ];
         // In turns, so that what else runs here meets all alike; a run ends before its TTL does.
         let mut times: Vec<Vec<u64>> = vec![Vec::new(); rows.len()];
-        for _ in 0..100 {
+        for _ in 0..400 {
             for (at, (_, tc, frame, link)) in rows.iter().enumerate() {
                 let context = skb(link, 0, 0);
                 let options = TestRunOptions {
@@ -837,10 +837,9 @@ fn cost() {
                 times[at].push(tc.test_run(options).unwrap().duration.as_nanos() as u64);
             }
         }
-        eprintln!();
-        for ((what, ..), times) in rows.iter().zip(times) {
-            print_row(what, times);
-        }
+        print_rows(rows.iter().map(|(what, ..)| *what), &times);
+        print_above("into a pod", &times[0], &times[1]);
+        print_above("out of a pod", &times[2], &times[3]);
     });
 }
 
@@ -879,7 +878,7 @@ fn cost_of_xdp() {
             ("filter: drops a port", filter4, frame.clone().port(23)),
         ];
         let mut times: Vec<Vec<u64>> = vec![Vec::new(); rows.len()];
-        for _ in 0..100 {
+        for _ in 0..400 {
             for (at, (_, xdp, frame)) in rows.iter().enumerate() {
                 let context = xdp_md("up0", frame.0.len());
                 let options = TestRunOptions {
@@ -891,16 +890,26 @@ fn cost_of_xdp() {
                 times[at].push(xdp.test_run(options).unwrap().duration.as_nanos() as u64);
             }
         }
-        eprintln!();
-        for ((what, ..), times) in rows.iter().zip(times) {
-            print_row(what, times);
-        }
+        print_rows(rows.iter().map(|(what, ..)| *what), &times);
+        print_above("forward", &times[0], &times[1]);
     });
 }
 
 /// Median and tenth: what else runs here only adds.
-fn print_row(what: &str, mut times: Vec<u64>) {
-    times.sort_unstable();
-    let (low, middle) = (times[times.len() / 10], times[times.len() / 2]);
-    eprintln!("| {what} | {middle} | {low} |");
+fn print_rows<'a>(what: impl Iterator<Item = &'a str>, times: &[Vec<u64>]) {
+    eprintln!();
+    for (what, times) in what.zip(times) {
+        let mut times = times.clone();
+        times.sort_unstable();
+        eprintln!("| {what} | {} | {} |", times[times.len() / 2], times[times.len() / 10]);
+    }
+}
+
+/// Of the differences within each round, in which both ran one after the other: whatever slows the machine
+/// for longer than a round slows both.
+fn print_above(what: &str, bare: &[u64], ours: &[u64]) {
+    let mut above: Vec<i64> = bare.iter().zip(ours).map(|(b, o)| *o as i64 - *b as i64).collect();
+    above.sort_unstable();
+    let at = |part: usize| above[above.len() * part / 4];
+    eprintln!("above the bare program, {what}: {} ns ({} to {})", at(2), at(1), at(3));
 }
