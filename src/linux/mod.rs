@@ -177,6 +177,9 @@ impl Observe for Linux {
     fn facts(&self) -> Result<Facts> {
         let mut facts = facts::gather(&self.root, &self.links, &self.cilium)?;
         facts.agents.irqbalance_later = self.early;
+        if !self.early {
+            facts::agents::await_irqbalance(&self.root, &mut facts.agents);
+        }
         Ok(facts)
     }
 

@@ -43,7 +43,7 @@ pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
     Agents {
         tuned: agent(&["tuned"], "tuned"),
         tuned_profile: root.line("etc/tuned/active_profile").filter(|name| !name.is_empty()),
-        irqbalance_socket: balancer.pid.is_some_and(|pid| takes_orders(root, pid)),
+        irqbalance_socket: irqbalance::socket_path(root).is_some(),
         irqbalance_later: false,
         irqbalance: balancer,
         irqbalance_config: irqbalance_config(root),
@@ -123,15 +123,18 @@ fn service_pid(root: &Root, unit: &str) -> Option<u32> {
     })
 }
 
-/// One that has just been started gets its time to make its socket, or it would be stopped as one
-/// that cannot be told.
-fn takes_orders(root: &Root, irqbalance: u32) -> bool {
-    let there = || irqbalance::socket_path(root).is_some();
+/// An irqbalance that has just been started gets its time to make its socket, or it would be stopped
+/// as one that cannot be told.
+pub fn await_irqbalance(root: &Root, agents: &mut Agents) {
+    let Some(pid) = agents.irqbalance.pid else { return };
     let deadline = Instant::now() + Duration::from_secs(3);
-    while !there() && age(root, irqbalance).is_some_and(|s| s < 10.0) && Instant::now() < deadline {
+    while !agents.irqbalance_socket
+        && age(root, pid).is_some_and(|s| s < 10.0)
+        && Instant::now() < deadline
+    {
         std::thread::sleep(Duration::from_millis(50));
+        agents.irqbalance_socket = irqbalance::socket_path(root).is_some();
     }
-    there()
 }
 
 /// Seconds that a process runs.
@@ -253,7 +256,13 @@ mod tests {
         put("proc/7/stat", &started(99_000));
         assert_eq!(age(&root, 7), Some(10.5));
         let begin = Instant::now();
-        assert!(!takes_orders(&root, 7), "an old one without a socket has none");
+        let awaited = || {
+            let irqbalance = Agent { installed: true, pid: Some(7) };
+            let mut agents = Agents { irqbalance, ..Agents::default() };
+            await_irqbalance(&root, &mut agents);
+            agents.irqbalance_socket
+        };
+        assert!(!awaited(), "an old one without a socket has none");
         assert!(begin.elapsed() < Duration::from_secs(1));
         put("proc/7/stat", &started(100_000));
         std::thread::scope(|scope| {
@@ -261,7 +270,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(200));
                 put("run/irqbalance/irqbalance7.sock", "");
             });
-            assert!(takes_orders(&root, 7));
+            assert!(awaited());
         });
     }
 
