@@ -97,6 +97,7 @@ scripts! {
     steering => "steering",
     big_tcp => "big-tcp",
     host_routing => "host-routing",
+    bpf_order => "bpf-order",
     bpf_security => "bpf-security",
     bpf_load => "bpf-load",
     bpf_kill => "bpf-kill",

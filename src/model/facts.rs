@@ -324,6 +324,9 @@ pub struct Attached {
     /// A program's name, as far as the kernel keeps it (15 characters), else the kind of filter.
     pub name: String,
     pub owner: Option<String>,
+    /// At tcx behind nettune's own program, which hands packets on before this one sees them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub behind: bool,
 }
 
 /// The next hop of a default route.

@@ -1,7 +1,7 @@
 //! What packets that go around the stack would no longer meet: what no signature waives, and what the
 //! operator may sign for.
 
-use crate::model::facts::{Bpf, Chain, Fact, Facts, Link};
+use crate::model::facts::{Attached, Bpf, Chain, Fact, Facts, Link};
 use crate::model::need::Need;
 
 const ROOT: Option<&str> = Some("sudo nettune check");
@@ -102,14 +102,19 @@ pub fn programs<'a>(links: impl Iterator<Item = &'a Link>, hooks: &[&str]) -> Ve
                 return vec![Need::unknown("programs", error, ROOT)];
             }
             Fact::Known(all) => {
-                if let Some(found) = all.iter().find(|p| hooks.contains(&p.hook.as_str())) {
+                let passed = |p: &&Attached| p.behind || hooks.contains(&p.hook.as_str());
+                if let Some(found) = all.iter().find(passed) {
                     let owner =
                         found.owner.as_ref().map(|o| format!(" of {o}")).unwrap_or_default();
                     let why = format!(
                         "{}{owner} at {} of {} would no longer see these packets",
                         found.name, found.hook, link.name
                     );
-                    let fix = "take it away with the tool that made it, or leave this off";
+                    let fix = match found.behind {
+                        // Ours is put behind all that are there.
+                        true => "sudo nettune rollback, then apply again",
+                        false => "take it away with the tool that made it, or leave this off",
+                    };
                     return vec![Need::blocked("programs", why, fix)];
                 }
             }

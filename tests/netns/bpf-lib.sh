@@ -50,16 +50,40 @@ import json, sys
 bpf = json.load(sys.stdin)['applied'].get('bpf') or {}
 print(bpf.get('host_routing_packets', {}).get('$1', 0))"; }
 
-# How many programs are at a link's tcx ingress: this bpftool does not know.
-tcx() { python3 - "$1" <<'PY'
+# How many programs are at a link's tcx ingress, or their names in order: this bpftool does not know.
+tcx() { python3 - "$@" <<'PY'
 import ctypes, os, platform, socket, struct, sys
 ids = (ctypes.c_uint32 * 64)()
 attr = struct.pack("=IIIIQI", socket.if_nametoindex(sys.argv[1]), 46, 0, 0, ctypes.addressof(ids), 64)
 buffer = ctypes.create_string_buffer(attr, 128)
 number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-if ctypes.CDLL(None, use_errno=True).syscall(number, 16, buffer, 128) < 0:
-    sys.exit(os.strerror(ctypes.get_errno()))
-print(struct.unpack_from("=I", buffer, 24)[0])
+def bpf(command, buffer):
+    result = ctypes.CDLL(None, use_errno=True).syscall(number, command, buffer, 128)
+    return result if result >= 0 else sys.exit(os.strerror(ctypes.get_errno()))
+bpf(16, buffer)
+count = struct.unpack_from("=I", buffer, 24)[0]
+def name(id):
+    info = ctypes.create_string_buffer(256)
+    program = bpf(13, ctypes.create_string_buffer(struct.pack("=I", id), 128))
+    bpf(15, ctypes.create_string_buffer(struct.pack("=IIQ", program, 256, ctypes.addressof(info)), 128))
+    return info.raw[64:80].split(b"\0")[0].decode()
+print(*map(name, ids[:count]) if sys.argv[2:] else [count])
+PY
+}
+
+# A program of somebody else's at a link's tcx ingress, behind all that are there.
+tcx_add() { python3 - "$1" "$2" <<'PY'
+import ctypes, os, platform, socket, struct, sys
+number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+def bpf(command, attr):
+    buffer = ctypes.create_string_buffer(attr, 128)
+    result = ctypes.CDLL(None, use_errno=True).syscall(number, command, buffer, 128)
+    return result if result >= 0 else sys.exit(os.strerror(ctypes.get_errno()))
+# r0 = TCX_NEXT; exit
+code = ctypes.create_string_buffer(struct.pack("=BBhi", 0xb7, 0, 0, -1) + struct.pack("=BBhi", 0x95, 0, 0, 0))
+licence = ctypes.create_string_buffer(b"GPL")
+load = struct.pack("=IIQQIIQII16s", 3, 2, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, 0, sys.argv[2].encode())
+bpf(8, struct.pack("=IIII", socket.if_nametoindex(sys.argv[1]), bpf(5, load), 46, 1 << 4))
 PY
 }
 

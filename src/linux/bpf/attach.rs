@@ -57,7 +57,8 @@ pub fn tcx(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32) -> Result<(
         Some(_) => pins.remove_link(Hook::Ingress, index)?,
         None => {}
     }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    // Behind all that are there, so that each of them sees what this one takes away.
+    let options = TcAttachOptions::TcxOrder(LinkOrder::last());
     let id = program
         .attach_with_options(name, TcAttachType::Ingress, options)
         .map_err(plain)

@@ -38,12 +38,11 @@ pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
 /// What is at tcx and at clsact besides our own.
 fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
     let mut found = Vec::new();
-    let mut add = |hook: &str, name: String| {
-        if !name.starts_with("nettune_") {
-            let owner = owner(&name).map(str::to_string);
-            found.push(Attached { hook: hook.to_string(), name, owner });
-        }
+    let mut add = |hook: &str, name: String, behind: bool| {
+        let owner = owner(&name).map(str::to_string);
+        found.push(Attached { hook: hook.to_string(), name, owner, behind });
     };
+    let own = |name: &str| name.starts_with("nettune_");
     for (hook, kind) in [("tcx ingress", sys::TCX_INGRESS), ("tcx egress", sys::TCX_EGRESS)] {
         let ids = match sys::query(index, kind) {
             Ok(ids) => ids,
@@ -55,9 +54,12 @@ fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
             }
             Err(e) => return Fact::unknown(format!("programs at {hook}: {e}")),
         };
+        // In the order in which they run.
+        let mut behind = false;
         for id in ids {
             match sys::program_info(id) {
-                Ok(program) => add(hook, program.name),
+                Ok(program) if own(&program.name) => behind = true,
+                Ok(program) => add(hook, program.name, behind),
                 Err(e) => return Fact::unknown(format!("name of program {id} at {hook}: {e}")),
             }
         }
@@ -68,8 +70,8 @@ fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
         for (hook, list) in ways {
             match list(index) {
                 Ok(all) => {
-                    for f in all {
-                        add(hook, if f.name.is_empty() { f.kind } else { f.name });
+                    for f in all.into_iter().filter(|f| !own(&f.name)) {
+                        add(hook, if f.name.is_empty() { f.kind } else { f.name }, false);
                     }
                 }
                 Err(e) => return Fact::unknown(format!("{e:#}")),
