@@ -511,6 +511,32 @@ fn a_vector_that_irqbalance_moved_since_the_plan_is_placed_all_the_same() {
     }
 }
 
+/// A vector of a link whose channels change goes back with them, but not where irqbalance moves it.
+#[test]
+fn a_vector_that_is_nobodys_is_irqbalances_to_move() {
+    let vector: nettune::model::Resource = "irq:eth0/33".parse().unwrap();
+    let wants = || vec![want("ethtool:eth0/channels", Want::is("combined=3"))];
+    for running in [true, false] {
+        let mut moved = false;
+        for write in 0..8 {
+            let (dir, mut host) = (tempdir(), world());
+            host.facts.agents.irqbalance.pid = running.then_some(7);
+            let tweaks = [selected("nic", Some(Wants(wants())))];
+            assert_eq!(apply(&mut host, dir.path(), &tweaks).unwrap().exit, Exit::Fine);
+            assert_eq!(host.get(&vector).text(), Some("0-3"));
+            host.fault = Some((host.writes + write, Fault::Refuse));
+            let exit = rollback(&mut host, dir.path()).unwrap().exit;
+            if host.get(&"ethtool:eth0/channels".parse().unwrap()).field("combined") == Some("4")
+                && host.get(&vector).text() != Some("0-3")
+            {
+                assert_eq!(exit, if running { Exit::Fine } else { Exit::NotPutBack });
+                moved = true;
+            }
+        }
+        assert!(moved);
+    }
+}
+
 #[test]
 fn a_value_that_moved_since_the_plan_stops_its_tweak() {
     let (dir, mut host) = (tempdir(), world());

@@ -280,7 +280,8 @@ impl<H: Host> Stage<'_, H> {
         match self.host.read(resource) {
             Ok(kept) if kept == *state => Ok(wrote),
             Ok(kept) => {
-                Err(Failed::bent(format!("{resource}: asked for {state}, kernel kept {kept}")))
+                let (asked, kept) = (resource.shown(state), resource.shown(&kept));
+                Err(Failed::bent(format!("{resource}: asked for {asked}, kernel kept {kept}")))
             }
             Err(e) => Err(Failed::refused(e)),
         }
@@ -409,6 +410,11 @@ impl<H: Host> Stage<'_, H> {
         end.left = left(&*self.host, &collateral, &changes, &ran.done);
         // Left behind by a change that gave its resource back: nothing stands in its way any more.
         let back = |cause: &Resource| changes.iter().any(|c| c.resource == *cause && c.back());
+        // Where irqbalance runs, a vector that we do not hold does not stay where it was put.
+        end.left.retain(|l| {
+            let held = self.store.ledger.owned.contains_key(&l.resource);
+            held || !self.wanders(&l.resource) || !back(&l.cause)
+        });
         for left in end.left.iter().filter(|l| l.after != State::Absent && back(&l.cause)) {
             ran.stuck
                 .push(format!("{}: it was {} and is {}", left.resource, left.before, left.after));

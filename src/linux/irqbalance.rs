@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials,
     sendmsg, socket,
@@ -41,6 +41,8 @@ pub fn write(root: &Root, state: &State) -> Result<()> {
     let path = socket_path(root).context("irqbalance is not running")?;
     let Some(list) = state.text() else { bail!("irqbalance's bans cannot be made {state}") };
     let list = if list.is_empty() { "NONE" } else { list };
+    // It would cut the message, in the middle of a number.
+    ensure!(list.len() <= 481, "irqbalance takes no list of {} characters", list.len());
     ask(&path, &format!("settings ban irqs {list}")).map(drop)
 }
 

@@ -472,6 +472,22 @@ pub struct Chain {
 }
 
 impl Link {
+    /// Queues in use of one side ("rx" or "tx"); None where its driver does not say.
+    pub fn queues(&self, side: &str) -> Option<u32> {
+        let state = super::State::is(self.channels.as_deref()?);
+        let number = |key| state.field(key).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+        Some(number(side) + number("combined")).filter(|used| *used > 0)
+    }
+
+    /// Its vectors and the queues in use that they serve: some drivers ask for those of all queues
+    /// that there could be.
+    pub fn serving(&self) -> impl Iterator<Item = (&Vector, u32)> {
+        let used = self.queues("rx").max(self.queues("tx")).unwrap_or(u32::MAX);
+        let serves = |v: &&Vector| !matches!(v.role, Role::Management | Role::Unused);
+        let vectors = self.vectors.known().into_iter().flatten().filter(serves);
+        vectors.filter_map(|v| Some((v, v.queue?))).filter(move |(_, queue)| *queue < used)
+    }
+
     /// A program is on it in its driver.
     pub fn native_xdp(&self) -> bool {
         self.xdp.as_ref().is_some_and(|x| x.mode != "generic")

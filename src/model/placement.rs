@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::cpulist;
-use super::facts::{Cpus, Link, Role};
+use super::facts::{Cpus, Link};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
@@ -74,9 +74,7 @@ impl Placement {
 
 /// Queues with a vector; one vector may serve one in and one out.
 fn queues(link: &Link) -> usize {
-    let vectors = link.vectors.known().into_iter().flatten();
-    let serving = vectors.filter(|v| !matches!(v.role, Role::Management | Role::Unused));
-    serving.filter_map(|v| v.queue).collect::<BTreeSet<u32>>().len()
+    link.serving().map(|(_, queue)| queue).collect::<BTreeSet<u32>>().len()
 }
 
 fn parse(list: &str) -> BTreeSet<u32> {
@@ -86,6 +84,7 @@ fn parse(list: &str) -> BTreeSet<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::facts::Role;
 
     fn cpus() -> Cpus {
         Cpus {

@@ -1,10 +1,11 @@
 //! A resource is what one kernel message or one file write sets, reads and puts back. Its text form
 //! (`sysctl:net.core.somaxconn`, `mtu:eth0`) is the name used in JSON and in the journal.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::State;
+use super::{State, cpulist};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bpf::Hook;
@@ -208,6 +209,20 @@ impl Resource {
         match (self, state) {
             (Resource::Ethtool { group, .. }, State::Is(text)) => State::Is(group.canonical(&text)),
             (_, state) => state,
+        }
+    }
+
+    /// For people: hundreds of vectors are ranges.
+    pub fn shown(&self, state: &State) -> String {
+        let vectors = |text: &str| {
+            let all: Option<BTreeSet<u32>> = text.split(' ').map(|n| n.parse().ok()).collect();
+            all.map(|all| cpulist::format(&all))
+        };
+        match (self, state.text()) {
+            (Resource::IrqbalanceBans, Some(text)) => {
+                vectors(text).unwrap_or_else(|| state.to_string())
+            }
+            _ => state.to_string(),
         }
     }
 

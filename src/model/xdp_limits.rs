@@ -23,7 +23,7 @@ pub struct Limits {
     /// computes it, and `check --deep` asks.
     pub mtu: Option<u32>,
     /// The first kernel whose driver gives packets in several fragments to a program that takes them:
-    /// then that limit is none.
+    /// then that limit is none. (The table of drivers in docs.ebpf.io, BPF_PROG_TYPE_XDP.)
     pub frags: Option<(u32, u32)>,
     pub no_lro: bool,
     pub queues: Queues,

@@ -229,7 +229,10 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
             let outcome = format!("{outcome:?}").to_lowercase();
             let text = format!(
                 "{}: {} -> {} [{}, {outcome}]",
-                change.resource, change.before, change.after, change.impact
+                change.resource,
+                change.resource.shown(&change.before),
+                change.resource.shown(&change.after),
+                change.impact
             );
             lines.push(clean(&text));
         }
@@ -260,7 +263,10 @@ pub fn push_lines(builder: &mut Builder, row: &Row, lines: &[String], style: &St
 
 /// The first change stands for the rest.
 fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
-    let show = |c: &Change| clean(&format!("{}: {} -> {}", c.resource, c.before, c.after));
+    let show = |c: &Change| {
+        let (before, after) = (c.resource.shown(&c.before), c.resource.shown(&c.after));
+        clean(&format!("{}: {before} -> {after}", c.resource))
+    };
     let count = |outcome: Outcome| made.iter().filter(|(_, o)| *o == outcome).count();
     match made {
         [] => None,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
 use crate::model::cpulist;
-use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
+use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Vector};
 use crate::model::placement::Placement;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
 
@@ -74,6 +74,10 @@ enum Irqbalance {
 
 const UNIT: &str = "irqbalance.service";
 
+/// Characters of the longest list of bans that every irqbalance takes. Older ones cut after 481, in
+/// the middle of a number (sock_handle() of its irqbalance.c).
+const LONGEST_BANS: usize = 255;
+
 impl Irq {
     fn placed(&self) -> Placement {
         Placement { numa_local: self.policy == Policy::NumaLocal, cpus: self.cpus.clone() }
@@ -81,16 +85,22 @@ impl Irq {
 
     fn place<'a>(&self, cpus: &Cpus, uplinks: &[&Link], link: &'a Link) -> Vec<(&'a Vector, u32)> {
         let order = self.placed().of_link(cpus, uplinks, link);
-        let vectors = link.vectors.known().into_iter().flatten();
-        vectors
-            .filter_map(|v| {
-                let queue =
-                    v.queue.filter(|_| !matches!(v.role, Role::Management | Role::Unused))?;
-                // The vectors of one queue, in and out, share its core.
-                let cpu = order.get(queue as usize % order.len().max(1))?;
-                Some((v, *cpu))
-            })
-            .collect()
+        // The vectors of one queue, in and out, share its core.
+        let core = |queue: u32| order.get(queue as usize % order.len().max(1)).copied();
+        link.serving().filter_map(|(vector, queue)| Some((vector, core(queue)?))).collect()
+    }
+
+    /// Those that irqbalance shall leave alone.
+    fn vectors(&self, cx: &Context) -> BTreeSet<u32> {
+        let uplinks = cx.uplinks();
+        let links = self.links(cx).into_iter();
+        let placed = links.flat_map(|link| self.place(&cx.facts.cpus, &uplinks, link));
+        placed.map(|(vector, _)| vector.irq).collect()
+    }
+
+    fn bans(&self, cx: &Context) -> String {
+        let list: Vec<String> = self.vectors(cx).iter().map(u32::to_string).collect();
+        list.join(" ")
     }
 
     fn links<'a>(&self, cx: &Context<'a>) -> Vec<&'a Link> {
@@ -150,18 +160,26 @@ impl Tweak for Irq {
         let config = cx.facts.agents.irqbalance_config.is_some();
         let missing = self.irqbalance == Irqbalance::Configure && !config;
         let text = "irq.irqbalance: its unit names no configuration that takes arguments";
-        missing.then(|| text.to_string()).into_iter().collect()
+        let mut remarks: Vec<String> = missing.then(|| text.to_string()).into_iter().collect();
+        let bans = self.bans(cx);
+        let told = cx.facts.agents.irqbalance_socket && self.irqbalance != Irqbalance::Leave;
+        if told && bans.len() > LONGEST_BANS {
+            remarks.push(format!(
+                "irqbalance is stopped: it cannot be told of so many vectors ({} characters, it takes \
+                 {LONGEST_BANS})",
+                bans.len()
+            ));
+        }
+        remarks
     }
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
-        let mut vectors = BTreeSet::new();
         let uplinks = cx.uplinks();
         for link in self.links(cx) {
             for (vector, cpu) in self.place(&cx.facts.cpus, &uplinks, link) {
                 let resource = Resource::Irq { link: link.name.clone(), vector: vector.irq };
                 desired.push(Desired::new(resource, Want::is(cpu.to_string()), Impact::None));
-                vectors.insert(vector.irq);
             }
         }
         let cpus = &cx.facts.cpus;
@@ -172,18 +190,18 @@ impl Tweak for Irq {
         }
         let agents = &cx.facts.agents;
         let running = agents.irqbalance.pid.is_some() && !agents.irqbalance_later;
-        let told = agents.irqbalance_socket;
+        let bans = self.bans(cx);
+        let told = agents.irqbalance_socket && bans.len() <= LONGEST_BANS;
         let ban = matches!(self.irqbalance, Irqbalance::Ban | Irqbalance::Configure);
         if self.irqbalance == Irqbalance::Configure
             && let Some(config) = &agents.irqbalance_config
         {
             let resource = Resource::File { path: config.path.clone() };
-            let want = Want::is(banning(config, &vectors));
+            let want = Want::is(banning(config, &self.vectors(cx)));
             desired.push(Desired::new(resource, want, Impact::None));
         }
         if running && ban && told {
-            let list: Vec<String> = vectors.iter().map(u32::to_string).collect();
-            let want = Want::Includes(list.join(" "));
+            let want = Want::Includes(bans);
             desired.push(Desired::new(Resource::IrqbalanceBans, want, Impact::None));
         } else if running && self.irqbalance != Irqbalance::Leave {
             let unit = Resource::Unit { name: UNIT.into(), aspect: UnitAspect::Active };
@@ -218,6 +236,7 @@ fn banning(config: &AgentConfig, vectors: &BTreeSet<u32>) -> String {
 mod tests {
     use super::*;
     use crate::model::Facts;
+    use crate::model::facts::Role;
 
     #[test]
     fn an_irqbalance_is_told_or_stopped_but_not_while_it_is_being_started() {
@@ -232,6 +251,38 @@ mod tests {
         assert_eq!(wished(&facts), ["irqbalance:bans"]);
         facts.agents.irqbalance_later = true;
         assert!(wished(&facts).is_empty());
+    }
+
+    #[test]
+    fn queues_in_use_are_placed_and_an_irqbalance_that_cannot_take_the_list_is_stopped() {
+        let vector = |queue: u32| Vector {
+            irq: 1000 + queue,
+            name: format!("mlx5_comp{queue}@pci:0000:17:00.0"),
+            role: Role::Both,
+            queue: Some(queue),
+            affinity: "0-3".into(),
+        };
+        let mut link = Link { name: "eth0".into(), index: 2, ..Link::default() };
+        link.vectors = Fact::Known((0..64).map(vector).collect());
+        let mut facts = Facts { links: vec![link], ..Facts::default() };
+        facts.cpus.online = "0-3".into();
+        facts.agents.irqbalance.pid = Some(7);
+        facts.agents.irqbalance_socket = true;
+        let with = |channels: &str| {
+            let mut facts = facts.clone();
+            facts.links[0].channels = Some(channels.into());
+            let links = ["eth0".to_string()];
+            let cx = Context::new(&facts, &links);
+            let all = Irq::default().desired(&cx).unwrap();
+            let last = all.last().unwrap().resource.to_string();
+            (all.len() - 1, last, Irq::default().remarks(&cx).len())
+        };
+        // 51 numbers of four digits have 254 characters.
+        assert_eq!(with("combined=51 combined-max=64"), (51, "irqbalance:bans".into(), 0));
+        assert_eq!(with("rx=4 tx=8 combined=2"), (10, "irqbalance:bans".into(), 0));
+        let stopped = "unit:irqbalance.service/active";
+        assert_eq!(with("combined=52 combined-max=64"), (52, stopped.into(), 1));
+        assert_eq!(with("combined=0"), (64, stopped.into(), 1));
     }
 
     #[test]

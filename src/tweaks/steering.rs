@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Doc, Entry, lever, no_uplink};
 use crate::model::cpulist;
 use crate::model::facts::{Cpus, Link};
-use crate::model::{Context, Desired, Impact, Need, Resource, Side, State, Tweak, Want};
+use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 
 pub const ENTRY: Entry = Entry {
     name: "steering",
@@ -88,13 +88,7 @@ fn mask(cpus: &Cpus, of: &BTreeSet<u32>) -> String {
 
 /// Queues in use: those that are only allocated have no folder in /sys.
 fn queues(link: &Link, side: &str, allocated: u32) -> u32 {
-    let Some(channels) = &link.channels else { return allocated };
-    let state = State::is(channels.as_str());
-    let number = |key| state.field(key).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
-    match number(side) + number("combined") {
-        0 => allocated,
-        used => used.min(allocated),
-    }
+    link.queues(side).map_or(allocated, |used| used.min(allocated))
 }
 
 /// It has NAPI and queues of its own: what is stacked on a device sends on that one's, and a bond

@@ -11,7 +11,7 @@ import tarfile
 import time
 
 from common import LAB, LabError, run
-from vm import set_clock, settle
+from vm import Shape, set_clock, settle
 
 FOLDER = LAB / "scenarios"
 GUEST_FOLDER = "/usr/local/lib/lab"
@@ -177,6 +177,13 @@ class Lab:
         self.boot()
         push(self.machine, nettune)
 
+    def boot_as(self, shape):
+        """Powers on as another machine (a Shape of vm.py) with this disk, for the rest of this scenario."""
+        self.log.append(f"-- boot as {shape.__name__}")
+        self.machine.kill()
+        self.machine.shape = shape
+        self.boot()
+
     def peer(self, *argv, seconds=60):
         """Runs a program of this machine at the far end of the taps, 10.77.0.1."""
         return self.machine.peer(*argv, seconds=seconds)
@@ -243,7 +250,7 @@ def run_on_host(scenario, machine, seed, nettune):
     except (Failure, LabError, OSError) as e:
         status = "FAIL"
         lab.note(f"FAILED: {e or type(e).__name__}")
-    if machine.disk != disk:
+    if machine.disk != disk or machine.shape != Shape:
         machine.kill()
-        machine.disk = disk
+        machine.disk, machine.shape = disk, Shape
     return status, "\n".join(lab.log), lab.counts

@@ -37,23 +37,43 @@ CMDLINE = ("root=/dev/vda rw console=ttyS0 loglevel=4 systemd.show_status=0 net.
 THREADS = os.environ.get("LAB_THREADS", "multi")
 
 
-def qemu_arguments(image, second_nic):
+# What a scenario may ask for instead of the usual machine.
+class Shape:
+    cpus, topology = 4, "sockets=2,cores=2,threads=1"
+    cmdline = CMDLINE
+    devices, bus = (), ""
+    queues, vectors, slot = 4, 10, "addr=0x5"
+
+
+class Wide(Shape):
+    """Two threads a core, CPUs kept for others, and a NIC with 256 vectors that hangs on the second socket."""
+    cpus, topology = 32, "sockets=2,cores=8,threads=2"
+    cmdline = CMDLINE + " isolcpus=28-31 nohz_full=28-31"
+    devices = ("-device", "pxb,id=second,bus=pci.0,bus_nr=128,numa_node=1,addr=0x10")
+    bus = ",bus=pci.0"  # a second bus takes those that name none
+    queues, vectors, slot = 127, 256, "bus=second,addr=0x1"
+
+
+def qemu_arguments(image, second_nic, shape=Shape):
+    half = shape.cpus // 2
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc",
-        "-accel", f"tcg,thread={THREADS}", "-cpu", "Skylake-Client-v3", "-smp", "4,sockets=2,cores=2,threads=1",
+        "-accel", f"tcg,thread={THREADS}", "-cpu", "Skylake-Client-v3", "-smp", f"{shape.cpus},{shape.topology}",
         "-m", "2048",
         "-object", "memory-backend-ram,id=m0,size=1G", "-object", "memory-backend-ram,id=m1,size=1G",
-        "-numa", "node,nodeid=0,cpus=0-1,memdev=m0", "-numa", "node,nodeid=1,cpus=2-3,memdev=m1",
+        "-numa", f"node,nodeid=0,cpus=0-{half - 1},memdev=m0",
+        "-numa", f"node,nodeid=1,cpus={half}-{shape.cpus - 1},memdev=m1",
         "-acpitable", f"file={image.acpi}",
-        "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", CMDLINE,
-        "-device", "virtio-blk-pci,drive=disk,addr=0x4",
-        "-netdev", "tap,id=n0,ifname=lab0,queues=4,script=no,downscript=no",
-        "-device", "virtio-net-pci,netdev=n0,mq=on,vectors=10,mac=52:54:00:77:00:02,addr=0x5",
+        "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd), "-append", shape.cmdline,
+        "-device", f"virtio-blk-pci,drive=disk,addr=0x4{shape.bus}",
+        *shape.devices,
+        "-netdev", f"tap,id=n0,ifname=lab0,queues={shape.queues},script=no,downscript=no",
+        "-device", f"virtio-net-pci,netdev=n0,mq=on,vectors={shape.vectors},mac=52:54:00:77:00:02,{shape.slot}",
         "-netdev", "tap,id=n1,ifname=lab1,script=no,downscript=no",
-        "-device", f"{second_nic},netdev=n1,mac=52:54:00:77:01:02,addr=0x6",
-        "-device", "virtio-serial-pci,addr=0x7",
+        "-device", f"{second_nic},netdev=n1,mac=52:54:00:77:01:02,addr=0x6{shape.bus}",
+        "-device", f"virtio-serial-pci,addr=0x7{shape.bus}",
         "-device", "virtserialport,chardev=agent,name=lab",
-        "-device", "virtio-rng-pci,addr=0x8",
+        "-device", f"virtio-rng-pci,addr=0x8{shape.bus}",
     ]
 
 
@@ -115,6 +135,7 @@ class Machine:
         self.disk = self.work / "disk.qcow2"
         self.console = self.work / "console.log"
         self.process = self.channel = self.qmp = None
+        self.shape = Shape
         self.boots = 0
         self.plugged = []
 
@@ -130,7 +151,7 @@ class Machine:
         for name in ("qmp", "agent"):
             (self.work / name).unlink(missing_ok=True)
         argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", NETWORK, "lab"]
-        argv += qemu_arguments(self.image, self.second_nic)
+        argv += qemu_arguments(self.image, self.second_nic, self.shape)
         argv += [
             # writeback: what the guest flushed is on the disk when the power goes, what it did not may be lost
             "-drive", f"if=none,id=disk,file={self.disk},format=qcow2,cache=writeback",
