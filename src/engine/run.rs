@@ -72,7 +72,13 @@ impl<H: Host> Stage<'_, H> {
         self.ask_gateways(&changes);
         let collateral = self.collateral(&changes);
         self.begin(&changes, &collateral)?;
-        let mut work = Work { changes, collateral, outcomes: BTreeMap::new(), ran: Ran::default() };
+        let mut work = Work {
+            changes,
+            collateral,
+            outcomes: BTreeMap::new(),
+            left: BTreeMap::new(),
+            ran: Ran::default(),
+        };
         self.write_all(&mut work);
         self.end(work)
     }
@@ -399,8 +405,9 @@ impl<H: Host> Stage<'_, H> {
         }
     }
 
-    fn end(&mut self, work: Work) -> Result<Ran> {
-        let Work { changes, outcomes, mut ran, collateral } = work;
+    fn end(&mut self, mut work: Work) -> Result<Ran> {
+        work.say_left();
+        let Work { changes, outcomes, mut ran, collateral, .. } = work;
         if let Err(e) = self.host.settle() {
             ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));
         }
@@ -529,6 +536,8 @@ struct Work {
     changes: Vec<Change>,
     collateral: Vec<Collateral>,
     outcomes: BTreeMap<usize, Done>,
+    /// What is not as it was while its cause stands, in words, by the cause.
+    left: BTreeMap<Resource, BTreeSet<String>>,
     ran: Ran,
 }
 
@@ -561,12 +570,19 @@ impl Work {
     }
 
     fn left_alone(&mut self, disturbed: &Collateral, now: State) {
-        let note = format!(
-            "{} was {} and is {now} while {} stands",
-            disturbed.resource, disturbed.before, disturbed.cause
-        );
-        if !self.ran.notes.contains(&note) {
-            self.ran.notes.push(note);
+        let text = format!("{} was {} and is {now}", disturbed.resource, disturbed.before);
+        self.left.entry(disturbed.cause.clone()).or_default().insert(text);
+    }
+
+    /// Hundreds of queues go with a link's channels: one line a cause.
+    fn say_left(&mut self) {
+        for (cause, left) in std::mem::take(&mut self.left) {
+            let more = match left.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more,"),
+            };
+            let first = left.first().map(String::as_str).unwrap_or_default();
+            self.ran.notes.push(format!("{first}{more} while {cause} stands"));
         }
     }
 }

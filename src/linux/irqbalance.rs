@@ -16,7 +16,7 @@ use super::root::Root;
 use crate::model::State;
 
 /// It answers between two scans of the machine, which may take it seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// "34 35 36", or empty; absent when no irqbalance with a socket runs.
 pub fn read(root: &Root) -> Result<State> {
@@ -96,7 +96,12 @@ fn ask(path: &str, command: &str) -> Result<String> {
         return Ok(String::new());
     }
     let mut reply = vec![0; 1 << 16];
-    let length = stream.read(&mut reply).with_context(what)?;
+    let length = match stream.read(&mut reply) {
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            bail!("{}: no answer in {} s", what(), PATIENCE.as_secs())
+        }
+        read => read.with_context(what)?,
+    };
     Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
 }
 

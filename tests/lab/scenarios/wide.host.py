@@ -15,25 +15,21 @@ def run(lab):
     lab.want("sync")
     lab.boot_as(Wide)
     lab.want("settle")
-    # Its virtio function has the link's vectors; here two more drivers and queues of disks that the kernel places itself.
-    for driver, name in [("vmxnet3", "lab2"), ("e1000e", "lab3")]:
-        lab.plug(driver, name, bus="pci.0")
-    lab.want("settle; ip -br link")
+    link = lab.plug("vmxnet3", "lab2", bus="pci.0")  # whose vectors have the link's name
+    lab.want(f"ip link set {link} up; settle")
     if folder := os.environ.get("LAB_CAPTURE"):
         text = lab.want(f"{USE}; capture", seconds=300)
         release = lab.want("uname -r").strip()
         Path(folder, f"wide-{release}.txt").write_text(text)
     facts = json.loads(lab.want("nettune --json facts"))
     seen(lab, facts.get("facts", facts))
-    disk = "$(grep -m1 virtio.*-req /proc/interrupts | cut -d: -f1)"
-    lab.want(f"! echo 1 > /proc/irq/{disk}/smp_affinity_list".replace("{disk}", disk))  # EIO: placed by the kernel
-    lab.want(f"{USE}; vectors $NIC > /run/lab-placed; snapshot /var/tmp/lab-before", seconds=600)
-    for command in ["-p cilium-max --only nic,irq,steering,cpu", "-p network-latency --only nic,irq,steering,cpu",
+    # The disk's queues are placed by the kernel itself: EIO.
+    lab.want("irq=$(awk -F: '/virtio.*-req/ { print $1 + 0; exit }' /proc/interrupts); ! echo 1 > /proc/irq/$irq/smp_affinity_list")
+    lab.want("snapshot /var/tmp/lab-before", seconds=600)
+    for command in ["-p cilium-max --only nic,irq,steering,cpu", "-p cilium-max --only irq,steering",
                     "-p cilium-max --only irq --set irq.irqbalance=stop"]:
-        # irqbalance would move what is nobody's in the meantime.
-        lab.want(f"{USE}; systemctl stop irqbalance; vectors $NIC > /run/lab-placed; systemctl start irqbalance")
         lab.want(f'expect 0 nettune apply {command} --accept link-reset; note "$OUT"', seconds=600)
-        lab.want(f"{USE}; placed $NIC /run/lab-placed; expect 0 nettune verify")
+        lab.want(f"{USE}; placed $NIC; expect 0 nettune verify")
         lab.want(f"expect 0 nettune rollback; settle; snapshot /var/tmp/lab-after;"
                  f" same /var/tmp/lab-before /var/tmp/lab-after 'after the rollback of {command}'", seconds=600)
         lab.count("applied")

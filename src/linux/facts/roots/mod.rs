@@ -1,8 +1,9 @@
 //! Facts of nodes that nobody here has, from trees of files with their layout. The layouts are built
 //! from the kernel's documents (ABI/testing, admin-guide) and the drivers' source, not captured on
-//! such machines: a green run proves the reading, not the machine.
+//! such machines: a green run proves the reading, not the machine. `captured` has what was.
 
 mod agents;
+mod captured;
 mod cpus;
 mod links;
 
