@@ -155,7 +155,22 @@ fn vectors(root: &Root, irqs: &[String]) -> Fact<Vec<Vector>> {
         vectors.push(Vector { irq, name, role, queue, affinity });
     }
     vectors.sort_by_key(|v| v.irq);
+    halves(&mut vectors);
     Fact::Known(vectors)
+}
+
+/// gve numbers its blocks in one row: those of the transmit queues, then as many for the receive
+/// queues (gve_rx_idx_to_ntfy() of its gve.h).
+fn halves(vectors: &mut [Vector]) {
+    let block = |v: &Vector| v.queue.filter(|_| v.name.contains("ntfy"));
+    let half = vectors.iter().filter_map(block).count() as u32 / 2;
+    for vector in vectors {
+        if let Some(number) = block(vector) {
+            let rx = number.checked_sub(half);
+            vector.role = if rx.is_some() { Role::Rx } else { Role::Tx };
+            vector.queue = rx.or(Some(number));
+        }
+    }
 }
 
 /// The name that the driver gave its handler: one small file where the kernel has it, else the one
@@ -187,7 +202,7 @@ fn role(name: &str) -> (Role, Option<u32>) {
     // "comp3@pci:0000:01:00.0" of mlx5: the number after the word, not the address.
     let lower = lower.split('@').next().unwrap_or(&lower);
     // Of i40e and ice, for flow director: named like a queue's, and no queue of the link.
-    if [":fdir", ":ctrl"].iter().any(|own| lower.contains(own)) {
+    if ["fdir-txrx", "ctrl-txrx"].iter().any(|own| lower.contains(own)) {
         return (Role::Management, None);
     }
     let number = lower
@@ -233,6 +248,41 @@ mod tests {
             ("ena-mgmnt@pci:0000:00:05.0", (Role::Management, None)),
             ("eth0-rxtx-2", (Role::Both, Some(2))),
             ("", (Role::Unused, None)),
+        ] {
+            assert_eq!(role(name), want, "{name}");
+        }
+    }
+
+    /// From /proc/interrupts of machines in the field, as their owners published them.
+    #[test]
+    fn names_as_machines_have_them() {
+        for (name, want) in [
+            // A ConnectX function on Hyper-V.
+            ("mlx5_cmd_eq@pci:8b76:00:02.0", (Role::Management, None)),
+            ("mlx5_async_eq@pci:8b76:00:02.0", (Role::Management, None)),
+            ("mlx5_comp2@pci:8b76:00:02.0", (Role::Both, Some(2))),
+            // Azure: netdev, "Add per-cpu stats for MANA device", 13 March 2024.
+            ("mana_hwc@pci:7870:00:00.0", (Role::Management, None)),
+            ("mana_q1@pci:7870:00:00.0", (Role::Both, Some(1))),
+            // An i40e that runs XDP.
+            ("i40e-i40e1-TxRx-3", (Role::Both, Some(3))),
+            ("i40e-0000:04:00.0:fdir-TxRx-0", (Role::Management, None)),
+            // Amazon.
+            ("ena-mgmnt@pci:0000:00:05.0", (Role::Management, None)),
+            ("eth0-Tx-Rx-3", (Role::Both, Some(3))),
+            ("ens34-mgmnt-intr-pci:0000:00:05.0", (Role::Management, None)),
+            // Google: test data of its guest agent.
+            ("gve-ntfy-blk1@pci:0000:00:08.0", (Role::Both, Some(1))),
+            ("gve-mgmnt@pci:0000:00:08.0", (Role::Management, None)),
+            ("eth%d-ntfy-block.1", (Role::Both, Some(1))),
+            ("eth0-fdir-TxRx-0", (Role::Management, None)),
+            // An E810, and a bnxt_en.
+            ("ice-enp59s0f1-TxRx-32", (Role::Both, Some(32))),
+            ("ice-0000:17:00.0:misc", (Role::Management, None)),
+            ("eno16695np0-TxRx-1", (Role::Both, Some(1))),
+            // VMware.
+            ("ens34-rxtx-1", (Role::Both, Some(1))),
+            ("ens34-event-2", (Role::Management, None)),
         ] {
             assert_eq!(role(name), want, "{name}");
         }

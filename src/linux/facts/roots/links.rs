@@ -107,12 +107,12 @@ const NAMES: &[(&str, &[Named])] = &[
     (
         "gve",
         &[
-            ("gve-ntfy-blk0@pci:0000:17:00.0", Both, Some(0)),
-            ("gve-ntfy-blk31@pci:0000:17:00.0", Both, Some(31)),
-            ("gve-mgmnt@pci:0000:17:00.0", Management, None),
+            ("gve-ntfy-blk0@pci:0000:17:00.0", Tx, Some(0)),
+            ("gve-ntfy-blk1@pci:0000:17:00.0", Tx, Some(1)),
             // Before 6.3, and named before the link has its name.
-            ("eth%d-ntfy-block.3", Both, Some(3)),
-            ("eth%d-mgmnt", Management, None),
+            ("eth%d-ntfy-block.2", Rx, Some(0)),
+            ("eth%d-ntfy-block.3", Rx, Some(1)),
+            ("gve-mgmnt@pci:0000:17:00.0", Management, None),
         ],
     ),
     (
