@@ -172,6 +172,7 @@ impl<'a> Selection<'a> {
             links: self.links,
             pod_links: self.pod_links,
             placement: wanted().find_map(|t| t.tweak.placement()).unwrap_or_default(),
+            native_xdp: wanted().filter(|t| !idle(t)).find_map(|t| t.tweak.native_xdp()),
             enabled: wanted().filter(|t| !idle(t)).map(|t| t.name).collect(),
         }
     }

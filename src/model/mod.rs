@@ -26,4 +26,4 @@ pub use need::{Need, Probe, Warning};
 pub use plan::{Change, Claims, Desired, Impact, Outcome, Proof};
 pub use resource::{AUTO, Group, Resource, UnitAspect};
 pub use state::{State, Want};
-pub use tweak::{Context, Live, Side, Tweak};
+pub use tweak::{Context, Live, NativeXdp, Side, Tweak};

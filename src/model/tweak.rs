@@ -18,6 +18,8 @@ pub struct Context<'a> {
     pub placement: Placement,
     /// The tweaks that the profile wants.
     pub enabled: Vec<&'static str>,
+    /// The XDP program that the profile wants in the drivers of its links, if any.
+    pub native_xdp: Option<NativeXdp>,
     /// The profile's `pod-links`; empty means those that the links themselves show.
     pub pod_links: &'a [String],
 }
@@ -30,6 +32,7 @@ impl<'a> Context<'a> {
             links,
             pod_links: &[],
             placement: Placement::default(),
+            native_xdp: None,
             enabled: Vec::new(),
         }
     }
@@ -42,9 +45,9 @@ impl<'a> Context<'a> {
         self.enabled.contains(&tweak)
     }
 
-    /// The profile wants an XDP program of ours on this node.
-    pub fn own_xdp(&self) -> bool {
-        self.enabled("xdp") && self.facts.agents.cilium.is_none()
+    /// That program, where it is nettune that puts it there.
+    pub fn own_xdp(&self) -> Option<NativeXdp> {
+        self.native_xdp.filter(|_| self.facts.agents.cilium.is_none())
     }
 
     /// Uplinks that routes point at: not what those stand on, whose frames are switched.
@@ -55,6 +58,13 @@ impl<'a> Context<'a> {
     pub fn pod_links(&self) -> Vec<&'a Link> {
         pod_links(self.facts, self.pod_links)
     }
+}
+
+/// An XDP program that needs what its driver asks of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NativeXdp {
+    /// It takes packets in several fragments where the kernel and the driver give them.
+    pub frags: bool,
 }
 
 /// A tweak is its settings: the table of the profile, deserialized.
@@ -84,6 +94,11 @@ pub trait Tweak {
 
     /// How it places queues on CPUs, for others to follow.
     fn placement(&self) -> Option<Placement> {
+        None
+    }
+
+    /// The program it wants in drivers.
+    fn native_xdp(&self) -> Option<NativeXdp> {
         None
     }
 

@@ -241,11 +241,14 @@ fn coverage(bpf: &Coverage) -> String {
     };
     let mut out = String::new();
     if !bpf.host_routing.is_empty() {
+        let others = match bpf.host_routing.len().saturating_sub(bpf.covered_pod_links) {
+            0 => String::new(),
+            others => format!(" and {others} other links"),
+        };
         out.push_str(&format!(
-            "  host routing covers {} of {} pod links and {} more; {}\n",
+            "  host routing covers {} of {} pod links{others}; {}\n",
             bpf.covered_pod_links,
             bpf.pod_links,
-            bpf.host_routing.len() - bpf.covered_pod_links.min(bpf.host_routing.len()),
             packets(&bpf.host_routing_packets)
         ));
     }

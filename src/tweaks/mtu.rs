@@ -73,11 +73,10 @@ enum Prefer {
 /// What everybody means by jumbo; virtual links take 65535, which no fabric carries.
 const JUMBO: u32 = 9000;
 
-/// Of a program that is there, or of one of ours that shall be: those take fragments where the kernel
-/// and the driver do.
+/// Of a program that is there, or of one that shall be.
 fn limit(cx: &Context, link: &Link) -> Option<u32> {
-    if cx.own_xdp() {
-        let frags = cx.facts.bpf.frags.known() == Some(&true);
+    if let Some(program) = cx.own_xdp() {
+        let frags = program.frags && cx.facts.bpf.frags.known() == Some(&true);
         return xdp_limits::of(link)?.most_mtu(cx.facts.kernel_version(), frags);
     }
     xdp_limits::of(link).filter(|_| link.native_xdp())?.mtu

@@ -266,7 +266,7 @@ impl Nic {
     fn offloads(&self, cx: &Context, link: &Link) -> BTreeMap<&str, bool> {
         let all = self.offloads.iter();
         let named = all.flat_map(|(n, on)| changeable(link, n).into_iter().map(|n| (n, *on)));
-        let hinders = cx.own_xdp() && xdp_limits::of(link).is_some_and(|l| l.no_lro);
+        let hinders = cx.own_xdp().is_some() && xdp_limits::of(link).is_some_and(|l| l.no_lro);
         let off = ["rx-lro", "rx-gro-hw"].into_iter().filter(|_| hinders);
         let can = |name: &&str| !changeable(link, name).is_empty();
         off.filter(can).map(|name| (name, false)).chain(named).collect()
@@ -317,7 +317,7 @@ fn why<T>(fact: &Fact<T>) -> Option<&String> {
 
 /// A program is on the link, or the profile wants one there.
 fn xdp(cx: &Context, link: &Link) -> bool {
-    cx.enabled("xdp") || link.native_xdp()
+    cx.native_xdp.is_some() || link.native_xdp()
 }
 
 impl Tweak for Nic {

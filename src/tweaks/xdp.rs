@@ -9,7 +9,9 @@ use crate::model::bpf::{Deny, Hook, tag};
 use crate::model::facts::Link;
 use crate::model::need::HelmValue;
 use crate::model::xdp_limits::{self, Limits};
-use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
+use crate::model::{
+    Context, Desired, Impact, Live, NativeXdp, Need, Resource, Side, Tweak, Want, Warning,
+};
 
 pub const ENTRY: Entry = Entry {
     name: "xdp",
@@ -278,6 +280,12 @@ impl Tweak for Xdp {
             Ok(Desired::new(resource, Want::is(self.text(cx, link)?), impact))
         };
         self.links(cx).into_iter().map(want).collect()
+    }
+
+    fn native_xdp(&self) -> Option<NativeXdp> {
+        // An operator's object may take whole packets only.
+        let frags = self.mode() != Mode::Object;
+        (self.attach == Attach::Native).then_some(NativeXdp { frags })
     }
 
     fn remarks(&self, cx: &Context) -> Vec<String> {
