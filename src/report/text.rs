@@ -176,7 +176,10 @@ pub fn status(applied: &Applied, waiting: Option<&WaitingJson>) -> String {
         out.push_str(&format!("{}\n", clean(line)));
     }
     if applied.tweaks.is_empty() {
-        out.push_str("nothing is applied\n");
+        // A run that was cut off has said so already.
+        if applied.pending.is_empty() {
+            out.push_str("nothing is applied\n");
+        }
         return out;
     }
     let profile = applied.profile.as_deref().unwrap_or("no profile");
