@@ -189,10 +189,6 @@ impl Tweak for Irq {
             desired.push(Desired::new(Resource::IrqDefault, Want::is(mask), Impact::None));
         }
         let agents = &cx.facts.agents;
-        let running = agents.irqbalance.pid.is_some() && !agents.irqbalance_later;
-        let bans = self.bans(cx);
-        let told = agents.irqbalance_socket && bans.len() <= LONGEST_BANS;
-        let ban = matches!(self.irqbalance, Irqbalance::Ban | Irqbalance::Configure);
         if self.irqbalance == Irqbalance::Configure
             && let Some(config) = &agents.irqbalance_config
         {
@@ -200,10 +196,20 @@ impl Tweak for Irq {
             let want = Want::is(banning(config, &self.vectors(cx)));
             desired.push(Desired::new(resource, want, Impact::None));
         }
-        if running && ban && told {
+        if self.irqbalance == Irqbalance::Leave || agents.irqbalance_later {
+            return Ok(desired);
+        }
+        let bans = self.bans(cx);
+        // One that was stopped stays wanted as stopped, or the next apply would start it again.
+        let there =
+            agents.irqbalance.pid.is_some() || agents.systemd && agents.irqbalance.installed;
+        if self.irqbalance != Irqbalance::Stop
+            && agents.irqbalance_socket
+            && bans.len() <= LONGEST_BANS
+        {
             let want = Want::Includes(bans);
             desired.push(Desired::new(Resource::IrqbalanceBans, want, Impact::None));
-        } else if running && self.irqbalance != Irqbalance::Leave {
+        } else if there {
             let unit = Resource::Unit { name: UNIT.into(), aspect: UnitAspect::Active };
             desired.push(Desired::new(unit, Want::is("inactive"), Impact::None));
         }
@@ -251,6 +257,11 @@ mod tests {
         assert_eq!(wished(&facts), ["irqbalance:bans"]);
         facts.agents.irqbalance_later = true;
         assert!(wished(&facts).is_empty());
+        // Stopped, by us or by somebody else: the next apply wants it no other way.
+        facts.agents = Default::default();
+        assert!(wished(&facts).is_empty());
+        (facts.agents.systemd, facts.agents.irqbalance.installed) = (true, true);
+        assert_eq!(wished(&facts), ["unit:irqbalance.service/active"]);
     }
 
     #[test]

@@ -86,6 +86,18 @@ tuned_profile() {
 IMPACTS=link-reset,path,bypass
 apply_all() { expect 0 nettune apply --accept "$IMPACTS" "$@"; }
 
+# The same apply once more has nothing to change: what we changed must not change what we want.
+again() {
+    OUT=$(nettune --json apply --dry-run --accept "$IMPACTS" "$@" 2>&1)
+    python3 - "$OUT" <<'PY' || fail "apply $* once more is not the same"
+import json, sys
+planned = [c for tweak in json.loads(sys.argv[1])["tweaks"] for c in tweak["changes"] if c["outcome"] == "planned"]
+for change in planned:
+    print("%(resource)s: %(before)s -> %(after)s" % change)
+sys.exit(bool(planned))
+PY
+}
+
 # Is anything applied now? (verify, and so this, fails the scenario on drift)
 anything_applied() {
     OUT=$(nettune verify 2>&1)
