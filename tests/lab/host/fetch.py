@@ -30,14 +30,33 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 def need_programs():
     """Installs what is missing, and only that: a package of a machine that has it stays as it is."""
-    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     for _ in range(2):  # a package of this suite may have thrown out its neighbour of another
         missing = sorted({pkg for prog, pkg in PROGRAMS.items() if not shutil.which(prog)})
         if not missing:
             return
         say(f"lab: installing {' '.join(missing)}")
-        run("apt-get", "update", "-qq", env=env)
-        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing, env=env)
+        qemu = [pkg for pkg in missing if pkg.startswith("qemu-")]
+        if qemu and install_from_backports(qemu):
+            continue
+        run("apt-get", "update", "-qq", env=QUIET)
+        run("apt-get", *INSTALL, *missing, env=QUIET)
+
+
+QUIET = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+INSTALL = ["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
+
+
+def install_from_backports(packages):
+    """Under QEMU 10 a boot takes two thirds of the time that it takes under 7.2; False where the mirror has no backports."""
+    backports = f"{HOST_SUITE}-backports"
+    try:
+        suite = Suite(backports, beside=[HOST_SUITE], status="/var/lib/dpkg/status")
+        run("apt-get", *suite.options, "update", "-qq", env=QUIET)
+        run("apt-get", *suite.options, *INSTALL, "-t", backports, *packages, env=QUIET)
+    except LabError as e:
+        say(f"lab: no newer QEMU from {backports}, taking {HOST_SUITE}'s: {e}")
+        return False
+    return True
 
 
 def mirror():
@@ -53,20 +72,20 @@ def mirror():
 class Suite:
     """Another suite's index in a private apt root; the machine's own lists and packages stay untouched."""
 
-    def __init__(self, name):
+    def __init__(self, name, beside=(), status="/dev/null"):
         self.name = name
         self.root = CACHE / "apt" / name
         for folder in ("lists/partial", "cache/archives/partial"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         sources = self.root / "sources.list"
-        sources.write_text(f"deb [signed-by={KEYRING}] {mirror()} {name} main\n")
+        sources.write_text("".join(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n" for suite in (name, *beside)))
         self.options = []
         for option in (
             f"Dir::Etc::sourcelist={sources}",
             "Dir::Etc::sourceparts=-",
             "Dir::Etc::preferencesparts=-",
             f"Dir::State::lists={self.root}/lists",
-            "Dir::State::status=/dev/null",
+            f"Dir::State::status={status}",
             f"Dir::Cache={self.root}/cache",
             "APT::Architecture=amd64",
             "APT::Sandbox::User=root",
