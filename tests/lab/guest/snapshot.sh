@@ -46,8 +46,8 @@ snapshot_ip() {
     ip -d -j -p link show | grep -v -E "$bond_noise"
     section addr
     ip -d -j -p addr show | grep -v -E -e '"(valid|preferred)_life_time"' -e "$bond_noise"
-    section route # both families
-    ip -d -j -p route show table all | sed -E 's/,? *"expires": [0-9]+//'
+    section route # each on one line, for those of one prefix are in the order in which a boot brought their links up
+    { ip -4 -o -d route show table all; ip -6 -o -d route show table all; } | sed -E 's/ expires [0-9]+sec//' | LC_ALL=C sort
     section rule
     ip -d -j -p rule show
     section rule6

@@ -303,11 +303,7 @@ def booted(image, work, second_nic, cold, log):
 def settle(machine):
     """Waits until the guest has nothing more to start."""
     script = """
-for i in {1..240}; do
-    state=$(systemctl is-system-running) || :
-    case $state in running|degraded) break ;; esac
-    sleep 0.5
-done
+state=$(timeout 120 systemctl is-system-running --wait)
 for i in {1..60}; do
     tuned=$(busctl --auto-start=no call com.redhat.tuned /Tuned com.redhat.tuned.control active_profile 2>/dev/null)
     [[ $tuned == 's "'?* ]] && break
