@@ -632,6 +632,39 @@ fn what_cannot_be_read_does_not_keep_the_rest_of_its_tweak() {
 }
 
 #[test]
+fn what_was_made_and_cannot_be_read_since_stays_ours() {
+    let mut seen = 0;
+    for at in 0..writes(&profile_a()) {
+        let (dir, mut host) = (tempdir(), world());
+        let before = host.states.clone();
+        host.fault = Some((at, Fault::GoAway));
+        let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
+        host.fault = None;
+        let gone = host.unreadable.clone().expect("a write");
+        // Collateral that cannot be read fails nobody's tweak; the notes have it.
+        let told = answer.notes.iter().any(|n| n.contains(&gone.to_string()));
+        assert!(told, "{gone}: {:?}", answer.notes);
+        if answer.rows.iter().all(|r| r.status != Status::Failed) {
+            continue;
+        }
+        seen += 1;
+        assert_eq!(answer.exit, Exit::NotPutBack, "{at}, {gone}: {answer:#?}");
+        let again = rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(again.exit, Exit::NotPutBack, "{at}, {gone}: {again:#?}");
+        host.unreadable = None;
+        let mut answer = rollback(&mut host, dir.path()).unwrap();
+        // Others were put back meanwhile, and a driver has reset with them what could not be seen.
+        if answer.exit == Exit::Drift {
+            assert!(answer.rows.iter().all(|r| r.name == "irq"), "{at}, {gone}: {answer:#?}");
+            answer = rollback_as(&mut host, dir.path(), Scope::default(), true).unwrap();
+        }
+        assert_eq!(answer.exit, Exit::Fine, "{at}, {gone}: {answer:#?}");
+        assert_eq!(host.states, before, "{at}, {gone}");
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn death_before_the_proof_puts_the_path_back() {
     let toml: toml::Table = "mtu = 9000\nprobe = [\"10.0.0.2\"]\n".parse().unwrap();
     let lever = &nettune::tweaks::find("mtu").unwrap().lever;

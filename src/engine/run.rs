@@ -208,7 +208,7 @@ impl<H: Host> Stage<'_, H> {
     /// True when written; false when the resource is missing and the change gives it back.
     fn write_one(&mut self, work: &mut Work, at: usize) -> Result<bool, Failed> {
         let change = work.changes[at].clone();
-        let now = self.host.read(&change.resource).map_err(Failed::refused)?;
+        let now = self.host.read(&change.resource).map_err(Failed::unread)?;
         if now == State::Absent && change.before != now && change.after != now {
             if change.back() {
                 return Ok(false);
@@ -315,8 +315,10 @@ impl<H: Host> Stage<'_, H> {
     fn fail(&mut self, work: &mut Work, at: usize, failed: Failed) {
         let change = work.changes[at].clone();
         let now = self.host.read(&change.resource).ok();
-        // A bent or half-made value is ours to put back, and a refused one may be half made.
-        let half_made = now.as_ref().is_some_and(|n| *n != change.before) && !failed.moved;
+        // A bent or half-made value is ours to put back, and a refused one may be half made; so may one
+        // that nobody can read since, and it stays ours until somebody can.
+        let half_made = !failed.moved && now.as_ref().map_or(failed.tried, |n| *n != change.before);
+        let now = now.or_else(|| half_made.then(|| change.after.clone()));
         let put_back =
             if half_made { self.set(&change.resource, &change.before).map(drop) } else { Ok(()) };
         if half_made {
@@ -368,7 +370,8 @@ impl<H: Host> Stage<'_, H> {
                     match result {
                         Ok(()) => work.set(at, Outcome::Undone, None, None),
                         Err(e) => {
-                            let now = self.host.read(&change.resource).ok();
+                            let now = self.host.read(&change.resource).unwrap_or(change.after);
+                            let now = Some(now);
                             work.ran.stuck.push(e.text.clone());
                             work.set(at, Outcome::Failed, now, Some(e.text));
                         }
@@ -591,18 +594,24 @@ impl Work {
 struct Failed {
     text: String,
     moved: bool,
+    /// A write was begun.
+    tried: bool,
 }
 
 impl Failed {
     fn refused(error: anyhow::Error) -> Self {
-        Failed { text: format!("{error:#}"), moved: false }
+        Failed { text: format!("{error:#}"), moved: false, tried: true }
+    }
+
+    fn unread(error: anyhow::Error) -> Self {
+        Failed { tried: false, ..Failed::refused(error) }
     }
 
     fn bent(text: String) -> Self {
-        Failed { text, moved: false }
+        Failed { text, moved: false, tried: true }
     }
 
     fn moved(text: &str) -> Self {
-        Failed { text: text.to_string(), moved: true }
+        Failed { text: text.to_string(), moved: true, tried: false }
     }
 }

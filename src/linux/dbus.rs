@@ -15,6 +15,7 @@ use super::link::Links;
 use super::root::Root;
 use crate::model::{State, UnitAspect};
 
+const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 const SYSTEMD: (&str, &str) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const TUNED: (&str, &str) = ("com.redhat.tuned", "/Tuned");
@@ -22,6 +23,9 @@ const CONTROL: &str = "com.redhat.tuned.control";
 const ANSWER: Duration = Duration::from_secs(5);
 /// A unit may take as long to stop as its TimeoutStopSec; TuneD's profiles run scripts.
 const JOB: Duration = Duration::from_secs(60);
+/// Less than a boot unit may take (TimeoutStartSec=30).
+const STARTS: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The node's system bus, also where its root is seen through a mount.
 async fn connect(root: &Root) -> Result<Option<Connection>> {
@@ -223,6 +227,20 @@ async fn job(bus: &Connection, member: &str, name: &str) -> Result<()> {
         .with_context(what)
 }
 
+/// A TuneD that was just started, as at boot, answers once its profile is in force. What is read before
+/// that is about to change.
+pub fn await_tuned(root: &Root, links: &Links) {
+    if !agents::tuned_is_young(root) {
+        return;
+    }
+    let answer = async {
+        let Ok(Some(bus)) = connect(root).await else { return };
+        let silent = |e: anyhow::Error| e.downcast_ref::<Refused>().is_none();
+        while call(&bus, TUNED, CONTROL, "active_profile", &()).await.is_err_and(silent) {}
+    };
+    let _ = links.block_on(async { tokio::time::timeout(STARTS, answer).await });
+}
+
 /// "profile=NAME mode=manual"; absent where there is no TuneD.
 pub fn read_tuned(root: &Root, links: &Links) -> Result<State> {
     // One that is stopped begins again with what it was told last, so it is not as if it were not there.
@@ -234,21 +252,57 @@ pub fn read_tuned(root: &Root, links: &Links) -> Result<State> {
     };
     links.block_on(async {
         let Some(bus) = connect(root).await? else { return stopped() };
-        let name = match call(&bus, TUNED, CONTROL, "active_profile", &()).await {
-            Ok(reply) => reply.body().deserialize::<String>()?,
-            Err(e) if nobody(&e) => return stopped(),
-            Err(e) => return Err(e),
-        };
-        let mode = call(&bus, TUNED, CONTROL, "profile_mode", &()).await?;
-        let (mode, _): (String, String) = mode.body().deserialize()?;
-        let post = match call(&bus, TUNED, CONTROL, "post_loaded_profile", &()).await {
-            Ok(reply) => reply.body().deserialize::<String>()?,
-            // An older TuneD knows none.
-            Err(e) if refused_with(&e, &["UnknownMethod"]) => String::new(),
-            Err(e) => return Err(e),
-        };
-        Ok(tuned_state(&name, &mode, &post))
+        match ask_tuned(&bus).await {
+            Err(e) if nobody(&e) => stopped(),
+            answer => answer,
+        }
     })
+}
+
+async fn ask_tuned(bus: &Connection) -> Result<State> {
+    let name = call(bus, TUNED, CONTROL, "active_profile", &()).await?;
+    let name: String = name.body().deserialize()?;
+    let mode = call(bus, TUNED, CONTROL, "profile_mode", &()).await?;
+    let (mode, _): (String, String) = mode.body().deserialize()?;
+    let post = match call(bus, TUNED, CONTROL, "post_loaded_profile", &()).await {
+        Ok(reply) => reply.body().deserialize::<String>()?,
+        // An older TuneD knows none.
+        Err(e) if refused_with(&e, &["UnknownMethod"]) => String::new(),
+        Err(e) => return Err(e),
+    };
+    Ok(tuned_state(&name, &mode, &post))
+}
+
+/// A call that nobody answered any more: whom it went to is gone, and may have heeded it before.
+fn lost(error: &anyhow::Error) -> bool {
+    nobody(error) || refused_with(error, &["Error.NoReply", "Error.Disconnected"])
+}
+
+/// A TuneD that is being restarted comes back and says when its profile is in force; told to switch
+/// before that, it would take what it has set for the machine's own. One that was stopped stays away.
+async fn tuned_returns(bus: &Connection, changed: &mut MessageStream) -> Result<()> {
+    let reply = call(bus, SYSTEMD, MANAGER, "LoadUnit", &("tuned.service",)).await?;
+    let unit = reply.body().deserialize::<OwnedObjectPath>()?;
+    let mut stopped = 0;
+    let owner: String = loop {
+        match call(bus, BUS, BUS.0, "GetNameOwner", &(TUNED.0,)).await {
+            Err(e) if nobody(&e) => {}
+            reply => break reply?.body().deserialize()?,
+        }
+        // Between its two halves a restart is a unit that is stopped.
+        let state = property(bus, &unit, "org.freedesktop.systemd1.Unit", "ActiveState").await?;
+        stopped = if matches!(state.as_str(), "inactive" | "failed") { stopped + 1 } else { 0 };
+        if stopped > 4 {
+            bail!("TuneD was stopped meanwhile: systemctl start tuned, then try again");
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    loop {
+        let signal = changed.next().await.context("the bus closed the connection")??;
+        if signal.header().sender().is_some_and(|s| s.as_str() == owner) {
+            return Ok(());
+        }
+    }
 }
 
 /// TuneD names what it loads after every profile with the others, though it is not asked for with them.
@@ -269,6 +323,7 @@ fn tuned_state(active: &str, mode: &str, post: &str) -> State {
     State::Is(format!("profile={} mode={mode}", names.join("+")))
 }
 
+/// One that goes away in the middle is told once more when it is back, unless it knows already.
 pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
     links.block_on(async {
         let bus = connect(root).await?.context("there is no D-Bus to reach TuneD by")?;
@@ -278,37 +333,51 @@ pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
             .member("profile_changed")
             .build()?;
         let mut changed = MessageStream::for_match_rule(rule, &bus, None).await?;
-        let profile = state.field("profile").context("TuneD cannot be made absent")?;
-        let reply = match state.field("mode") {
-            Some("off") => {
-                call(&bus, TUNED, CONTROL, "disable", &()).await?;
-                return Ok(());
-            }
-            Some("auto") => call(&bus, TUNED, CONTROL, "auto_profile", &()).await?,
-            _ => {
-                call(&bus, TUNED, CONTROL, "switch_profile", &(profile.replace('+', " "),)).await?
-            }
+        let lost = match switch_tuned(&bus, state, &mut changed).await {
+            Err(e) if lost(&e) => e,
+            other => return other,
         };
-        let (taken, why): (bool, String) = reply.body().deserialize()?;
-        if !taken {
-            bail!("TuneD refused profile {profile}: {why}");
+        let returns = tokio::time::timeout(JOB, tuned_returns(&bus, &mut changed)).await;
+        returns
+            .context("TuneD did not come back in time")
+            .flatten()
+            .with_context(|| format!("{lost:#}"))?;
+        if ask_tuned(&bus).await? == *state {
+            return Ok(());
         }
-        // One that was off only takes note, and is told to begin as tuned-adm does it.
-        let reply = call(&bus, TUNED, CONTROL, "is_running", &()).await?;
-        if !reply.body().deserialize::<bool>()? {
-            let reply = call(&bus, TUNED, CONTROL, "start", &()).await?;
-            if !reply.body().deserialize::<bool>()? {
-                bail!("TuneD took profile {profile} and did not begin");
-            }
-        }
-        // The call only starts a thread; the signal says that the profile is in force.
-        let done = async {
-            let signal = changed.next().await.context("the bus closed the connection")??;
-            let (_, result, why): (String, bool, String) = signal.body().deserialize()?;
-            if result { Ok(()) } else { bail!("TuneD could not set {profile}: {why}") }
-        };
-        tokio::time::timeout(JOB, done).await.context("TuneD did not answer in time")?
+        switch_tuned(&bus, state, &mut changed).await
     })
+}
+
+async fn switch_tuned(bus: &Connection, state: &State, changed: &mut MessageStream) -> Result<()> {
+    let profile = state.field("profile").context("TuneD cannot be made absent")?;
+    let reply = match state.field("mode") {
+        Some("off") => {
+            call(bus, TUNED, CONTROL, "disable", &()).await?;
+            return Ok(());
+        }
+        Some("auto") => call(bus, TUNED, CONTROL, "auto_profile", &()).await?,
+        _ => call(bus, TUNED, CONTROL, "switch_profile", &(profile.replace('+', " "),)).await?,
+    };
+    let (taken, why): (bool, String) = reply.body().deserialize()?;
+    if !taken {
+        bail!("TuneD refused profile {profile}: {why}");
+    }
+    // One that was off only takes note, and is told to begin as tuned-adm does it.
+    let reply = call(bus, TUNED, CONTROL, "is_running", &()).await?;
+    if !reply.body().deserialize::<bool>()? {
+        let reply = call(bus, TUNED, CONTROL, "start", &()).await?;
+        if !reply.body().deserialize::<bool>()? {
+            bail!("TuneD took profile {profile} and did not begin");
+        }
+    }
+    // The call only starts a thread; the signal says that the profile is in force.
+    let done = async {
+        let signal = changed.next().await.context("the bus closed the connection")??;
+        let (_, result, why): (String, bool, String) = signal.body().deserialize()?;
+        if result { Ok(()) } else { bail!("TuneD could not set {profile}: {why}") }
+    };
+    tokio::time::timeout(JOB, done).await.context("TuneD did not answer in time")?
 }
 
 /// Whether systemd answers on the node's bus.

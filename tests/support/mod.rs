@@ -33,6 +33,8 @@ pub enum Fault {
     DieHalf,
     /// The kernel keeps something else.
     Bend,
+    /// It is made, and whoever made it goes away without a word: no more reads or writes of it.
+    GoAway,
 }
 
 #[derive(Debug, Default)]
@@ -271,7 +273,16 @@ impl Host for Memory {
                 self.put(resource, State::is("bent"));
                 return Ok(Wrote::Yes);
             }
+            Some(Fault::GoAway) => {
+                let kept = self.taken(resource, state);
+                self.put(resource, kept.clone());
+                self.disturb(resource, &kept);
+                self.unreadable = Some(resource.clone());
+            }
             _ => {}
+        }
+        if self.unreadable.as_ref() == Some(resource) {
+            bail!("write {resource}: no answer");
         }
         if self.get(resource) == State::Absent && !resource.creatable() {
             bail!("write {resource}: No such file or directory (os error 2)");

@@ -313,7 +313,7 @@ udevadm settle
 [[ $state == running ]] && exit
 echo "the system is $state"
 systemctl list-units --failed --no-legend --plain
-systemctl list-units --failed --no-legend --plain | while read -r unit _; do journalctl -b -o cat -n 20 -u "$unit"; done
+systemctl list-units --failed --no-legend --plain | while read -r unit _; do journalctl -b -o cat -n 100 -u "$unit"; done
 systemctl list-jobs --no-legend
 dmesg | grep -E 'Oops|lockup|stall|blocked for more' | tail -n 5
 exit 1
