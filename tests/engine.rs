@@ -640,7 +640,7 @@ fn what_was_made_and_cannot_be_read_since_stays_ours() {
         host.fault = Some((at, Fault::GoAway));
         let answer = apply(&mut host, dir.path(), &profile_a()).unwrap();
         host.fault = None;
-        let gone = host.unreadable.clone().expect("a write");
+        let gone = host.unreadable.clone().unwrap();
         // Collateral that cannot be read fails nobody's tweak; the notes have it.
         let told = answer.notes.iter().any(|n| n.contains(&gone.to_string()));
         assert!(told, "{gone}: {:?}", answer.notes);

@@ -278,21 +278,26 @@ fn lost(error: &anyhow::Error) -> bool {
     nobody(error) || refused_with(error, &["Error.NoReply", "Error.Disconnected"])
 }
 
+async fn tuned_unit(bus: &Connection) -> Result<String> {
+    let reply = call(bus, SYSTEMD, MANAGER, "LoadUnit", &("tuned.service",)).await?;
+    let unit = reply.body().deserialize::<OwnedObjectPath>()?;
+    property(bus, &unit, "org.freedesktop.systemd1.Unit", "ActiveState").await
+}
+
 /// A TuneD that is being restarted comes back and says when its profile is in force; told to switch
 /// before that, it would take what it has set for the machine's own. One that was stopped stays away.
 async fn tuned_returns(bus: &Connection, changed: &mut MessageStream) -> Result<()> {
-    let reply = call(bus, SYSTEMD, MANAGER, "LoadUnit", &("tuned.service",)).await?;
-    let unit = reply.body().deserialize::<OwnedObjectPath>()?;
     let mut stopped = 0;
     let owner: String = loop {
+        let state = tuned_unit(bus).await?;
         match call(bus, BUS, BUS.0, "GetNameOwner", &(TUNED.0,)).await {
             Err(e) if nobody(&e) => {}
+            Ok(_) if state == "deactivating" => {}
             reply => break reply?.body().deserialize()?,
         }
         // Between its two halves a restart is a unit that is stopped.
-        let state = property(bus, &unit, "org.freedesktop.systemd1.Unit", "ActiveState").await?;
         stopped = if matches!(state.as_str(), "inactive" | "failed") { stopped + 1 } else { 0 };
-        if stopped > 4 {
+        if stopped > 12 {
             bail!("TuneD was stopped meanwhile: systemctl start tuned, then try again");
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -333,7 +338,16 @@ pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
             .member("profile_changed")
             .build()?;
         let mut changed = MessageStream::for_match_rule(rule, &bus, None).await?;
-        let lost = match switch_tuned(&bus, state, &mut changed).await {
+        // One that is on its way out would heed us, go, and leave the values behind.
+        let told = match tuned_unit(&bus).await.as_deref() {
+            Ok("deactivating") => Err(Refused {
+                name: "org.freedesktop.DBus.Error.NoReply".into(),
+                text: "TuneD is being stopped".into(),
+            }
+            .into()),
+            _ => switch_tuned(&bus, state, &mut changed).await,
+        };
+        let lost = match told {
             Err(e) if lost(&e) => e,
             other => return other,
         };
