@@ -11,9 +11,11 @@ use zbus::{
 };
 
 use super::facts::agents;
+use super::facts::settings::tuned_resources;
+use super::files;
 use super::link::Links;
 use super::root::Root;
-use crate::model::{State, UnitAspect};
+use crate::model::{Resource, State, UnitAspect};
 
 const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 const SYSTEMD: (&str, &str) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
@@ -284,16 +286,24 @@ async fn tuned_unit(bus: &Connection) -> Result<String> {
     property(bus, &unit, "org.freedesktop.systemd1.Unit", "ActiveState").await
 }
 
+async fn tuned_leaves(bus: &Connection) -> bool {
+    tuned_unit(bus).await.is_ok_and(|state| state == "deactivating")
+}
+
+async fn tuned_owner(bus: &Connection) -> Result<String> {
+    Ok(call(bus, BUS, BUS.0, "GetNameOwner", &(TUNED.0,)).await?.body().deserialize()?)
+}
+
 /// A TuneD that is being restarted comes back and says when its profile is in force; told to switch
 /// before that, it would take what it has set for the machine's own. One that was stopped stays away.
 async fn tuned_returns(bus: &Connection, changed: &mut MessageStream) -> Result<()> {
     let mut stopped = 0;
     let owner: String = loop {
         let state = tuned_unit(bus).await?;
-        match call(bus, BUS, BUS.0, "GetNameOwner", &(TUNED.0,)).await {
+        match tuned_owner(bus).await {
             Err(e) if nobody(&e) => {}
             Ok(_) if state == "deactivating" => {}
-            reply => break reply?.body().deserialize()?,
+            owner => break owner?,
         }
         // Between its two halves a restart is a unit that is stopped.
         stopped = if matches!(state.as_str(), "inactive" | "failed") { stopped + 1 } else { 0 };
@@ -328,8 +338,11 @@ fn tuned_state(active: &str, mode: &str, post: &str) -> State {
     State::Is(format!("profile={} mode={mode}", names.join("+")))
 }
 
-/// One that goes away in the middle is told once more when it is back, unless it knows already.
+/// One that goes away in the middle is told anew when it is back.
 pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
+    let profile = state.field("profile").unwrap_or_default().replace('+', " ");
+    let keys = tuned_resources(root, &profile);
+    let found = values(root, &keys);
     links.block_on(async {
         let bus = connect(root).await?.context("there is no D-Bus to reach TuneD by")?;
         let rule = zbus::MatchRule::builder()
@@ -338,29 +351,50 @@ pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
             .member("profile_changed")
             .build()?;
         let mut changed = MessageStream::for_match_rule(rule, &bus, None).await?;
-        // One that is on its way out would heed us, go, and leave the values behind.
-        let told = match tuned_unit(&bus).await.as_deref() {
-            Ok("deactivating") => Err(Refused {
-                name: "org.freedesktop.DBus.Error.NoReply".into(),
-                text: "TuneD is being stopped".into(),
+        if !tuned_leaves(&bus).await {
+            let owner = tuned_owner(&bus).await.ok();
+            match switch_tuned(&bus, state, &mut changed).await {
+                Err(e) if lost(&e) => {}
+                Ok(()) if tuned_leaves(&bus).await || tuned_owner(&bus).await.ok() != owner => {}
+                other => return other,
             }
-            .into()),
-            _ => switch_tuned(&bus, state, &mut changed).await,
-        };
-        let lost = match told {
-            Err(e) if lost(&e) => e,
-            other => return other,
-        };
-        let returns = tokio::time::timeout(JOB, tuned_returns(&bus, &mut changed)).await;
-        returns
-            .context("TuneD did not come back in time")
-            .flatten()
-            .with_context(|| format!("{lost:#}"))?;
+        }
+        let back = tokio::time::timeout(JOB, tuned_returns(&bus, &mut changed)).await;
+        back.context("TuneD went away and did not come back in time").flatten()?;
+        // One that is being stopped heeds a switch, sets the profile and goes without taking it back: the
+        // next one takes that for the machine's own. So it takes it back, and finds what was there.
         if ask_tuned(&bus).await? == *state {
-            return Ok(());
+            let set = values(root, &keys);
+            call(&bus, TUNED, CONTROL, "disable", &()).await?;
+            let left = values(root, &keys);
+            for (at, resource) in keys.iter().enumerate() {
+                if left[at] == set[at]
+                    && left[at] != found[at]
+                    && let Some(found) = &found[at]
+                {
+                    set_value(root, resource, found)?;
+                }
+            }
         }
         switch_tuned(&bus, state, &mut changed).await
     })
+}
+
+fn values(root: &Root, resources: &[Resource]) -> Vec<Option<State>> {
+    let read = |r: &Resource| match r {
+        Resource::Sysctl { key } => files::read_sysctl(root, key).ok(),
+        Resource::Sysfs { path } => files::read_sysfs(root, path).ok(),
+        _ => None,
+    };
+    resources.iter().map(|r| read(r).filter(|state| *state != State::Absent)).collect()
+}
+
+fn set_value(root: &Root, resource: &Resource, state: &State) -> Result<()> {
+    match resource {
+        Resource::Sysctl { key } => files::write_sysctl(root, key, state),
+        Resource::Sysfs { path } => files::write_sysfs(root, path, state).map(drop),
+        _ => Ok(()),
+    }
 }
 
 async fn switch_tuned(bus: &Connection, state: &State, changed: &mut MessageStream) -> Result<()> {

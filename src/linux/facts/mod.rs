@@ -10,7 +10,7 @@ mod preflight;
 #[cfg(test)]
 mod roots;
 mod routing;
-mod settings;
+pub mod settings;
 mod unix_http;
 
 use anyhow::Result;

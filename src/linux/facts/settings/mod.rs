@@ -10,7 +10,7 @@ use crate::linux::root::Root;
 use crate::model::facts::Link;
 use crate::model::settings::Setting;
 
-pub use tuned::profiles as tuned_profiles;
+pub use tuned::{profiles as tuned_profiles, resources as tuned_resources};
 
 pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
     let mut all = sysctl::gather(root);
@@ -170,6 +170,11 @@ mod tests {
             ),
             ("etc/tuned/active_profile", "mine\n"),
         ]);
+        std::fs::create_dir_all(root.full("sys/devices/system/cpu/cpufreq/policy4")).unwrap();
+        let names =
+            tuned_resources(&root, "mine").iter().map(ToString::to_string).collect::<Vec<_>>();
+        let governor = "sysfs:devices/system/cpu/cpufreq/policy4/scaling_governor".to_string();
+        assert!(names.contains(&governor) && !names.iter().any(|n| n.contains('*')), "{names:?}");
         let profiles = tuned_profiles(&root);
         assert_eq!(
             told(&profiles["mine"]),

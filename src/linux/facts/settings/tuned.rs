@@ -29,6 +29,21 @@ pub fn profiles(root: &Root) -> BTreeMap<String, Vec<Setting>> {
     all
 }
 
+/// Each resource that one of `profiles` (names with spaces between) sets, a pattern as all that it fits.
+pub fn resources(root: &Root, profiles: &str) -> Vec<Resource> {
+    let mut settings = Vec::new();
+    profiles.split_whitespace().for_each(|one| lay(root, one, &mut settings, 0));
+    let expand = |setting: Setting| match setting.resource.split_once('*') {
+        None => vec![setting.resource],
+        Some((head, tail)) => {
+            let folder = head.replacen("sysfs:", "sys/", 1);
+            let names = root.list(&folder).unwrap_or_default();
+            names.into_iter().map(|name| format!("{head}{name}{tail}")).collect()
+        }
+    };
+    settings.into_iter().flat_map(expand).filter_map(|name| name.parse().ok()).collect()
+}
+
 /// What is included first, then its own: the last value of a resource counts.
 fn lay(root: &Root, name: &str, settings: &mut Vec<Setting>, depth: u32) {
     if depth > DEEPEST || name.contains('/') {
