@@ -317,7 +317,7 @@ impl<H: Host> Stage<'_, H> {
         let now = self.host.read(&change.resource).ok();
         // A bent or half-made value is ours to put back, and a refused one may be half made; so may one
         // that nobody can read since, and it stays ours until somebody can.
-        let half_made = !failed.moved && now.as_ref().map_or(failed.tried, |n| *n != change.before);
+        let half_made = failed.tried && now.as_ref().is_none_or(|n| *n != change.before);
         let now = now.or_else(|| half_made.then(|| change.after.clone()));
         let put_back =
             if half_made { self.set(&change.resource, &change.before).map(drop) } else { Ok(()) };
@@ -371,9 +371,8 @@ impl<H: Host> Stage<'_, H> {
                         Ok(()) => work.set(at, Outcome::Undone, None, None),
                         Err(e) => {
                             let now = self.host.read(&change.resource).unwrap_or(change.after);
-                            let now = Some(now);
                             work.ran.stuck.push(e.text.clone());
-                            work.set(at, Outcome::Failed, now, Some(e.text));
+                            work.set(at, Outcome::Failed, Some(now), Some(e.text));
                         }
                     }
                 }

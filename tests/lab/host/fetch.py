@@ -26,6 +26,8 @@ HOST_SUITE = "bookworm"
 SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7": "trixie-backports"}
 KERNEL_PACKAGE = re.compile(r"^linux-(image|binary|modules|base)-\d")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+QUIET = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+INSTALL = ["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
 
 
 def need_programs():
@@ -42,16 +44,12 @@ def need_programs():
         run("apt-get", *INSTALL, *missing, env=QUIET)
 
 
-QUIET = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-INSTALL = ["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
-
-
 def install_from_backports(packages):
     """Under QEMU 10 a boot takes two thirds of the time that it takes under 7.2; False where the mirror has no backports."""
     backports = f"{HOST_SUITE}-backports"
     try:
         suite = Suite(backports, beside=[HOST_SUITE], status="/var/lib/dpkg/status")
-        run("apt-get", *suite.options, "update", "-qq", env=QUIET)
+        suite.update()
         run("apt-get", *suite.options, *INSTALL, "-t", backports, *packages, env=QUIET)
     except LabError as e:
         say(f"lab: no newer QEMU from {backports}, taking {HOST_SUITE}'s: {e}")
@@ -70,7 +68,8 @@ def mirror():
 
 
 class Suite:
-    """Another suite's index in a private apt root; the machine's own lists and packages stay untouched."""
+    """Another suite's index in a private apt root; the machine's own lists stay untouched, and its packages, too, unless
+    `status` is its own."""
 
     def __init__(self, name, beside=(), status="/dev/null"):
         self.name = name
