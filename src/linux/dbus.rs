@@ -20,13 +20,12 @@ use crate::model::{Resource, State, UnitAspect};
 const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 const SYSTEMD: (&str, &str) = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const TUNED: (&str, &str) = ("com.redhat.tuned", "/Tuned");
 const CONTROL: &str = "com.redhat.tuned.control";
 const ANSWER: Duration = Duration::from_secs(5);
 /// A unit may take as long to stop as its TimeoutStopSec; TuneD's profiles run scripts.
 const JOB: Duration = Duration::from_secs(60);
-/// Less than a boot unit may take (TimeoutStartSec=30).
-const STARTS: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The node's system bus, also where its root is seen through a mount.
@@ -122,23 +121,25 @@ async fn property(bus: &Connection, path: &str, interface: &str, name: &str) -> 
     String::try_from(value).with_context(|| format!("read {name}"))
 }
 
+async fn load_unit(bus: &Connection, name: &str) -> Result<OwnedObjectPath> {
+    Ok(call(bus, SYSTEMD, MANAGER, "LoadUnit", &(name,)).await?.body().deserialize()?)
+}
+
 /// Active: active, inactive or failed. Enabled: enabled, disabled, masked, static ...
 /// Absent where there is no systemd or no such unit.
 pub fn read_unit(root: &Root, links: &Links, name: &str, aspect: UnitAspect) -> Result<State> {
     links.block_on(async {
         let Some(bus) = connect(root).await? else { return Ok(State::Absent) };
-        let unit = match call(&bus, SYSTEMD, MANAGER, "LoadUnit", &(name,)).await {
-            Ok(reply) => reply.body().deserialize::<OwnedObjectPath>()?,
+        let unit = match load_unit(&bus, name).await {
             Err(e) if nobody(&e) => return Ok(State::Absent),
-            Err(e) => return Err(e),
+            unit => unit?,
         };
-        let unit_interface = "org.freedesktop.systemd1.Unit";
-        if property(&bus, &unit, unit_interface, "LoadState").await? == "not-found" {
+        if property(&bus, &unit, UNIT, "LoadState").await? == "not-found" {
             return Ok(State::Absent);
         }
         match aspect {
             UnitAspect::Active => {
-                let state = property(&bus, &unit, unit_interface, "ActiveState").await?;
+                let state = property(&bus, &unit, UNIT, "ActiveState").await?;
                 // A unit on its way counts as what it is becoming.
                 Ok(State::is(match state.as_str() {
                     "activating" | "reloading" => "active",
@@ -229,20 +230,6 @@ async fn job(bus: &Connection, member: &str, name: &str) -> Result<()> {
         .with_context(what)
 }
 
-/// A TuneD that was just started, as at boot, answers once its profile is in force. What is read before
-/// that is about to change.
-pub fn await_tuned(root: &Root, links: &Links) {
-    if !agents::tuned_is_young(root) {
-        return;
-    }
-    let answer = async {
-        let Ok(Some(bus)) = connect(root).await else { return };
-        let silent = |e: anyhow::Error| e.downcast_ref::<Refused>().is_none();
-        while call(&bus, TUNED, CONTROL, "active_profile", &()).await.is_err_and(silent) {}
-    };
-    let _ = links.block_on(async { tokio::time::timeout(STARTS, answer).await });
-}
-
 /// "profile=NAME mode=manual"; absent where there is no TuneD.
 pub fn read_tuned(root: &Root, links: &Links) -> Result<State> {
     // One that is stopped begins again with what it was told last, so it is not as if it were not there.
@@ -281,9 +268,7 @@ fn lost(error: &anyhow::Error) -> bool {
 }
 
 async fn tuned_unit(bus: &Connection) -> Result<String> {
-    let reply = call(bus, SYSTEMD, MANAGER, "LoadUnit", &("tuned.service",)).await?;
-    let unit = reply.body().deserialize::<OwnedObjectPath>()?;
-    property(bus, &unit, "org.freedesktop.systemd1.Unit", "ActiveState").await
+    property(bus, &load_unit(bus, "tuned.service").await?, UNIT, "ActiveState").await
 }
 
 async fn tuned_leaves(bus: &Connection) -> bool {

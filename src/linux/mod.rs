@@ -175,9 +175,6 @@ struct Dumps {
 
 impl Observe for Linux {
     fn facts(&self) -> Result<Facts> {
-        if !self.early {
-            dbus::await_tuned(&self.root, &self.links);
-        }
         let mut facts = facts::gather(&self.root, &self.links, &self.cilium)?;
         facts.agents.irqbalance_later = self.early;
         if !self.early {

@@ -137,12 +137,6 @@ pub fn await_irqbalance(root: &Root, agents: &mut Agents) {
     }
 }
 
-/// Whether TuneD was started less than a minute ago: the slowest of its profiles run scripts.
-pub fn tuned_is_young(root: &Root) -> bool {
-    let pid = service_pid(root, "tuned");
-    pid.and_then(|pid| age(root, pid)).is_some_and(|seconds| seconds < 60.0)
-}
-
 /// Seconds that a process runs.
 fn age(root: &Root, pid: u32) -> Option<f64> {
     let uptime: f64 = root.line("proc/uptime")?.split(' ').next()?.parse().ok()?;
