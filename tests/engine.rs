@@ -537,6 +537,91 @@ fn a_vector_that_is_nobodys_is_irqbalances_to_move() {
     }
 }
 
+/// At each boot irqbalance begins anew, and has moved what was placed before the network by the time
+/// that it is told. So it does when a package upgrade restarts it.
+#[test]
+fn what_an_irqbalance_moves_that_was_not_told_is_no_drift() {
+    let vector: nettune::model::Resource = "irq:eth0/31".parse().unwrap();
+    for knows in [false, true] {
+        let (dir, mut host) = (tempdir(), world());
+        host.facts.agents.irqbalance.pid = Some(7);
+        let wants = vec![
+            want("irqbalance:bans", Want::Includes("31".into())),
+            want("irq:eth0/31", Want::is("7")),
+        ];
+        host.set("irqbalance:bans", "");
+        let before = host.states.clone();
+        let selected = [selected("irq", Some(Wants(wants)))];
+        assert_eq!(apply(&mut host, dir.path(), &selected).unwrap().exit, Exit::Fine);
+        host.put(&vector, State::is("3"));
+        host.set("irqbalance:bans", if knows { "31" } else { "" });
+        let fixes = |answer: &nettune::engine::verbs::Answer| {
+            let reasons = answer.rows.iter().flat_map(|r| &r.reasons);
+            reasons.filter_map(|r| r.fix.clone()).collect::<Vec<_>>().join("; ")
+        };
+        let answer = verify(&host, dir.path());
+        assert_eq!(answer.exit, Exit::Drift);
+        assert_eq!(fixes(&answer).contains("irqbalance was started since"), !knows, "{answer:#?}");
+        if knows {
+            assert_eq!(apply(&mut host, dir.path(), &selected).unwrap().exit, Exit::Drift);
+            assert_eq!(host.get(&vector), State::is("3"));
+            continue;
+        }
+        for again in [true, false] {
+            if again {
+                assert_eq!(apply(&mut host, dir.path(), &selected).unwrap().exit, Exit::Fine);
+                assert_eq!(host.get(&vector), State::is("7"));
+                host.put(&vector, State::is("3"));
+                host.set("irqbalance:bans", "");
+            } else {
+                assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+                assert_eq!(host.states, before);
+            }
+        }
+    }
+}
+
+/// It hears of the bans between two scans, and may move at the first of them what was in place when
+/// the plan was made: ours, of another run, or nobody's yet.
+#[test]
+fn what_was_in_place_is_set_after_the_bans_have_been_heard() {
+    let vector: nettune::model::Resource = "irq:eth0/31".parse().unwrap();
+    for held in [true, false] {
+        for scoped in [true, false] {
+            let (dir, mut host) = (tempdir(), world());
+            host.facts.agents.irqbalance.pid = Some(7);
+            let wants = vec![
+                want("irqbalance:bans", Want::Includes("31".into())),
+                want("irq:eth0/31", Want::is("7")),
+            ];
+            host.set("irqbalance:bans", "");
+            let before = host.states.clone();
+            let selected = [selected("irq", Some(Wants(wants)))];
+            if held {
+                apply(&mut host, dir.path(), &selected).unwrap();
+                host.set("irqbalance:bans", "");
+            } else {
+                host.put(&vector, State::is("7"));
+            }
+            host.meanwhile = Some((host.writes, vector.clone(), State::is("3")));
+            let mut ask = ask(&selected);
+            // By the run of another link, whose vectors join the bans.
+            ask.scope.links = (scoped && held).then(|| ["eth1".to_string()].into());
+            let answer = apply_as(&mut host, dir.path(), &ask).unwrap();
+            assert_eq!(
+                (answer.exit, host.get(&vector)),
+                (Exit::Fine, State::is("7")),
+                "{answer:#?}"
+            );
+            assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+            assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+            if held {
+                assert_eq!(host.states, before);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_value_that_moved_since_the_plan_stops_its_tweak() {
     let (dir, mut host) = (tempdir(), world());

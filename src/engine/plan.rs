@@ -125,6 +125,9 @@ fn draft(
     options: &Options,
 ) -> Result<Draft> {
     let mut draft = Draft::default();
+    let bans = states.get(&Resource::IrqbalanceBans).and_then(|s| s.as_ref().ok());
+    // In place now, and held by nobody until irqbalance has heard of its bans.
+    let mut loose: Vec<Change> = Vec::new();
     let settled: BTreeMap<&str, &Row> =
         rows.iter().filter(|r| r.settled()).map(|r| (r.name.as_str(), r)).collect();
     let mut wanted: BTreeMap<&Resource, Vec<(&Row, &Desired)>> = BTreeMap::new();
@@ -158,7 +161,16 @@ fn draft(
         let orphan = owned.is_some_and(|o| {
             o.claims.is_empty() && o.cause.as_ref().is_none_or(|c| !ledger.owned.contains_key(c))
         });
+        let wanders = wanders(resource, facts, bans);
         if tweaks.is_empty() && !orphan {
+            if let (true, Some(owned), Ok(now @ State::Is(_))) = (wanders, owned, state)
+                && !old.is_empty()
+            {
+                let (before, after) = (now.clone(), owned.present().clone());
+                let (impact, tweaks) = (Impact::None, old.keys().cloned().collect());
+                let resource = resource.clone();
+                loose.push(Change { resource, before, after, impact, claims: old, tweaks });
+            }
             continue;
         }
         let state = match state {
@@ -178,7 +190,8 @@ fn draft(
         if claims.is_empty() {
             if let Some(owned) = owned {
                 impact = impact_of(resource);
-                draft.back(resource, state, owned, impact, tweaks, facts, options);
+                let free = Options { force: options.force || wanders, ..*options };
+                draft.back(resource, state, owned, impact, tweaks, facts, &free);
             }
             continue;
         }
@@ -186,7 +199,8 @@ fn draft(
             draft.missing(tweaks, resource, None);
             continue;
         }
-        if let Some(why) = owned.filter(|o| o.drifted(state)).and_then(|o| drift(o, state, options))
+        if let Some(owned) = owned.filter(|o| o.drifted(state) && !wanders)
+            && let Some(why) = drift(owned, state, options)
         {
             draft.plan.drifted.push((resource.clone(), why));
             continue;
@@ -200,7 +214,12 @@ fn draft(
                     .blocked
                     .extend(tweaks.into_iter().map(|t| (t, Status::Blocked, reason.clone())));
             }
-            Ok(target) if target == *state && (owned.is_none() || claims == old) => {}
+            Ok(target) if target == *state && (owned.is_none() || claims == old) => {
+                if wanders {
+                    let (before, resource) = (target.clone(), resource.clone());
+                    loose.push(Change { resource, before, after: target, impact, claims, tweaks });
+                }
+            }
             Ok(target)
                 if (owned.is_none() || claims == old)
                     && ledger
@@ -221,7 +240,20 @@ fn draft(
             }),
         }
     }
+    let told = |c: &Change| c.resource == Resource::IrqbalanceBans && !c.back();
+    if draft.plan.changes.iter().any(told) {
+        draft.plan.changes.extend(loose);
+    }
     Ok(draft)
+}
+
+/// A running irqbalance moves each vector that it was not told to leave: where one is then is
+/// nobody's wish.
+pub fn wanders(resource: &Resource, facts: &Facts, bans: Option<&State>) -> bool {
+    let Resource::Irq { vector, .. } = resource else { return false };
+    let list = bans.and_then(State::text).unwrap_or_default();
+    let told = list.split_whitespace().any(|word| word.parse() == Ok(*vector));
+    facts.agents.irqbalance.pid.is_some() && !told
 }
 
 impl Draft {

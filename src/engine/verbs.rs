@@ -328,6 +328,15 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
     let resources: Vec<Resource> =
         ledger.owned.iter().filter(|(_, o)| !o.claims.is_empty()).map(|(r, _)| r.clone()).collect();
     let states = host.read_many(&resources);
+    // It was started since, and knows nothing of its bans or that it shall be stopped.
+    let irqbalance_anew = resources.iter().zip(&states).any(|(resource, state)| {
+        let runs = State::is("active");
+        state.as_ref().is_ok_and(|now| match resource {
+            Resource::IrqbalanceBans => *now == ledger.owned[resource].baseline,
+            Resource::Unit { name, .. } => name == "irqbalance.service" && *now == runs,
+            _ => false,
+        })
+    });
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (resource, state) in resources.iter().zip(states) {
         let owned = &ledger.owned[resource];
@@ -351,6 +360,8 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
                     // A value back at its old one is nobody's and may be set again.
                     let fix = if *state == owned.baseline {
                         "nettune apply sets it again"
+                    } else if irqbalance_anew && matches!(resource, Resource::Irq { .. }) {
+                        "irqbalance was started since and moved it; nettune apply sets it again"
                     } else {
                         "find who wrote it; rollback --force puts the old value back"
                     };

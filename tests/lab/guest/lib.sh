@@ -5,6 +5,7 @@
 #   snapshot FILE       the whole node, see snapshot.sh     same A B    equal, or fails with the difference
 #   expect CODE CMD...  runs CMD, fails unless it ends with CODE; its output is in $OUT
 #   settle              waits until nothing is starting any more
+#   quick_irqbalance    for what asks it often: it answers between its scans, each second now and not each tenth
 #   $NIC, $NIC2         the link with four queue pairs, and the one with another driver
 set -uo pipefail
 
@@ -73,6 +74,11 @@ settle() {
         sleep 0.25
     done
     note "still busy after $i rounds: $(systemctl list-jobs --no-legend; ip -6 addr show tentative)"
+}
+
+quick_irqbalance() {
+    echo 'IRQBALANCE_ARGS="--interval=1"' >>/etc/default/irqbalance
+    systemctl restart irqbalance || fail "cannot restart irqbalance"
 }
 
 tuned_profile() {

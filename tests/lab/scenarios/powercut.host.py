@@ -1,4 +1,4 @@
-# timeout: 4200
+# timeout: 5400
 """The power goes at random moments of apply and of rollback, with and without --persist. After the reboot nothing of the
 run time is left but what the boot units brought back, status is true, rollback cleans up and the node is like one
 freshly booted."""
@@ -16,7 +16,7 @@ PERSIST = "nettune apply -p cilium-max --accept link-reset,path,bypass --persist
 
 def run(lab):
     # The measure is a cold boot: a boot after a cut is compared with it.
-    lab.want("sync")
+    lab.want("quick_irqbalance; sync")
     lab.powercut()
     lab.boot()
     fresh(lab, "/var/tmp/lab-fresh")
