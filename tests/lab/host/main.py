@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,8 @@ from image import Image
 
 # A look in minutes, on the oldest and the newest kernel.
 SHORT = ("check-rows", "roundtrip")
+# All that the scenarios which can do more or less of the same have to do.
+FULL = {"LAB_CUTS": "30", "LAB_KILLS": "all", "LAB_PAIRS": "all"}
 DEFAULT_BIN = REPO / "target/x86_64-unknown-linux-gnu/release/nettune"
 
 
@@ -40,6 +43,8 @@ def arguments():
     p.add_argument("--keep", action="store_true", help="keep disks, consoles and QEMU's log")
     p.add_argument("--exec", metavar="COMMAND", help="run this in a fresh machine and show it, instead of scenarios")
     p.add_argument("--short", action="store_true", help=f"only {', '.join(SHORT)}, on the oldest and the newest kernel")
+    p.add_argument("--full", action="store_true", help="30 power cuts, each kill, each pair (hours for a kernel)")
+    p.add_argument("--jobs", type=int, default=1, help="kernels at once, each a machine of its own")
     p.add_argument("--list", action="store_true", help="list the scenarios")
     args = p.parse_args()
     every = list(fetch.SUITES)
@@ -57,7 +62,6 @@ class Runner:
     def __init__(self, args):
         self.args = args
         self.results = []
-        self.kept = report.earlier(args.out) if args.add else []
         self.seed = args.seed if args.seed is not None else random.randrange(10**6)
         self.logs = args.out.parent / "logs"
         self.nettune = args.bin if args.bin.is_file() else None
@@ -103,13 +107,14 @@ class Runner:
         return [sum(r["status"] == status for r in self.results) for status in ("FAIL", "ok")]
 
     def write(self):
-        """After each scenario: a run that is broken off has its results too."""
-        failed, passed = self.counted()
+        """After each scenario: a run that is broken off has its results too. Runs side by side share a file with --add."""
         ours = {(r["kernel"], r["scenario"]) for r in self.results}
-        kept = [r for r in self.kept if (r["kernel"], r["scenario"]) not in ours]
         self.args.out.parent.mkdir(parents=True, exist_ok=True)
-        self.args.out.write_text(json.dumps({"seed": self.seed, "passed": passed, "failed": failed,
-                                             "results": kept + self.results}, indent=1) + "\n")
+        with open(self.args.out.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            earlier = report.earlier(self.args.out) if self.args.add else []
+            kept = [r for r in earlier if (r["kernel"], r["scenario"]) not in ours]
+            report.save(self.args.out, kept + self.results)
 
     def kernel(self, version, todo):
         work = Path(tempfile.mkdtemp(prefix=f"run-{version}-", dir=CACHE))
@@ -149,8 +154,33 @@ class Runner:
         return code
 
 
+def side_by_side(args):
+    """A process for each kernel, --jobs of them at once, all with one file of results."""
+    if not args.add:
+        args.out.unlink(missing_ok=True)
+    waiting = [[sys.executable, "-B", __file__, *sys.argv[1:], "--kernel", version, "--jobs", "1", "--add"]
+               for version in args.kernels]
+    running, codes = [], []
+    try:
+        while waiting or running:
+            while waiting and len(running) < args.jobs:
+                running.append(subprocess.Popen(waiting.pop(0)))
+            time.sleep(0.5)
+            codes += [one.poll() for one in running if one.poll() is not None]
+            running = [one for one in running if one.poll() is None]
+    finally:
+        for one in running:
+            one.terminate()
+        for one in running:
+            one.wait()
+    return max(codes)
+
+
 def main():
     args = arguments()
+    if args.full:
+        for name, much in FULL.items():
+            os.environ.setdefault(name, much)
     if args.list:
         for one in scenario.all_scenarios():
             print(f"{one.name:<22} {'host' if one.on_host else 'guest'}, at most {one.seconds} s")
@@ -159,6 +189,8 @@ def main():
         raise LabError("the lab needs root: for apt, debootstrap and the machines' network")
     CACHE.mkdir(parents=True, exist_ok=True)
     fetch.need_programs()
+    if args.jobs > 1 and not args.exec:
+        return side_by_side(args)
     runner = Runner(args)
     todo = runner.scenarios()
     if args.exec:

@@ -12,6 +12,11 @@ def earlier(path):
     return json.loads(path.read_text())["results"] if path.exists() else []
 
 
+def save(path, results):
+    passed, failed = (sum(r["status"] == status for r in results) for status in ("ok", "FAIL"))
+    path.write_text(json.dumps({"passed": passed, "failed": failed, "results": results}, indent=1) + "\n")
+
+
 def cell(result):
     if result is None:
         return "–"
