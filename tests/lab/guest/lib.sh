@@ -114,6 +114,19 @@ anything_applied() {
     esac
 }
 
+# Rolls back everything, by force where drift is named ($CODE is 4 then); then nothing may be applied.
+roll_back_what_drifted() {
+    nettune rollback >"$WORK/out" 2>&1
+    CODE=$?
+    case $CODE in
+        0) ;;
+        4) note "rollback: $(cat "$WORK/out")"; expect 0 nettune rollback --force ;;
+        *) fail "rollback ended with $CODE: $(cat "$WORK/out")" ;;
+    esac
+    expect 3 nettune status
+    settle
+}
+
 # Rolls back everything; then nothing may be applied.
 roll_back() {
     expect 0 nettune rollback
