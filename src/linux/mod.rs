@@ -26,7 +26,7 @@ use anyhow::Result;
 
 use crate::engine::{Host, Observe, Wrote};
 use crate::model::reach::Reach;
-use crate::model::{Facts, Proof, Resource, State};
+use crate::model::{Facts, Group, Proof, Resource, State};
 use link::Links;
 use root::Root;
 use settle::Settle;
@@ -213,8 +213,17 @@ impl Host for Linux {
             Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
             Resource::Ethtool { link, group } => {
                 let settle = Settle::before(&self.links, link)?;
-                let wrote = ethtool::write(self.links.index(link)?, *group, state)?;
+                let mut wrote = ethtool::write(self.links.index(link)?, *group, state)?;
                 settle.wait(&self.links)?;
+                if let (Group::Channels, Wrote::KernelKeeps { why, lasting }) = (group, &mut wrote)
+                    && self.links.one(link)?.is_some_and(|l| l.native_xdp())
+                {
+                    // virtio_net takes no other channels meanwhile, and says no more than EINVAL.
+                    why.push_str(
+                        "; a native XDP program is attached: take it off first (nettune rollback xdp)",
+                    );
+                    *lasting = false;
+                }
                 return Ok(wrote);
             }
             Resource::Qdisc { link } => {
