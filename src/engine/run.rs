@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::journal::{Begin, Collateral, Done, End, Left, Record};
 use super::ledger::{Ledger, Owned};
+use super::plan::wanders;
 use super::store::Store;
 use super::{Host, Observe, Wrote};
 use crate::model::collateral::{belongs, disturbs, follows};
@@ -266,11 +267,9 @@ impl<H: Host> Stage<'_, H> {
         }
     }
 
-    /// A running irqbalance moves vectors every few seconds, also in the moment between our plan and the
-    /// bans that keep it off: where one is then is nobody's wish.
+    /// irqbalance may move a vector also in the moment between our plan and the bans that keep it off.
     fn wanders(&self, resource: &Resource) -> bool {
-        let balanced = self.facts.agents.irqbalance.pid.is_some();
-        balanced && matches!(resource, Resource::Irq { .. })
+        wanders(resource, self.facts, None)
     }
 
     /// Writes and reads back: a value that the kernel accepts but bends is a failure.
