@@ -3,7 +3,6 @@
 import argparse
 import fcntl
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -160,20 +159,21 @@ def side_by_side(args):
         args.out.unlink(missing_ok=True)
     waiting = [[sys.executable, "-B", __file__, *sys.argv[1:], "--kernel", version, "--jobs", "1", "--add"]
                for version in args.kernels]
-    running, codes = [], []
+    running, failed = [], False
     try:
         while waiting or running:
             while waiting and len(running) < args.jobs:
                 running.append(subprocess.Popen(waiting.pop(0)))
             time.sleep(0.5)
-            codes += [one.poll() for one in running if one.poll() is not None]
-            running = [one for one in running if one.poll() is None]
+            done = [one for one in running if one.poll() is not None]
+            failed |= any(one.returncode != 0 for one in done)
+            running = [one for one in running if one not in done]
     finally:
         for one in running:
             one.terminate()
         for one in running:
             one.wait()
-    return max(codes)
+    return 1 if failed else 0
 
 
 def main():
