@@ -94,7 +94,7 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// List profiles or tweaks
     List {
-        #[arg(value_enum)]
+        #[arg(value_enum, value_name = "profiles|tweaks")]
         what: Listed,
     },
     /// A profile resolved, with the origin of every value

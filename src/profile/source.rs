@@ -56,7 +56,10 @@ impl Finder {
             return Ok((text.to_string(), format!("{name} (built in)")));
         }
         let known: Vec<String> = names(self).into_iter().map(|(name, _)| name).collect();
-        let near = syntax::nearest(name, known.iter().map(String::as_str));
+        let mut near = syntax::nearest(name, known.iter().map(String::as_str));
+        if near.is_empty() {
+            near = format!("; there are {}", known.join(" "));
+        }
         Err(Refusal::with(Exit::Config, format!("there is no profile {name:?}{near}")))
     }
 
