@@ -196,11 +196,7 @@ impl Host for Linux {
             Resource::Sysfs { path } => return files::write_sysfs(&self.root, path, state),
             Resource::Irq { vector, .. } => return files::write_irq(&self.root, *vector, state),
             Resource::IrqDefault => files::write_irq_default(&self.root, state)?,
-            Resource::Mtu { link } => {
-                let settle = Settle::before(&self.links, link)?;
-                self.links.set_mtu(link, state)?;
-                settle.wait(&self.links)?;
-            }
+            Resource::Mtu { link } => settle::set_mtu(&self.links, link, state)?,
             Resource::Rss { link } => rss::write(link, state)?,
             Resource::File { path } => {
                 let wrote = files::write_file(&self.root, path, state)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::link::Links;
+use crate::model::State;
 use crate::model::facts::Link;
 
 /// Training of a 100 Gbit/s link takes up to ten seconds, and some firmware as long again.
@@ -61,6 +62,21 @@ impl Settle {
             Some(_) => None,
         }
     }
+}
+
+/// A bond hands its MTU to all its members at once, which stops them together: they go before it,
+/// one by one, whichever way.
+pub fn set_mtu(links: &Links, name: &str, mtu: &State) -> Result<()> {
+    if links.one(name)?.is_some_and(|l| l.kind.as_deref() == Some("bond")) {
+        let member =
+            |l: &Link| l.master.as_deref() == Some(name) && *mtu != State::is(l.mtu.to_string());
+        for member in links.all()?.iter().filter(|l| member(l)) {
+            set_mtu(links, &member.name, mtu)?;
+        }
+    }
+    let settle = Settle::before(links, name)?;
+    links.set_mtu(name, mtu)?;
+    settle.wait(links)
 }
 
 fn aggregated(link: &Link) -> bool {

@@ -22,8 +22,8 @@ pub const ENTRY: Entry = Entry {
                not come back the old MTU is put back at once.",
         cost: "The fabric must carry it everywhere: a smaller link on the way drops large packets \
                silently. XDP without fragments and jumbo frames exclude each other on most NICs.",
-        needs: "peers to probe; links that take the MTU; no bridge in the way (its automatic MTU \
-                could not be put back); no IPv6 below 1280",
+        needs: "peers to probe; links that take the MTU, and with a bond its members; no bridge in the \
+                way (its automatic MTU could not be put back); no IPv6 below 1280",
         impact: "path",
         source: "Cilium tuning guide (MTU); Linux ip-sysctl.rst; net/ipv6/addrconf.c for 1280",
     },
@@ -116,6 +116,24 @@ fn too_small_below<'a>(
     links.iter().all(|l| l.index != below.index).then_some(below)
 }
 
+/// A bond hands its MTU to all members at once, and so stops them together and for good: each is
+/// to be changed, and put back, before it.
+fn members_not_named(cx: &Context, bond: &Link, links: &[&Link], size: u32) -> Option<Need> {
+    let member = |l: &&Link| l.master.as_deref() == Some(&bond.name) && l.mtu != size;
+    let named = |l: &Link| links.iter().any(|n| n.index == l.index);
+    let left: Vec<&str> = cx
+        .facts
+        .links
+        .iter()
+        .filter(|l| bond.kind.as_deref() == Some("bond") && member(l) && !named(l))
+        .map(|l| l.name.as_str())
+        .collect();
+    let names = left.join(" and ");
+    let why = format!("{} would set the MTU of its members {names} at once", bond.name);
+    let fix = format!("name {names} in the profile's links as well");
+    (!left.is_empty()).then(|| Need::blocked("members", why, fix))
+}
+
 const GATEWAY: &str = "gateway";
 
 impl Mtu {
@@ -198,6 +216,7 @@ impl Tweak for Mtu {
                 let fix = format!("name {} in the profile's links as well", below.name);
                 needs.push(Need::blocked("below", why, fix));
             }
+            needs.extend(members_not_named(cx, link, &links, size));
             if size < 1280 && link.ipv6 {
                 let why = format!("below 1280 {name} loses its IPv6 addresses");
                 needs.push(Need::blocked("ipv6", why, "set mtu.mtu to 1280 or more"));

@@ -120,11 +120,30 @@ bond_mtu() {
     expect 0 nettune verify
     [[ $(cat /sys/class/net/{a1,a2,bond7}/mtu | xargs) == "8000 8000 8000" ]] || fail "MTU: $(ip link)"
     ping -c 1 -W 2 -q -M 'do' -s 7972 10.79.0.1 >/dev/null || fail "8000 bytes do not pass"
+    watch_members &
+    watcher=$!
     expect 0 nettune rollback
+    one_at_a_time $watcher || note "nor on the way back"
     in_bond a1 && in_bond a2 || fail "after rollback a member is not in its bond"
     snapshot "$WORK/after"
     same "$WORK/before" "$WORK/after" "MTU of a bond"
     count mtu 1
+}
+
+# What no peer proves is taken back like everything else: one at a time.
+bond_unproved() {
+    local watcher
+    bond_profile '[mtu]' 'mtu = 8000' 'probe = ["10.79.0.9"]'
+    snapshot "$WORK/before"
+    watch_members &
+    watcher=$!
+    expect 7 nettune apply -p "$WORK/bond.toml"
+    one_at_a_time $watcher || note "the members stayed in the bond"
+    expect 3 nettune status
+    in_bond a1 && in_bond a2 || fail "after an unproved MTU a member is not in its bond"
+    snapshot "$WORK/after"
+    same "$WORK/before" "$WORK/after" "an MTU of a bond that was not proved"
+    count unproved 1
 }
 
 # The far end of the first member goes away while its link is down: it stays out of the bond, so the second is not
