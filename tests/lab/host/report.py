@@ -17,12 +17,17 @@ def save(path, results):
     path.write_text(json.dumps({"passed": passed, "failed": failed, "results": results}, indent=1) + "\n")
 
 
-def cell(result):
+def cell(result, usual):
     if result is None:
         return "–"
     counts = ", ".join(f"{v} {k}" for k, v in result["counts"].items())
     words = {"ok": "ok", "FAIL": "**failed**", "skip": "not here"}[result["status"]]
-    return f"{words}, {result['seconds']:.0f} s" + (f" ({counts})" if counts else "")
+    other = "" if build(result) == usual else f", build {build(result)}"
+    return f"{words}, {result['seconds']:.0f} s" + (f" ({counts})" if counts else "") + other
+
+
+def build(result):
+    return result.get("build") or "unknown"
 
 
 def table(results):
@@ -34,13 +39,14 @@ def table(results):
         cells[r["kernel"], r["scenario"]] = r
     lines = ["| scenario | " + " | ".join(f"{k} ({rel})" for k, rel in kernels.items()) + " |",
              "|---|" + "---|" * len(kernels)]
+    builds = Counter(build(r) for r in results).most_common()
+    usual = builds[0][0] if builds else None
     for name in sorted(names):
-        lines.append(f"| {name} | " + " | ".join(cell(cells.get((k, name))) for k in kernels) + " |")
+        lines.append(f"| {name} | " + " | ".join(cell(cells.get((k, name)), usual) for k in kernels) + " |")
     failed = sum(r["status"] == "FAIL" for r in results)
     lines.append(f"\n{sum(r['status'] == 'ok' for r in results)} passed, {failed} failed.")
-    builds = Counter(r.get("build") or "unknown" for r in results)
-    if len(builds) > 1:
-        lines.append("\nBy build: " + ", ".join(f"{build} {n}" for build, n in builds.most_common()) + ".")
+    if builds:
+        lines.append("\nBuild " + ", ".join(f"{name}: {n}" for name, n in builds) + ".")
     return "\n".join(lines) + "\n"
 
 
