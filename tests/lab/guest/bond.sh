@@ -57,7 +57,7 @@ in_bond() {
     return 1
 }
 
-# Notes each change of who is in the bond, until the file $WORK/watched is removed.
+# Notes each change of who is in the bond, until the file $WORK/watching is removed.
 watch_members() {
     local now last=""
     touch "$WORK/watching"
@@ -71,10 +71,13 @@ watch_members() {
     done
 }
 
-# Both members went away, and never at the same time.
-one_at_a_time() {
+# watched CODE COMMAND: expects that meanwhile both members go away, and never at the same time.
+watched() {
+    watch_members &
+    local watcher=$!
+    expect "$@"
     rm "$WORK/watching"
-    wait "$1"
+    wait "$watcher"
     note "$(uniq -c "$WORK/members")"
     grep -q -x 'in the bond:' "$WORK/members" && fail "no member was left in the bond: $(xargs <"$WORK/members")"
     grep -q -x 'in the bond: a1' "$WORK/members" && grep -q -x 'in the bond: a2' "$WORK/members"
@@ -89,19 +92,12 @@ rings_of() { ethtool -g "$1" | sed -n '/^Current/,$s/^RX:[[:space:]]*//p'; }
 
 # Rings: each member stops for seconds, and the other one carries meanwhile.
 bond_rings() {
-    local watcher
     bond_profile '[nic]' 'channels = "leave"' 'rings = 1024'
     snapshot "$WORK/before"
-    watch_members &
-    watcher=$!
-    expect 0 nettune apply -p "$WORK/bond.toml"
-    one_at_a_time $watcher || fail "the members did not both go away and come back: $(cat "$WORK/members")"
+    watched 0 nettune apply -p "$WORK/bond.toml" || fail "the members did not both go away and come back: $(cat "$WORK/members")"
     expect 0 nettune verify
     [[ $(rings_of a1) == 1024 && $(rings_of a2) == 1024 ]] || fail "rings are $(rings_of a1) and $(rings_of a2)"
-    watch_members &
-    watcher=$!
-    expect 0 nettune rollback
-    one_at_a_time $watcher || fail "on the way back: $(cat "$WORK/members")"
+    watched 0 nettune rollback || fail "on the way back: $(cat "$WORK/members")"
     in_bond a1 && in_bond a2 || fail "after rollback a member is not in its bond"
     snapshot "$WORK/after"
     same "$WORK/before" "$WORK/after" "rings of a bond"
@@ -110,20 +106,13 @@ bond_rings() {
 
 # MTU: members first, one at a time, then the bond; proved against the peer.
 bond_mtu() {
-    local watcher
     bond_profile '[mtu]' 'mtu = 8000' 'probe = ["10.79.0.1"]'
     snapshot "$WORK/before"
-    watch_members &
-    watcher=$!
-    expect 0 nettune apply -p "$WORK/bond.toml"
-    one_at_a_time $watcher || note "the driver changes the MTU without leaving its bond"
+    watched 0 nettune apply -p "$WORK/bond.toml" || note "the driver changes the MTU without leaving its bond"
     expect 0 nettune verify
     [[ $(cat /sys/class/net/{a1,a2,bond7}/mtu | xargs) == "8000 8000 8000" ]] || fail "MTU: $(ip link)"
     ping -c 1 -W 2 -q -M 'do' -s 7972 10.79.0.1 >/dev/null || fail "8000 bytes do not pass"
-    watch_members &
-    watcher=$!
-    expect 0 nettune rollback
-    one_at_a_time $watcher || note "nor on the way back"
+    watched 0 nettune rollback || note "nor on the way back"
     in_bond a1 && in_bond a2 || fail "after rollback a member is not in its bond"
     snapshot "$WORK/after"
     same "$WORK/before" "$WORK/after" "MTU of a bond"
@@ -132,13 +121,9 @@ bond_mtu() {
 
 # What no peer proves is taken back like everything else: one at a time.
 bond_unproved() {
-    local watcher
     bond_profile '[mtu]' 'mtu = 8000' 'probe = ["10.79.0.9"]'
     snapshot "$WORK/before"
-    watch_members &
-    watcher=$!
-    expect 7 nettune apply -p "$WORK/bond.toml"
-    one_at_a_time $watcher || note "the members stayed in the bond"
+    watched 7 nettune apply -p "$WORK/bond.toml" || note "the members stayed in the bond"
     expect 3 nettune status
     in_bond a1 && in_bond a2 || fail "after an unproved MTU a member is not in its bond"
     snapshot "$WORK/after"
