@@ -316,6 +316,16 @@ pub struct Rss {
     pub hash: u8,
 }
 
+impl Rss {
+    /// Somebody set the table: it names queues, which a change of channels may take away.
+    pub fn by_hand(&self) -> bool {
+        !matches!(self.table.as_str(), Self::DEFAULT | Self::RUNS)
+    }
+
+    pub const DEFAULT: &str = "default";
+    pub const RUNS: &str = "runs";
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Attached {

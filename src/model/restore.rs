@@ -28,9 +28,8 @@ pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> O
             if !uplink.default_route {
                 return None;
             }
-            let pod = facts.links.iter().filter(|l| {
-                l.other_netns && matches!(l.kind.as_deref(), Some("veth" | "netkit")) && l.up
-            });
+            let pod =
+                facts.links.iter().filter(|l| l.other_netns && l.is_a(&["veth", "netkit"]) && l.up);
             let largest = pod.max_by_key(|l| l.mtu)?;
             (facts.live() && u64::from(largest.mtu) > old).then(|| {
                 format!("pod link {} uses {}, more than the old {old}", largest.name, largest.mtu)

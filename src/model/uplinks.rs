@@ -54,11 +54,11 @@ fn free(facts: &Facts, link: &Link) -> bool {
 }
 
 fn pods(facts: &Facts, link: &Link) -> bool {
-    let end = |l: &Link| l.other_netns && matches!(l.kind.as_deref(), Some("veth" | "netkit"));
+    let end = |l: &Link| l.other_netns && l.is_a(&["veth", "netkit"]);
     if link.default_route {
         return false;
     }
-    if link.kind.as_deref() != Some("bridge") {
+    if !link.is_a(&["bridge"]) {
         return end(link);
     }
     let mut ports =
@@ -69,12 +69,10 @@ fn pods(facts: &Facts, link: &Link) -> bool {
 /// Whether `link` is what one of `upper` stands on. A bridge stands on its ports with a bus parent
 /// (or on bonds and VLANs), not on the pods' veths that are plugged into it.
 fn carries(link: &Link, upper: &[&Link]) -> bool {
-    let port = link.bus.is_some() || matches!(link.kind.as_deref(), Some("bond" | "vlan" | "team"));
+    let port = link.bus.is_some() || link.is_a(&["bond", "vlan", "team"]);
     upper.iter().any(|up| {
         (port && link.master.as_deref() == Some(&up.name))
-            || (!up.other_netns
-                && up.parent.as_deref() == Some(&link.name)
-                && up.kind.as_deref() != Some("veth"))
+            || (!up.other_netns && up.parent.as_deref() == Some(&link.name) && !up.is_a(&["veth"]))
     })
 }
 
@@ -110,9 +108,9 @@ pub fn depth(facts: &Facts, name: &str) -> u32 {
         }
         let below = facts.links.iter().filter(|l| {
             l.master.as_deref() == Some(name)
-                || facts.link(name).is_some_and(|up| {
-                    up.kind.as_deref() != Some("veth") && up.parent.as_deref() == Some(&l.name)
-                })
+                || facts
+                    .link(name)
+                    .is_some_and(|up| !up.is_a(&["veth"]) && up.parent.as_deref() == Some(&l.name))
         });
         below.map(|l| 1 + walk(facts, &l.name, left - 1)).max().unwrap_or(0)
     }

@@ -146,7 +146,7 @@ pub fn warnings(cx: &Context) -> Vec<Warning> {
         );
         warnings.push(Warning::new("xdp-vf", text).fix("loadBalancer.acceleration=disabled"));
     }
-    for link in devices(cx).iter().filter(|l| l.kind.as_deref() == Some("bond")) {
+    for link in devices(cx).iter().filter(|l| l.is_a(&["bond"])) {
         let text = format!(
             "{} is a bond: each member must have XDP, and vlan+srcmac hashing has none",
             link.name

@@ -248,7 +248,7 @@ impl Tweak for HostRouting {
 /// The other end must be in another namespace; a qdisc that somebody gave the link (the bandwidth
 /// plugin's tbf) and programs at its egress would be passed by.
 fn to_peer(link: &Link) -> bool {
-    let pair = link.other_netns && matches!(link.kind.as_deref(), Some("veth" | "netkit"));
+    let pair = link.other_netns && link.is_a(&["veth", "netkit"]);
     let qdisc = link.qdisc.as_deref().is_none_or(|q| q.starts_with("default"));
     let seen = |p: &crate::model::facts::Attached| p.hook.ends_with("egress");
     pair && qdisc && link.programs.known().is_some_and(|all| !all.iter().any(seen))

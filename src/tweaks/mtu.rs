@@ -111,27 +111,28 @@ fn too_small_below<'a>(
     size: u32,
 ) -> Option<&'a Link> {
     let parent = link.parent.as_deref().filter(|_| !link.other_netns)?;
-    let stacked = matches!(link.kind.as_deref(), Some("vlan" | "macvlan" | "ipvlan"));
+    let stacked = link.is_a(&["vlan", "macvlan", "ipvlan"]);
     let below = cx.facts.link(parent).filter(|below| stacked && below.mtu < size)?;
-    links.iter().all(|l| l.index != below.index).then_some(below)
+    (!named(links, below)).then_some(below)
+}
+
+fn named(links: &[&Link], link: &Link) -> bool {
+    links.iter().any(|l| l.index == link.index)
 }
 
 /// A bond hands its MTU to all members at once, and so stops them together and for good: each is
 /// to be changed, and put back, before it.
 fn members_not_named(cx: &Context, bond: &Link, links: &[&Link], size: u32) -> Option<Need> {
-    let member = |l: &&Link| l.master.as_deref() == Some(&bond.name) && l.mtu != size;
-    let named = |l: &Link| links.iter().any(|n| n.index == l.index);
-    let left: Vec<&str> = cx
-        .facts
-        .links
-        .iter()
-        .filter(|l| bond.kind.as_deref() == Some("bond") && member(l) && !named(l))
-        .map(|l| l.name.as_str())
-        .collect();
+    let left =
+        |l: &&Link| l.master.as_deref() == Some(&bond.name) && l.mtu != size && !named(links, l);
+    let left: Vec<&str> = cx.facts.links.iter().filter(left).map(|l| l.name.as_str()).collect();
+    if left.is_empty() || !bond.is_a(&["bond"]) {
+        return None;
+    }
     let names = left.join(" and ");
     let why = format!("{} would set the MTU of its members {names} at once", bond.name);
     let fix = format!("name {names} in the profile's links as well");
-    (!left.is_empty()).then(|| Need::blocked("members", why, fix))
+    Some(Need::blocked("members", why, fix))
 }
 
 const GATEWAY: &str = "gateway";
@@ -202,7 +203,7 @@ impl Tweak for Mtu {
                     "set mtu.mtu = \"max\", or a size it takes",
                 ));
             }
-            if link.kind.as_deref() == Some("bridge") {
+            if link.is_a(&["bridge"]) {
                 let why =
                     format!("{name} is a bridge: setting its MTU ends its automatic MTU for good");
                 needs.push(Need::blocked(
@@ -263,7 +264,7 @@ impl Tweak for Mtu {
         if cilium(cx).is_none() {
             return Vec::new();
         }
-        let counts = |l: &&&Link| l.kind.as_deref() != Some("dummy") && l.mtu > 0;
+        let counts = |l: &&&Link| !l.is_a(&["dummy"]) && l.mtu > 0;
         let all = devices(cx);
         let least = all.iter().filter(counts).min_by_key(|l| l.mtu);
         let most = all.iter().filter(counts).max_by_key(|l| l.mtu);

@@ -50,7 +50,7 @@ impl Netkit {
 
 fn veth_pods(cx: &Context) -> usize {
     let pod = |l: &&crate::model::facts::Link| {
-        l.name.starts_with("lxc") && l.name != "lxc_health" && l.kind.as_deref() == Some("veth")
+        l.name.starts_with("lxc") && l.name != "lxc_health" && l.is_a(&["veth"])
     };
     cx.facts.links.iter().filter(pod).count()
 }
@@ -104,7 +104,7 @@ impl Tweak for Netkit {
     fn warnings(&self, cx: &Context) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let veth = veth_pods(cx);
-        let netkit = cx.facts.links.iter().filter(|l| l.kind.as_deref() == Some("netkit")).count();
+        let netkit = cx.facts.links.iter().filter(|l| l.is_a(&["netkit"])).count();
         if veth > 0 && netkit > 0 {
             let text =
                 format!("pods on veth: {veth}, on netkit: {netkit}; the agent takes only one kind");

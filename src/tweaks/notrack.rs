@@ -94,11 +94,7 @@ impl Tweak for Notrack {
         if facts.kernel.config.get("NF_TABLES_INET").is_some_and(|v| v == "n") {
             needs.push(Need::unsupported("nf-tables-inet", "nf_tables here has no family inet"));
         }
-        if let Some(link) = facts
-            .links
-            .iter()
-            .find(|l| l.up && OVERLAYS.iter().any(|k| l.kind.as_deref() == Some(k)))
-        {
+        if let Some(link) = facts.links.iter().find(|l| l.up && l.is_a(&OVERLAYS)) {
             let why = format!("pods may be reached through the overlay {}", link.name);
             needs.push(Need::blocked(
                 "direct-routing",

@@ -94,7 +94,7 @@ fn queues(link: &Link, side: &str, allocated: u32) -> u32 {
 /// It has NAPI and queues of its own: what is stacked on a device sends on that one's, and a bond
 /// chooses among its own without XPS.
 fn device(link: &&Link) -> bool {
-    link.bus.is_some() || link.kind.as_deref() == Some("veth")
+    link.bus.is_some() || link.is_a(&["veth"])
 }
 
 impl Steering {

@@ -70,9 +70,7 @@ impl Xdp {
     /// The devices themselves: a bond's members, not the bond; no VLAN and no bridge has native XDP.
     fn links<'a>(&self, cx: &Context<'a>) -> Vec<&'a Link> {
         let uplinks = cx.uplinks();
-        let device = |l: &&Link| {
-            !matches!(l.kind.as_deref(), Some("vlan" | "bridge" | "bond" | "team" | "vrf"))
-        };
+        let device = |l: &&Link| !l.is_a(&["vlan", "bridge", "bond", "team", "vrf"]);
         uplinks.into_iter().filter(device).collect()
     }
 
@@ -296,7 +294,7 @@ impl Tweak for Xdp {
                 remarks.push(format!("{}: {} {}", link.name, limits.driver, limits.known));
             }
         }
-        let veth = |l: &&Link| l.kind.as_deref() == Some("veth");
+        let veth = |l: &&Link| l.is_a(&["veth"]);
         if self.mode() == Mode::Forward && self.links(cx).iter().any(veth) {
             let text = "a veth's other end must sum up its packets itself: ethtool -K PEER tx off";
             remarks.push(text.to_string());
@@ -329,7 +327,7 @@ impl Tweak for Xdp {
 }
 
 fn is_bond(cx: &Context, name: &str) -> bool {
-    cx.facts.link(name).is_some_and(|l| matches!(l.kind.as_deref(), Some("bond" | "team")))
+    cx.facts.link(name).is_some_and(|l| l.is_a(&["bond", "team"]))
 }
 
 impl Xdp {

@@ -84,7 +84,7 @@ fn refused(facts: &Facts, link: &Link) -> Option<String> {
         return Some(format!("a program is attached already ({})", xdp.mode));
     }
     let bond = link.master.as_deref().and_then(|m| facts.link(m));
-    if bond.is_some_and(|b| matches!(b.kind.as_deref(), Some("bond" | "team"))) {
+    if bond.is_some_and(|b| b.is_a(&["bond", "team"])) {
         return Some("it is a member of a bond, which a program on it keeps from XDP".to_string());
     }
     if facts.agents.cilium.is_some() {

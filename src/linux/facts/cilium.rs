@@ -239,9 +239,7 @@ fn from_config(cilium: &mut Cilium) {
 /// The devices themselves say how pods are attached and whether there is a tunnel.
 fn from_links(links: &[Link], cilium: &mut Cilium) {
     let live = &mut cilium.live;
-    let pods = |kind: &str| {
-        links.iter().any(|l| l.name.starts_with("lxc") && l.kind.as_deref() == Some(kind))
-    };
+    let pods = |kind: &str| links.iter().any(|l| l.name.starts_with("lxc") && l.is_a(&[kind]));
     if live.device_mode.is_none() {
         live.device_mode = match (pods("netkit"), pods("veth")) {
             (true, false) => Some("netkit".into()),
