@@ -20,7 +20,6 @@ const GRSSH: u32 = 0x46;
 const SRSSH: u32 = 0x47;
 /// struct ethtool_rxfh up to its table: cmd, context, table size, key size, hash and padding.
 const HEAD: usize = 6;
-const DEFAULT: &str = "default";
 const NO_CHANGE: u32 = u32::MAX;
 /// More than any device has: a driver that says otherwise is not believed.
 const MOST: u32 = 1 << 16;
@@ -50,13 +49,10 @@ fn ethtool(link: &str, words: &mut [u32]) -> Result<(), Errno> {
 /// None where the device has no RSS.
 pub fn read(link: &str) -> Result<Option<Rss>> {
     let none = |e: &Errno| matches!(e, Errno::EOPNOTSUPP | Errno::ENODEV);
-    let mut head = vec![0; HEAD];
-    head[0] = GRSSH;
-    match ethtool(link, &mut head) {
+    let (table, key) = match sizes(link) {
         Err(e) if none(&e) => return Ok(None),
         other => other.with_context(|| format!("get RSS of {link}"))?,
-    }
-    let (table, key) = (head[2], head[3]);
+    };
     ensure!(table <= MOST && key <= MOST, "get RSS of {link}: a table of {table} entries");
     if table == 0 && key == 0 {
         return Ok(None);
@@ -73,6 +69,14 @@ pub fn read(link: &str) -> Result<Option<Rss>> {
     }))
 }
 
+/// Entries of the table, bytes of the key.
+fn sizes(link: &str) -> Result<(u32, u32), Errno> {
+    let mut head = vec![0; HEAD];
+    head[0] = GRSSH;
+    ethtool(link, &mut head)?;
+    Ok((head[2], head[3]))
+}
+
 /// Receive queues in use, of a driver that says.
 fn rings(link: &str) -> Option<u32> {
     let mut words = vec![0; RXNFC];
@@ -82,14 +86,22 @@ fn rings(link: &str) -> Option<u32> {
     Some(if cfg!(target_endian = "big") { words[3] } else { words[2] })
 }
 
-/// "default" when it is the kernel's own: all queues in turn. So it stays the same state when there
-/// are more queues, or fewer.
+/// A word for a table that nobody set: so it stays the same state when there are more queues, or fewer.
 fn text(table: &[u32], rings: Option<u32>) -> String {
     let queues = rings.unwrap_or_else(|| table.iter().max().map_or(0, |most| most + 1)).max(1);
-    if table.iter().enumerate().all(|(at, queue)| at as u32 % queues == *queue) {
-        return DEFAULT.to_string();
+    let entries = table.len() as u32;
+    if (0..entries).map(|at| at % queues).eq(table.iter().copied()) {
+        return Rss::DEFAULT.to_string();
+    }
+    if runs(entries, queues).eq(table.iter().copied()) {
+        return Rss::RUNS.to_string();
     }
     table.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn runs(entries: u32, queues: u32) -> impl Iterator<Item = u32> {
+    // A product of two numbers that a driver said.
+    (0..entries).map(move |at| (u64::from(at) * u64::from(queues) / u64::from(entries)) as u32)
 }
 
 pub fn state(rss: Option<&Rss>) -> State {
@@ -107,7 +119,10 @@ pub fn write(link: &str, wanted: &State) -> Result<()> {
     if let Some(table) = differs("table") {
         // An empty table brings the kernel's own back.
         let entries = match table {
-            DEFAULT => Vec::new(),
+            Rss::DEFAULT => Vec::new(),
+            Rss::RUNS => {
+                runs(sizes(link)?.0, rings(link).context("how many queues are in use")?).collect()
+            }
             _ => table.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?,
         };
         message[2] = u32::try_from(entries.len())?;
@@ -159,7 +174,9 @@ mod tests {
         assert_eq!(text(&[0, 1, 2, 3, 0, 1, 2, 3, 0], Some(4)), "default");
         assert_eq!(text(&[0, 1, 0, 1], Some(4)), "0,1,0,1");
         assert_eq!(text(&[0, 1, 0, 1], None), "default");
-        assert_eq!(text(&[0, 0, 1, 1], Some(2)), "0,0,1,1");
+        assert_eq!(text(&[0, 0, 1, 1], Some(2)), "runs");
+        assert_eq!(text(&[0, 0, 0, 1, 1, 1, 2, 2], Some(3)), "runs");
+        assert_eq!(text(&[0, 0, 1, 1], Some(3)), "0,0,1,1");
         assert_eq!(text(&[1, 1], None), "1,1");
     }
 

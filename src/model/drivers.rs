@@ -39,6 +39,7 @@ pub const DRIVERS: &[Driver] = &[
     Driver { name: "hv_netvsc", source: "hyperv/netvsc_bpf.c", ..DEFAULT },
     Driver { name: "i40e", source: "ethernet/intel/i40e/i40e_main.c", ..DEFAULT },
     Driver { name: "ice", source: "ethernet/intel/ice/ice_main.c", ..DEFAULT },
+    Driver { name: "igb", known: Known::Lab, source: "ethernet/intel/igb/igb_main.c", ..DEFAULT },
     Driver { name: "ixgbe", source: "ethernet/intel/ixgbe/ixgbe_main.c", ..DEFAULT },
     Driver {
         name: "mana",

@@ -308,7 +308,8 @@ pub struct BondPort {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rss {
-    /// "default" when it is the kernel's own (all queues in turn), else the queue of each entry.
+    /// "default" when it is the kernel's own (all queues in turn), "runs" when it is that of igb and
+    /// igc (an equal run of entries for each queue), else the queue of each entry.
     pub table: String,
     /// Hexadecimal.
     pub key: String,
@@ -496,6 +497,11 @@ impl Link {
         let serves = |v: &&Vector| !matches!(v.role, Role::Management | Role::Unused);
         let vectors = self.vectors.known().into_iter().flatten().filter(serves);
         vectors.filter_map(|v| Some((v, v.queue?))).filter(move |(_, queue)| *queue < used)
+    }
+
+    /// Of one of these kinds, as the kernel names them; a NIC has none.
+    pub fn is_a(&self, kinds: &[&str]) -> bool {
+        self.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
     }
 
     /// A program is on it in its driver.

@@ -2,6 +2,7 @@
 //! done and for the node whose nettune is gone. nettune itself runs none of these commands.
 
 use super::bpf::Hook;
+use super::facts::Rss;
 use super::state::fields;
 use super::{AUTO, Change, Group, Resource, State, UnitAspect};
 
@@ -130,12 +131,24 @@ fn rss(link: &str, to: &State) -> String {
     let key: Vec<u8> = to.field("key").unwrap_or_default().bytes().collect();
     let pairs: Vec<String> =
         key.chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect();
-    let set = format!("ethtool -X {} hkey {}", quote(link), quote(&pairs.join(":")));
+    let link = quote(link);
+    let mut set = format!("ethtool -X {link}");
+    if !pairs.is_empty() {
+        set.push_str(&format!(" hkey {}", quote(&pairs.join(":"))));
+    }
     match to.field("table") {
-        Some(table) if table != "default" => {
-            format!("{set}\necho {} >&2", quote(&format!("RSS table of {link} was {table}")))
+        None | Some(Rss::DEFAULT) => format!("{set} default"),
+        Some(Rss::RUNS) => {
+            let ones = format!("$(printf '1 %.0s' /sys/class/net/{link}/queues/rx-*)");
+            format!("{set} weight {ones}")
         }
-        _ => format!("{set} default"),
+        Some(table) => {
+            let said = quote(&format!("RSS table of {link} was {table}"));
+            match pairs.is_empty() {
+                true => format!("echo {said} >&2"),
+                false => format!("{set}\necho {said} >&2"),
+            }
+        }
     }
 }
 

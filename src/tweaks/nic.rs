@@ -278,7 +278,7 @@ impl Nic {
         let mut needs = Vec::new();
         let mut block = |code, why: String, fix: &str| needs.push(Need::blocked(code, why, fix));
         if let Some(Some(rss)) =
-            link.rss.known().filter(|r| r.as_ref().is_some_and(|r| r.table != "default"))
+            link.rss.known().filter(|r| r.as_ref().is_some_and(|r| r.by_hand()))
         {
             let entries = rss.table.split(',').count();
             let why = format!("{name} has an RSS table of {entries} entries set by hand");

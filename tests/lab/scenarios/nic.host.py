@@ -6,10 +6,12 @@ def run(lab):
     rss = lab.plug("virtio-net-pci", "lab2", queues=4, rss=True, hash=True, rx_queue_size=1024, tx_queue_size=256)
     vmxnet3 = lab.plug("vmxnet3", "lab3")
     e1000e = lab.plug("e1000e", "lab4")
+    igb = lab.plug("igb", "lab5", addr="0xe")
     main = lab.want('echo "$NIC"').strip()
     lab.want("settle")
     for link, parts in {
         e1000e: ["rings", "keys"],
+        igb: ["channels", "rings", "rss", "keys"],
         vmxnet3: ["channels", "rings", "rss", "keys"],
         rss: ["channels", "rings", "rss", "keys"],
         main: ["channels"],

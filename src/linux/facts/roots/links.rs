@@ -137,6 +137,16 @@ const NAMES: &[(&str, &[Named])] = &[
         ],
     ),
     (
+        "igb",
+        &[
+            ("nettune-test0", Management, None),
+            ("nettune-test0-rx-3", Rx, Some(3)),
+            ("nettune-test0-tx-3", Tx, Some(3)),
+            // With fewer vectors than both need.
+            ("nettune-test0-TxRx-7", Both, Some(7)),
+        ],
+    ),
+    (
         "ixgbe",
         &[
             ("nettune-test0-TxRx-0", Both, Some(0)),
