@@ -99,7 +99,12 @@ pub const DRIVERS: &[Limits] = &[
         ..limits("mlx4_core", "4.8", "cilium/cilium issues 29065 and 36527")
     },
     limits("vmxnet3", "6.6", "drivers/net/vmxnet3/vmxnet3_xdp.c"),
-    limits("igb", "5.10", "drivers/net/ethernet/intel/igb/igb_main.c"),
+    // A frame of 3072 bytes, which the driver keeps its buffers at whatever the program takes.
+    Limits {
+        mtu: Some(3046),
+        known: IN_LAB,
+        ..limits("igb", "5.10", "drivers/net/ethernet/intel/igb/igb_main.c")
+    },
     limits("igc", "5.13", "drivers/net/ethernet/intel/igc/igc_xdp.c"),
     limits("atlantic", "5.19", "drivers/net/ethernet/aquantia/atlantic/aq_main.c"),
     limits("nfp", "4.10", "drivers/net/ethernet/netronome/nfp/nfp_net_common.c"),
