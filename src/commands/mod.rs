@@ -233,7 +233,7 @@ pub fn accepted(choice: &Choice, profile: &Profile, facts: &Facts) -> Result<BTr
             let known: Vec<&str> = Impact::ALL.iter().map(|i| i.name()).collect();
             Refusal::with(
                 Exit::Usage,
-                format!("{name:?} is no impact; there are {}", known.join(" ")),
+                format!("{name:?} is no impact; the impacts are {}", known.join(", ")),
             )
         })?;
         accept.insert(impact);

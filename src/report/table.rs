@@ -207,8 +207,8 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let made: Vec<&(Change, Outcome)> =
         row.changes.iter().filter(|(c, _)| !c.claim_only()).collect();
-    if let Some(summary) = summary(&made, changing) {
-        lines.push(summary);
+    if !verbose {
+        lines.extend(summary(&made, changing));
     }
     for reason in &row.reasons {
         if reason.code == "held" {
