@@ -25,11 +25,11 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::engine::{Host, Observe, Wrote};
+use crate::model::bpf::Hook;
 use crate::model::reach::Reach;
 use crate::model::{Facts, Group, Proof, Resource, State};
 use link::Links;
 use root::Root;
-use settle::Settle;
 
 /// Name and content of every file that sets sysctls at boot, but for ours.
 pub fn sysctl_files(root: &Root) -> Vec<(String, String)> {
@@ -112,7 +112,8 @@ impl Linux {
 
     /// Attaches a program to the link for a moment: its driver may stop it meanwhile.
     pub fn deep(&mut self, facts: &Facts, link: &str) -> Result<crate::model::bpf::Deep> {
-        bpf::deep::ask(&self.root, &self.links, facts, link)
+        let ask = || bpf::deep::ask(&self.root, &self.links, facts, link);
+        settle::across(&self.links, link, ask)
     }
 
     pub fn coverage(&self) -> Result<crate::model::bpf::Coverage> {
@@ -208,9 +209,9 @@ impl Host for Linux {
             Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
             Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
             Resource::Ethtool { link, group } => {
-                let settle = Settle::before(&self.links, link)?;
-                let mut wrote = ethtool::write(self.links.index(link)?, *group, state)?;
-                settle.wait(&self.links)?;
+                let index = self.links.index(link)?;
+                let write = || ethtool::write(index, *group, state);
+                let mut wrote = settle::across(&self.links, link, write)?;
                 if let (Group::Channels, Wrote::KernelKeeps { why, lasting }) = (group, &mut wrote)
                     && self.links.one(link)?.is_some_and(|l| l.native_xdp())
                 {
@@ -228,7 +229,12 @@ impl Host for Linux {
             Resource::Nft { table } => nft::replace_table(&self.root, table, state)?,
             Resource::Flow { link } => nft::write_link(&self.root, link, state)?,
             Resource::Bpf { link, hook } => {
-                self.programs.write(&self.root, &self.links, link, *hook, state)?;
+                let mut write = || self.programs.write(&self.root, &self.links, link, *hook, state);
+                match hook {
+                    // Many drivers make their rings anew for a program.
+                    Hook::Xdp => settle::across(&self.links, link, write)?,
+                    Hook::Ingress => write()?,
+                }
             }
             Resource::Unit { name, aspect } => {
                 dbus::write_unit(&self.root, &self.links, name, *aspect, state)?

@@ -1,5 +1,5 @@
 //! A change that stops a link for a moment is over only when the link is back: its carrier, and in
-//! a bond its place in the aggregate. So no more than one member of a bond is ever away.
+//! a bond its place in the aggregate. So no more than one uplink, or member of a bond, is ever away.
 
 use std::time::{Duration, Instant};
 
@@ -17,24 +17,33 @@ const LACP: Duration = Duration::from_secs(75);
 /// (seen on 5.10): it is back when it has carried for so long.
 const STEADY: Duration = Duration::from_secs(1);
 
+/// Does what may stop link `name`, and waits until it has again what it had, also where that failed:
+/// what comes next may stop another one.
+pub fn across<T>(links: &Links, name: &str, change: impl FnOnce() -> Result<T>) -> Result<T> {
+    let had = links.one(name)?.map(|link| Had::of(&link));
+    let changed = change();
+    let back = had.map_or(Ok(()), |had| had.wait(links));
+    let changed = changed?;
+    back.map(|()| changed)
+}
+
 /// What a link had before it was stopped, and must have again.
-pub struct Settle {
+struct Had {
     name: String,
     carrier: bool,
     aggregated: bool,
 }
 
-impl Settle {
-    pub fn before(links: &Links, name: &str) -> Result<Self> {
-        let link = links.one(name)?.unwrap_or_default();
-        Ok(Settle {
-            name: name.to_string(),
+impl Had {
+    fn of(link: &Link) -> Self {
+        Had {
+            name: link.name.clone(),
             carrier: link.up && link.carrier,
-            aggregated: aggregated(&link),
-        })
+            aggregated: aggregated(link),
+        }
     }
 
-    pub fn wait(&self, links: &Links) -> Result<()> {
+    fn wait(&self, links: &Links) -> Result<()> {
         let (most, steady) =
             if self.aggregated { (LACP, STEADY) } else { (CARRIER, Duration::ZERO) };
         let start = Instant::now();
@@ -67,16 +76,16 @@ impl Settle {
 /// A bond hands its MTU to all its members at once, which stops them together: they go before it,
 /// one by one, whichever way.
 pub fn set_mtu(links: &Links, name: &str, mtu: &State) -> Result<()> {
-    if links.one(name)?.is_some_and(|l| l.kind.as_deref() == Some("bond")) {
-        let member =
-            |l: &Link| l.master.as_deref() == Some(name) && *mtu != State::is(l.mtu.to_string());
-        for member in links.all()?.iter().filter(|l| member(l)) {
-            set_mtu(links, &member.name, mtu)?;
-        }
+    let member =
+        |l: &Link| l.master.as_deref() == Some(name) && *mtu != State::is(l.mtu.to_string());
+    let members = match links.one(name)?.is_some_and(|l| l.is_a(&["bond"])) {
+        true => links.all()?.into_iter().filter(member).collect(),
+        false => Vec::new(),
+    };
+    for name in members.iter().map(|l| l.name.as_str()).chain([name]) {
+        across(links, name, || links.set_mtu(name, mtu))?;
     }
-    let settle = Settle::before(links, name)?;
-    links.set_mtu(name, mtu)?;
-    settle.wait(links)
+    Ok(())
 }
 
 fn aggregated(link: &Link) -> bool {
@@ -90,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_link_is_back_with_what_it_had() {
-        let had = |carrier, aggregated| Settle { name: "eth0".into(), carrier, aggregated };
+        let had = |carrier, aggregated| Had { name: "eth0".into(), carrier, aggregated };
         let link = |carrier, carries| {
             let bond_port = Some(BondPort { carries, lacp: true });
             Some(Link { carrier, bond_port, ..Link::default() })

@@ -21,8 +21,8 @@ pub const ENTRY: Entry = Entry {
         what: "Packets are decided on before the kernel makes a buffer for them. filter: a drop list of \
                networks and ports. forward: a route lookup and out of another uplink, for router nodes. \
                object: a program of the operator's own.",
-        cost: "Attaching takes some drivers' queues down for a moment and may halve them; a large MTU or \
-               LRO does not go with it. forward goes around netfilter, and its neighbours are refreshed \
+        cost: "Attaching takes some drivers' links down for a moment, one after the other, and may halve \
+               their queues; a large MTU or LRO does not go with it. forward goes around netfilter, and its neighbours are refreshed \
                only by what the stack still sees.",
         needs: "a driver with XDP, an MTU and queues that it takes, no LRO; nobody else's XDP program; \
                 forward: as host-routing's mode full",
