@@ -57,30 +57,17 @@ in_bond() {
     return 1
 }
 
-# Notes each change of who is in the bond, until the file $WORK/watching is removed.
-watch_members() {
-    local now last=""
-    touch "$WORK/watching"
-    : >"$WORK/members"
-    while [[ -e $WORK/watching ]]; do
-        now=
-        collects a1 && now+=" a1"
-        collects a2 && now+=" a2"
-        [[ $now == "$last" ]] || echo "in the bond:$now" >>"$WORK/members"
-        last=$now
-    done
+who_is_in() {
+    NOW="in the bond:"
+    collects a1 && NOW+=" a1"
+    collects a2 && NOW+=" a2"
 }
 
-# watched CODE COMMAND: expects that meanwhile both members go away, and never at the same time.
-watched() {
-    watch_members &
-    local watcher=$!
-    expect "$@"
-    rm "$WORK/watching"
-    wait "$watcher"
-    note "$(uniq -c "$WORK/members")"
-    grep -q -x 'in the bond:' "$WORK/members" && fail "no member was left in the bond: $(xargs <"$WORK/members")"
-    grep -q -x 'in the bond: a1' "$WORK/members" && grep -q -x 'in the bond: a2' "$WORK/members"
+# members_watched CODE COMMAND: expects that meanwhile both members go away, and never at the same time.
+members_watched() {
+    watched who_is_in "$@"
+    grep -q -x 'in the bond:' "$WORK/seen" && fail "no member was left in the bond"
+    grep -q -x 'in the bond: a1' "$WORK/seen" && grep -q -x 'in the bond: a2' "$WORK/seen"
 }
 
 bond_profile() {
@@ -94,10 +81,10 @@ rings_of() { ethtool -g "$1" | sed -n '/^Current/,$s/^RX:[[:space:]]*//p'; }
 bond_rings() {
     bond_profile '[nic]' 'channels = "leave"' 'rings = 1024'
     snapshot "$WORK/before"
-    watched 0 nettune apply -p "$WORK/bond.toml" || fail "the members did not both go away and come back: $(cat "$WORK/members")"
+    members_watched 0 nettune apply -p "$WORK/bond.toml" || fail "the members did not both go away and come back"
     expect 0 nettune verify
     [[ $(rings_of a1) == 1024 && $(rings_of a2) == 1024 ]] || fail "rings are $(rings_of a1) and $(rings_of a2)"
-    watched 0 nettune rollback || fail "on the way back: $(cat "$WORK/members")"
+    members_watched 0 nettune rollback || fail "on the way back"
     in_bond a1 && in_bond a2 || fail "after rollback a member is not in its bond"
     snapshot "$WORK/after"
     same "$WORK/before" "$WORK/after" "rings of a bond"
@@ -108,11 +95,11 @@ bond_rings() {
 bond_mtu() {
     bond_profile '[mtu]' 'mtu = 8000' 'probe = ["10.79.0.1"]'
     snapshot "$WORK/before"
-    watched 0 nettune apply -p "$WORK/bond.toml" || note "the driver changes the MTU without leaving its bond"
+    members_watched 0 nettune apply -p "$WORK/bond.toml" || note "the driver changes the MTU without leaving its bond"
     expect 0 nettune verify
     [[ $(cat /sys/class/net/{a1,a2,bond7}/mtu | xargs) == "8000 8000 8000" ]] || fail "MTU: $(ip link)"
     ping -c 1 -W 2 -q -M 'do' -s 7972 10.79.0.1 >/dev/null || fail "8000 bytes do not pass"
-    watched 0 nettune rollback || note "nor on the way back"
+    members_watched 0 nettune rollback || note "nor on the way back"
     in_bond a1 && in_bond a2 || fail "after rollback a member is not in its bond"
     snapshot "$WORK/after"
     same "$WORK/before" "$WORK/after" "MTU of a bond"
@@ -123,7 +110,7 @@ bond_mtu() {
 bond_unproved() {
     bond_profile '[mtu]' 'mtu = 8000' 'probe = ["10.79.0.9"]'
     snapshot "$WORK/before"
-    watched 7 nettune apply -p "$WORK/bond.toml" || note "the members stayed in the bond"
+    members_watched 7 nettune apply -p "$WORK/bond.toml" || note "the members stayed in the bond"
     expect 3 nettune status
     in_bond a1 && in_bond a2 || fail "after an unproved MTU a member is not in its bond"
     snapshot "$WORK/after"

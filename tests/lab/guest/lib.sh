@@ -4,6 +4,7 @@
 #   note MSG            goes into the scenario's log        count N K   counts K more of N for the result
 #   snapshot FILE       the whole node, see snapshot.sh     same A B    equal, or fails with the difference
 #   expect CODE CMD...  runs CMD, fails unless it ends with CODE; its output is in $OUT
+#   watched LOOK CODE CMD...  expects, and meanwhile writes each new $NOW that the function LOOK sets to $WORK/seen
 #   settle              waits until nothing is starting any more
 #   quick_irqbalance    for what asks it often: it answers between its scans, each second now and not each tenth
 #   $NIC, $NIC2         the link with four queue pairs, and the one with another driver
@@ -39,6 +40,28 @@ expect() {
         printf "%s\n" "$OUT" | head -n 100
         fail "\`$*\` ended with $got, not $want"
     fi
+}
+
+# LOOK starts no process where it can: what it must not miss may last milliseconds.
+watched() {
+    local look=$1 watcher
+    shift
+    : >"$WORK/seen"
+    touch "$WORK/watching"
+    (
+        last=
+        while [[ -e $WORK/watching ]]; do
+            "$look"
+            [[ $NOW == "$last" ]] || echo "$NOW"
+            last=$NOW
+        done >"$WORK/seen" 2>/dev/null
+    ) &
+    watcher=$!
+    expect "$@"
+    sleep 1 # what was only begun is seen as well
+    rm "$WORK/watching"
+    wait "$watcher"
+    note "${*:2}: $(paste -s -d, "$WORK/seen")"
 }
 
 same() {

@@ -1,33 +1,21 @@
 # shellcheck shell=bash
 # What the scenario `one-by-one` needs in the guest.
 
-carries() { [[ $(<"/sys/class/net/$1/carrier") == 1 ]] 2>/dev/null; }
+# shellcheck source=tests/lab/guest/nic.sh
+. "$LAB/nic.sh"
 
-# Notes each change of which of both carries, until the file $WORK/watching is removed.
-watch_carriers() {
-    local now last="" a b
-    touch "$WORK/watching"
-    : >"$WORK/carriers"
-    while [[ -e $WORK/watching ]]; do
-        read -r a <"/sys/class/net/$1/carrier" || a=0
-        read -r b <"/sys/class/net/$2/carrier" || b=0
-        now="$a $b"
-        [[ $now == "$last" ]] || echo "$now" >>"$WORK/carriers"
-        last=$now
-    done 2>/dev/null
+who_carries() {
+    local a b
+    read -r a <"/sys/class/net/$first/carrier" || a=0
+    read -r b <"/sys/class/net/$second/carrier" || b=0
+    NOW="$a $b"
 }
 
-# watched CODE COMMAND: expects that meanwhile both links go down, and never at the same time.
-watched() {
-    watch_carriers "$first" "$second" &
-    local watcher=$!
-    expect "$@"
-    sleep 1 # what was only begun is seen as well
-    rm "$WORK/watching"
-    wait "$watcher"
-    note "${*:2}: $(paste -s -d, "$WORK/carriers")"
-    grep -q -x '0 0' "$WORK/carriers" && fail "both links were down at the same time"
-    grep -q -x '0 1' "$WORK/carriers" && grep -q -x '1 0' "$WORK/carriers" || fail "the links did not both go down: this shows nothing"
+# links_watched CODE COMMAND: expects that meanwhile both links go down, and never at the same time.
+links_watched() {
+    watched who_carries "$@"
+    grep -q -x '0 0' "$WORK/seen" && fail "both links were down at the same time"
+    grep -q -x '0 1' "$WORK/seen" && grep -q -x '1 0' "$WORK/seen" || fail "the links did not both go down: this shows nothing"
 }
 
 # round NAME LINE...: a profile of these lines, applied and rolled back.
@@ -37,9 +25,9 @@ round() {
     printf '%s\n' "links = [\"$first\", \"$second\"]" 'accept = ["link-reset", "path"]' "$@" >"$WORK/one.toml"
     chmod 600 "$WORK/one.toml"
     snapshot "$WORK/before"
-    watched 0 nettune apply -p "$WORK/one.toml"
+    links_watched 0 nettune apply -p "$WORK/one.toml"
     expect 0 nettune verify
-    watched 0 nettune rollback
+    links_watched 0 nettune rollback
     settle
     snapshot "$WORK/after"
     same "$WORK/before" "$WORK/after" "$name on two links"
@@ -62,14 +50,9 @@ xdp_limit() {
 }
 
 one_by_one() {
-    local n
     first=$1 second=$2
-    ip link set "$first" up
-    ip link set "$second" up
-    for n in {1..100}; do
-        carries "$first" && carries "$second" && break
-        sleep 0.1
-    done
+    ready_link "$first"
+    ready_link "$second"
     ip addr add 10.77.2.2/24 dev "$first"
     ip addr add 10.77.3.2/24 dev "$second"
     settle
