@@ -22,6 +22,7 @@ pub mod engine;
 pub mod image;
 pub mod linux;
 pub mod model;
+pub mod open;
 pub mod persist;
 pub mod profile;
 pub mod report;
