@@ -110,7 +110,7 @@ fn gather(
     let mut fleet = Fleet::new(version, levers());
     if reports.is_empty() {
         // This node's own report, on the way of all others.
-        looked(session, &choice(profile), "check", false, |view| {
+        looked(session, &choice(profile), "check", false, |_, view| {
             let text = serde_json::to_string(&json::answer(view))?;
             let report: Report = serde_json::from_str(&text)?;
             fleet.add(&report)

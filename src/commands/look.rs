@@ -7,13 +7,13 @@ use super::{Session, accepted, confirm, persist, scope};
 use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::evaluate::Selection;
 use crate::engine::ledger::Ledger;
+use crate::engine::undo::plan_script;
 use crate::engine::verbs::{Ask, pending, preview, verify as engine_verify};
 use crate::engine::{Exit, Refusal};
 use crate::linux::Linux;
 use crate::model::Resource;
 use crate::model::bpf::Coverage;
 use crate::model::facts::{Facts, Link};
-use crate::model::script::plan_script;
 use crate::model::uplinks::pod_links;
 use crate::report::{Applied, View};
 
@@ -26,7 +26,7 @@ pub fn facts(session: &Session) -> Result<Exit> {
 
 pub fn check(session: &Session, args: &CheckArgs) -> Result<Exit> {
     let nfd = session.cli.global.format == Format::Nfd;
-    looked(session, &args.choice, "check", false, |view| match nfd {
+    looked(session, &args.choice, "check", false, |_, view| match nfd {
         true => session.report().nfd(view, args.output.output.as_deref()),
         false => session.report().answer(view),
     })
@@ -43,17 +43,12 @@ pub fn show_plan(
     script: bool,
     kept: bool,
 ) -> Result<Exit> {
-    looked(session, choice, verb, kept, |view| {
-        if !script {
-            return session.report().answer(view);
+    looked(session, choice, verb, kept, |host, view| match script {
+        false => session.report().answer(view),
+        true => {
+            let rows = &view.answer.rows;
+            session.report().text(&plan_script(host, &view.store.ledger, view.facts, rows))
         }
-        let mut changes = Vec::new();
-        for (change, _) in view.answer.rows.iter().flat_map(|r| &r.changes) {
-            if !changes.contains(change) {
-                changes.push(change.clone());
-            }
-        }
-        session.report().text(&plan_script(&changes))
     })
 }
 
@@ -64,7 +59,7 @@ pub fn looked(
     choice: &Choice,
     verb: &'static str,
     kept: bool,
-    show: impl FnOnce(&View) -> Result<()>,
+    show: impl FnOnce(&Linux, &View) -> Result<()>,
 ) -> Result<Exit> {
     let profile = session.profile(choice)?;
     let mut tweaks = profile.tweaks()?;
@@ -106,7 +101,7 @@ pub fn looked(
     }
     let view =
         View { verb, profile: Some(&profile), facts: &facts, store: &store, answer: &answer };
-    show(&view)?;
+    show(&host, &view)?;
     Ok(answer.exit)
 }
 

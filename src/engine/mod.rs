@@ -3,6 +3,7 @@
 //! and written by resource.
 
 mod aside;
+mod collateral;
 pub mod confirm;
 pub mod evaluate;
 mod expect;
@@ -15,6 +16,7 @@ pub mod revert;
 pub mod run;
 pub mod share;
 pub mod store;
+pub mod undo;
 pub mod verbs;
 
 use std::fmt;

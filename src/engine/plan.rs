@@ -191,7 +191,11 @@ fn draft(
             if let Some(owned) = owned {
                 impact = impact_of(resource);
                 let free = Options { force: options.force || wanders, ..*options };
-                draft.back(resource, state, owned, impact, tweaks, facts, &free);
+                let goes_too = |r: &Resource| {
+                    let free = |o: &Owned| o.claims.keys().all(|t| options.scope.covers(t, r));
+                    ledger.owned.get(r).is_some_and(free)
+                };
+                draft.back(resource, state, owned, impact, tweaks, facts, &free, &goes_too);
             }
             continue;
         }
@@ -273,6 +277,7 @@ impl Draft {
         tweaks: Vec<String>,
         facts: &Facts,
         options: &Options,
+        goes_too: &dyn Fn(&Resource) -> bool,
     ) {
         // A queue may be gone until its channels are back: the run tries it last, then lets go.
         let missing = *state == State::Absent && !resource.creatable();
@@ -284,7 +289,7 @@ impl Draft {
             return;
         }
         if *state != owned.baseline
-            && let Some(why) = no_longer_fits(resource, &owned.baseline, facts)
+            && let Some(why) = no_longer_fits(resource, &owned.baseline, facts, goes_too)
         {
             self.plan.released.push((resource.clone(), why));
             return;

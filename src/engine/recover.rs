@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Host;
+use super::collateral::{left, returned};
 use super::journal::{Begin, Done, End};
-use super::run::{left, returned};
 use super::store::Store;
 use crate::model::collateral::belongs;
 use crate::model::{Change, Impact, Outcome, Resource, State};

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::journal::{Begin, Collateral, Done, End, Left, Record};
-use super::ledger::{Ledger, Owned};
+use super::collateral::{collateral, left, returned, went_with};
+use super::journal::{Begin, Collateral, Done, End, Record};
 use super::plan::wanders;
 use super::store::Store;
-use super::{Host, Observe, Wrote};
-use crate::model::collateral::{belongs, disturbs, follows};
+use super::undo::undo_script;
+use super::{Host, Wrote};
+use crate::model::collateral::belongs;
 use crate::model::facts::Facts;
-use crate::model::script::undo_script;
 use crate::model::{Change, Outcome, Proof, Resource, State};
 
 /// Who runs, for the journal.
@@ -71,7 +71,7 @@ impl<H: Host> Stage<'_, H> {
         }
         self.run = run;
         self.ask_gateways(&changes);
-        let collateral = self.collateral(&changes);
+        let collateral = collateral(&*self.host, &self.store.ledger, self.facts, &changes);
         self.begin(&changes, &collateral)?;
         let mut work = Work {
             changes,
@@ -102,57 +102,6 @@ impl<H: Host> Stage<'_, H> {
         }
     }
 
-    /// What the changes disturb, as it must be afterwards.
-    fn collateral(&self, changes: &[Change]) -> Vec<Collateral> {
-        let mut pairs: Vec<(Resource, &Change)> = Vec::new();
-        for change in changes.iter().filter(|c| !c.claim_only()) {
-            let mut disturbed = disturbs(&change.resource, self.facts);
-            // What an earlier run could not put back goes back with its cause.
-            let left = self
-                .store
-                .ledger
-                .owned
-                .iter()
-                .filter(|(_, o)| o.cause.as_ref() == Some(&change.resource));
-            disturbed.extend(left.map(|(r, _)| r.clone()));
-            disturbed.sort();
-            disturbed.dedup();
-            let ours = disturbed.into_iter().filter(|r| *r != change.resource);
-            pairs.extend(ours.map(|r| (r, change)));
-        }
-        let resources: Vec<Resource> = pairs.iter().map(|(r, _)| r.clone()).collect();
-        let states = self.host.read_many(&resources);
-        let index = positions(changes);
-        let mut collateral = Vec::new();
-        for ((resource, change), state) in pairs.into_iter().zip(states) {
-            let cause = change.resource.clone();
-            // Left as it is by this cause, or by another: what it was before all of them is what counts.
-            let left = |o: &&Owned| {
-                o.cause.as_ref() == Some(&cause) || (o.cause.is_some() && o.claims.is_empty())
-            };
-            let owned = self.store.ledger.owned.get(&resource).filter(left);
-            let own = index.get(&resource).filter(|own| **own < index[&cause]);
-            let planned = own.map(|own| changes[*own].after.clone());
-            let Ok(now) = state else { continue };
-            if owned.is_none() && follows(change, &resource, &now) {
-                continue;
-            }
-            let before = match (owned, planned, &now) {
-                // Still as we had to leave it, or gone: its cause goes, so it can go back.
-                (Some(o), _, now) if *now == *o.present() || *now == State::Absent => {
-                    o.baseline.clone()
-                }
-                (_, Some(after), _) => after,
-                (_, _, State::Is(_)) => now.clone(),
-                // A file that is not there yet may be made, and is then taken away again.
-                (_, _, State::Absent) if resource.creatable() => now.clone(),
-                _ => continue,
-            };
-            collateral.push(Collateral { resource, before, now, cause });
-        }
-        collateral
-    }
-
     fn begin(&mut self, changes: &[Change], collateral: &[Collateral]) -> Result<()> {
         let named: BTreeSet<&str> = changes
             .iter()
@@ -173,10 +122,15 @@ impl<H: Host> Stage<'_, H> {
             links: named.iter().filter_map(|n| self.facts.identity(n)).collect(),
         };
         // The script first: from the moment the record exists, a reader may need it.
-        self.store.write_undo(&undo_script(&baselines(&self.store.ledger, changes)))?;
+        self.write_undo(Some(&begin))?;
         self.store.journal.append(Record::Begin(begin.clone()))?;
         self.store.ledger.open.push(begin);
         Ok(())
+    }
+
+    fn write_undo(&self, begun: Option<&Begin>) -> Result<()> {
+        let script = undo_script(&*self.host, &self.store.ledger, self.facts, begun)?;
+        self.store.write_undo(&script)
     }
 
     fn write_all(&mut self, work: &mut Work) {
@@ -434,103 +388,9 @@ impl<H: Host> Stage<'_, H> {
         self.store.ledger.close(&end);
         // Closing by a record of its own leaves nothing to compact away.
         self.store.ledger.stale = false;
-        self.store.write_undo(&undo_of(&self.store.ledger))?;
+        self.write_undo(None)?;
         Ok(ran)
     }
-}
-
-/// Collateral of an earlier run that has gone back with its cause is ours no more.
-pub fn returned(
-    host: &impl Observe,
-    ledger: &Ledger,
-    collateral: &[Collateral],
-    changes: &[Change],
-) -> Vec<Done> {
-    let is_back = |c: &&Collateral| {
-        let owned = ledger.owned.get(&c.resource);
-        owned.is_some_and(|o| o.cause.as_ref() == Some(&c.cause) && o.claims.is_empty())
-            && changes.iter().all(|change| change.resource != c.resource)
-            && host.read(&c.resource).is_ok_and(|now| now == c.before)
-    };
-    collateral.iter().filter(is_back).map(|c| Done::new(&c.resource, Outcome::Written)).collect()
-}
-
-/// A queue that came with our change goes with it, and what stood on it is nobody's to keep.
-fn went_with(collateral: &Collateral, now: &State, changes: &[Change]) -> bool {
-    *now == State::Absent
-        && collateral.now != State::Absent
-        && changes.iter().any(|c| c.resource == collateral.cause && c.back())
-}
-
-/// Collateral that is not as it was: ours while its cause stands, and tried again once it is gone.
-pub fn left(
-    host: &impl Observe,
-    collateral: &[Collateral],
-    changes: &[Change],
-    done: &[Done],
-) -> Vec<Left> {
-    let index = positions(changes);
-    let at = |resource: &Resource| index.get(resource).copied();
-    let mut left = Vec::new();
-    let resources: Vec<Resource> = collateral.iter().map(|c| c.resource.clone()).collect();
-    for (c, now) in collateral.iter().zip(host.read_many(&resources)) {
-        let expected = match at(&c.resource) {
-            // What the plan sets after the cause is the plan's own ...
-            Some(own) if at(&c.cause).is_none_or(|cause| own > cause) => continue,
-            // ... and what it set before, and took back, is as it was before that.
-            Some(own) => {
-                let outcome = |d: &Done| (d.resource == c.resource).then_some(d.outcome);
-                match done.iter().find_map(outcome) {
-                    Some(Outcome::Written) => &c.before,
-                    _ => &changes[own].before,
-                }
-            }
-            None => &c.before,
-        };
-        let after = now.unwrap_or(State::Absent);
-        if after != *expected && !went_with(c, &after, changes) {
-            let (resource, cause) = (c.resource.clone(), c.cause.clone());
-            left.push(Left { resource, before: expected.clone(), after, cause });
-        }
-    }
-    left
-}
-
-fn positions(changes: &[Change]) -> BTreeMap<&Resource, usize> {
-    changes.iter().enumerate().map(|(at, c)| (&c.resource, at)).collect()
-}
-
-/// The script that puts back all that is owned.
-pub fn undo_of(ledger: &Ledger) -> String {
-    undo_script(&baselines(ledger, &[]))
-}
-
-/// What undo must write, the last change first.
-fn baselines(ledger: &Ledger, changes: &[Change]) -> Vec<(Resource, State, State)> {
-    let mut undo: Vec<(Resource, State, State)> = Vec::new();
-    let changing: BTreeSet<&Resource> = changes.iter().map(|c| &c.resource).collect();
-    for change in changes.iter().rev() {
-        let baseline = ledger.owned.get(&change.resource).map_or(&change.before, |o| &o.baseline);
-        undo.push((change.resource.clone(), change.after.clone(), baseline.clone()));
-    }
-    for (resource, owned) in &ledger.owned {
-        if !changing.contains(resource) {
-            undo.push((resource.clone(), owned.present().clone(), owned.baseline.clone()));
-        }
-    }
-    // What reshapes links goes last, so that the rest is still where it was; what is in a folder goes
-    // before it.
-    let depth = |r: &Resource| match r {
-        Resource::File { path } => path.matches('/').count(),
-        _ => 0,
-    };
-    // A default qdisc made under fewer channels is another on the queues beyond them: after those.
-    let late = |r: &Resource| match r {
-        Resource::Qdisc { .. } => 2,
-        r => i32::from(r.stage_one()),
-    };
-    undo.sort_by_key(|(r, _, _)| (late(r), std::cmp::Reverse(depth(r))));
-    undo
 }
 
 struct Work {

@@ -10,8 +10,9 @@ use super::journal::{Begin, Done, End, Record};
 use super::ledger::{Ledger, Owned};
 use super::plan::{Options, Plan, Scope, plan};
 use super::recover::recover;
-use super::run::{Meta, Ran, Stage, undo_of};
+use super::run::{Meta, Ran, Stage};
 use super::store::Store;
+use super::undo::undo_script;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
 use crate::model::facts::Facts;
@@ -87,7 +88,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
         notes.push("nothing was changed: a tweak that must be had cannot be had here".to_string());
         return Ok(Answer { rows, notes, exit });
     }
-    let released = release(store, facts, &ask.meta, &first)?;
+    let released = release(host, store, facts, &ask.meta, &first)?;
     notes.extend(released.iter().cloned());
     stuck.append(&mut first.stuck);
     let two =
@@ -285,7 +286,7 @@ pub fn rollback<H: Host>(
         plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
     stuck.extend(plan.stuck.iter().cloned());
     notes.extend(drifted_of_nobody(&plan, &store.ledger));
-    let released = release(store, facts, &ask.meta, &plan)?;
+    let released = release(host, store, facts, &ask.meta, &plan)?;
     let run = format!("{} back", ask.meta.time);
     let stage =
         Stage { host, store, facts, meta: &ask.meta, run, undo: false, proofs: BTreeMap::new() };
@@ -456,7 +457,13 @@ fn drifted_of_nobody(plan: &Plan, ledger: &Ledger) -> Vec<String> {
 }
 
 /// Journals what is given up without a write; returns a note for each.
-fn release(store: &mut Store, facts: &Facts, meta: &Meta, plan: &Plan) -> Result<Vec<String>> {
+fn release(
+    host: &impl Observe,
+    store: &mut Store,
+    facts: &Facts,
+    meta: &Meta,
+    plan: &Plan,
+) -> Result<Vec<String>> {
     if plan.released.is_empty() {
         return Ok(Vec::new());
     }
@@ -484,7 +491,7 @@ fn release(store: &mut Store, facts: &Facts, meta: &Meta, plan: &Plan) -> Result
     let stale = store.ledger.stale;
     store.ledger.close(&end);
     store.ledger.stale = stale;
-    store.write_undo(&undo_of(&store.ledger))?;
+    store.write_undo(&undo_script(host, &store.ledger, facts, None)?)?;
     Ok(plan.released.iter().map(|(r, why)| format!("{r} released as it is: {why}")).collect())
 }
 

@@ -1,7 +1,8 @@
 //! What a change disturbs besides what it sets. Seen on real kernels: docs/quirks.md has the list.
 
 use super::bpf::Hook;
-use super::facts::Facts;
+use super::facts::{Facts, Link};
+use super::uplinks::above;
 use super::{Change, Group, Resource, State};
 
 /// Resources whose value the kernel may change when `changed` is written. The engine reads them
@@ -18,7 +19,8 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
             };
             let rx = (0..facts.rx_queues)
                 .flat_map(|n| [queue("rx", n, "rps_cpus"), queue("rx", n, "rps_flow_cnt")]);
-            let tx = (0..facts.tx_queues).map(|n| queue("tx", n, "xps_cpus"));
+            let tx = (0..facts.tx_queues)
+                .flat_map(|n| [queue("tx", n, "xps_cpus"), queue("tx", n, "xps_rxqs")]);
             let irqs = facts.vectors.known().into_iter().flatten();
             let irqs = irqs.map(|v| Resource::Irq { link: link.clone(), vector: v.irq });
             let coalesce = Resource::Ethtool { link: link.clone(), group: Group::Coalesce };
@@ -32,16 +34,20 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
         Resource::Ethtool { link, group: Group::Rings } => {
             vec![Resource::Rss { link: link.clone() }]
         }
-        // The kernel writes the new MTU into the link's IPv6 MTU and into every route of it.
+        // The kernel writes the new MTU into the link's IPv6 MTU and into every route of it, and no
+        // link that stands on it keeps a larger one.
         Resource::Mtu { link } => {
-            let conf = Resource::Sysctl { key: format!("net/ipv6/conf/{link}/mtu") };
-            let routes = facts.link(link).into_iter().flat_map(|l| &l.mtu_routes);
-            let route = |r: &String| Resource::RouteMtu { link: link.clone(), route: r.clone() };
+            let of = |name: &str| Resource::Mtu { link: name.to_string() };
             let rss = Resource::Rss { link: link.clone() };
             // A default fq_codel keeps the quantum of the MTU that it was made under.
             let qdisc = Resource::Qdisc { link: link.clone() };
             let default = Resource::sysctl("net.core.default_qdisc");
-            [conf, rss, qdisc, default].into_iter().chain(routes.map(route)).collect()
+            let above = above(facts, link);
+            let uppers = above.iter().map(|l| of(&l.name));
+            let told =
+                facts.link(link).into_iter().chain(above.iter().copied()).flat_map(told_of_mtu);
+            // What a link above has goes back before what the kernel writes with it.
+            [rss, qdisc, default].into_iter().chain(uppers).chain(told).collect()
         }
         // The kernel makes the new default by today's default_qdisc, so the old one may have to be
         // set for the moment of the delete.
@@ -76,9 +82,28 @@ pub fn belongs(cause: &Resource) -> bool {
     *cause == Resource::Tuned
 }
 
+/// What the kernel writes a link's new MTU into.
+fn told_of_mtu(link: &Link) -> impl Iterator<Item = Resource> {
+    let conf = Resource::Sysctl { key: format!("net/ipv6/conf/{}/mtu", link.name) };
+    let route = |r: &String| Resource::RouteMtu { link: link.name.clone(), route: r.clone() };
+    [conf].into_iter().chain(link.mtu_routes.iter().map(route))
+}
+
 /// Whether what is disturbed only follows the change: an IPv6 MTU that was the link's MTU becomes
-/// the link's MTU, and putting the old one back would be the disturbance.
-pub fn follows(change: &Change, disturbed: &Resource, state: &State) -> bool {
-    matches!((&change.resource, disturbed), (Resource::Mtu { .. }, Resource::Sysctl { .. }))
-        && *state == change.before
+/// the link's MTU, and putting the old one back would be the disturbance. An ipvlan has no MTU of its
+/// own in the same way.
+pub fn follows(change: &Change, disturbed: &Resource, state: &State, facts: &Facts) -> bool {
+    let Resource::Mtu { link: lower } = &change.resource else { return false };
+    let is_mtu_of = |link: &Link| *state == State::is(link.mtu.to_string());
+    match disturbed {
+        Resource::Sysctl { .. } => match disturbed.link().filter(|name| name != lower) {
+            None => *state == change.before,
+            Some(upper) => facts.link(upper).is_some_and(is_mtu_of),
+        },
+        Resource::Mtu { link } => {
+            let upper = facts.link(link);
+            upper.is_some_and(|l| l.is_a(&["ipvlan", "ipvtap"])) && *state == change.before
+        }
+        _ => false,
+    }
 }

@@ -1,11 +1,18 @@
 //! Whether an old value still fits when its time comes to be put back.
 
 use super::cpulist;
-use super::facts::Facts;
+use super::facts::{Facts, Link};
+use super::uplinks::above;
 use super::{Resource, State};
 
 /// None when `baseline` may be written; else why the resource is released as it is instead.
-pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> Option<String> {
+/// `goes_too` are resources that go back in the same run.
+pub fn no_longer_fits(
+    resource: &Resource,
+    baseline: &State,
+    facts: &Facts,
+    goes_too: impl Fn(&Resource) -> bool,
+) -> Option<String> {
     let number = || baseline.text().and_then(|t| t.parse::<u64>().ok());
     match resource {
         Resource::Sysctl { key } if key == "net/netfilter/nf_conntrack_max" => {
@@ -25,6 +32,17 @@ pub fn no_longer_fits(resource: &Resource, baseline: &State, facts: &Facts) -> O
         Resource::Mtu { link } => {
             let old = number()?;
             let uplink = facts.link(link)?;
+            // An ipvlan has its lower link's MTU, whatever that is.
+            let larger = |l: &&&Link| {
+                let own = Resource::Mtu { link: l.name.clone() };
+                u64::from(l.mtu) > old && !l.is_a(&["ipvlan", "ipvtap"]) && !goes_too(&own)
+            };
+            if let Some(upper) = above(facts, link).iter().find(larger) {
+                return Some(format!(
+                    "{} stands on it and uses {}, more than the old {old}",
+                    upper.name, upper.mtu
+                ));
+            }
             if !uplink.default_route {
                 return None;
             }

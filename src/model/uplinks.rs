@@ -100,6 +100,21 @@ pub fn glob(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// Links that stand on this one and can have no larger MTU, the nearest first.
+pub fn above<'a>(facts: &'a Facts, name: &str) -> Vec<&'a Link> {
+    const STACKED: [&str; 5] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
+    let mut found: Vec<&Link> = Vec::new();
+    let mut below = vec![name];
+    while let Some(lower) = below.pop() {
+        let on = |l: &&Link| l.parent.as_deref() == Some(lower) && l.is_a(&STACKED);
+        let fresh = |l: &&Link| found.iter().all(|known| known.index != l.index);
+        let next: Vec<&Link> = facts.links.iter().filter(on).filter(fresh).collect();
+        below.extend(next.iter().map(|l| l.name.as_str()));
+        found.extend(next);
+    }
+    found
+}
+
 /// How many links are stacked below this one: 0 for the device itself. Orders MTU changes.
 pub fn depth(facts: &Facts, name: &str) -> u32 {
     fn walk(facts: &Facts, name: &str, left: u32) -> u32 {

@@ -1,0 +1,181 @@
+set -u
+set -f  # a route's or a link's words are never patterns
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+status=0 last= kept=0
+
+say() { printf '%s\n' "$*" >&2; }
+bad() { say "not put back: $*"; status=6; }
+
+# link NUMBER NAME DEVICE MAC: the name that the link has now; nothing when it is gone. Another one that
+# took its name, or its number, is not it.
+link() {
+    for name in $(ls /sys/class/net); do
+        sys=/sys/class/net/$name
+        [ "$(cat "$sys/ifindex" 2> /dev/null)" = "$1" ] || continue
+        at=$(readlink -f "$sys/device" 2> /dev/null)
+        case $3 in
+            '') [ ! -e "$sys/device" ] || at=other ;;
+            *) case $at/ in */"$3"/*) ;; *) at=other ;; esac ;;
+        esac
+        mac=$(ethtool -P "$name" 2> /dev/null | sed 's/.*: //')
+        case $4,$mac in
+            ,* | *, | *,00:00:00:00:00:00 | *'not set') ;;
+            *) [ "$4" = "$mac" ] || at=other ;;
+        esac
+        [ "$at" = other ] || { printf '%s\n' "$name"; return; }
+    done
+    say "link $2 (number $1) is gone: what was its is left out"
+}
+
+# The one value of a file; of a choice the chosen word.
+value() {
+    text=$(cat "$1" 2> /dev/null | tr -s ' \t\n' ' ' | sed 's/^ //; s/ $//')
+    case $1,$text in
+        /sys/*'['*']'*) text=${text#*[} text=${text%%]*} ;;
+        /sys/*'('*')'*) text=${text#*(} text=${text%%)*} ;;
+    esac
+    printf '%s' "$text"
+}
+
+# ours NOW VALUE..: one of these, or whoever runs this says FORCE=1.
+ours() {
+    now=$1
+    shift
+    [ $# = 0 ] || [ -n "${FORCE:-}" ] && return
+    for one; do [ "$now" = "$one" ] && return; done
+    return 1
+}
+
+# put FILE VALUE [OURS ..]: leaves what somebody else has written since.
+put() {
+    file=$1 to=$2
+    shift 2
+    if [ ! -e "$file" ]; then
+        # A queue may be gone until its channels are back: all are put once more at the end.
+        [ -z "$last" ] || say "$file is gone: left out"
+        return
+    fi
+    now=$(value "$file")
+    [ "$now" != "$to" ] || return 0
+    ours "$now" "$@" || {
+        [ -n "$last" ] || bad "$file is $now, which is not ours (FORCE=1 writes $to all the same)"
+        return
+    }
+    printf '%s\n' "$to" > "$file" 2> /dev/null
+    [ "$(value "$file")" = "$to" ] || [ -z "$last" ] || bad "$file: $to"
+}
+
+# keep FILE..: what a change is going to disturb; again: puts it back.
+keep() {
+    for file; do
+        [ -r "$file" ] || continue
+        kept=$((kept + 1))
+        printf '%s' "$file" > "$work/file$kept"
+        cat "$file" > "$work/text$kept" 2> /dev/null
+    done
+}
+again() {
+    while [ "$kept" -gt 0 ]; do
+        file=$(cat "$work/file$kept")
+        if [ -e "$file" ] && [ "$(cat "$file" 2> /dev/null)" != "$(cat "$work/text$kept")" ]; then
+            cat "$work/text$kept" > "$file" 2> /dev/null || say "$file was $(cat "$work/text$kept")"
+        fi
+        kept=$((kept - 1))
+    done
+}
+
+# queues LINK: what is lost with queues that go, or that a driver makes anew.
+queues() {
+    set +f
+    keep "/sys/class/net/$1"/queues/rx-*/rps_cpus "/sys/class/net/$1"/queues/rx-*/rps_flow_cnt \
+        "/sys/class/net/$1"/queues/tx-*/xps_cpus "/sys/class/net/$1"/queues/tx-*/xps_rxqs
+    for msi in "/sys/class/net/$1"/device/msi_irqs/* "/sys/class/net/$1"/device/../msi_irqs/*; do
+        keep "/proc/irq/${msi##*/}/smp_affinity_list"
+    done
+    set -f
+}
+
+# steady LINK: before a change that may stop it, and after.
+steady() {
+    carrier=$(cat "/sys/class/net/$1/carrier" 2> /dev/null)
+    [ "${had:-}" = 1 ] || { had=$carrier; return; }
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+        [ "$(cat "/sys/class/net/$1/carrier" 2> /dev/null)" != 1 ] || break
+        sleep 1
+    done
+    had=
+}
+
+# mtu LINK BYTES [OURS ..]: with the IPv6 MTU and the routes that the kernel writes it into.
+mtu() {
+    dev=$1 to=$2
+    shift 2
+    now=$(value "/sys/class/net/$dev/mtu")
+    [ "$now" != "$to" ] || return 0
+    ours "$now" "$@" || { bad "mtu of $dev is $now, which is not ours (FORCE=1 writes $to all the same)"; return; }
+    conf=/proc/sys/net/ipv6/conf/$dev/mtu
+    own=$(value "$conf")
+    # One that a router told comes again with its next word; the kernel takes no change of a nexthop object's.
+    ip -6 route show table all dev "$dev" 2> /dev/null | grep ' mtu ' |
+        grep -v -e ' expires ' -e ' proto ra ' -e nexthop -e ' nhid ' > "$work/routes"
+    steady "$dev"
+    ip link set dev "$dev" mtu "$to" || bad "mtu of $dev: $to"
+    steady "$dev"
+    [ -z "$own" ] || [ "$own" = "$now" ] || printf '%s\n' "$own" > "$conf"
+    while read -r route; do
+        # shellcheck disable=SC2086
+        ip -6 route change $route dev "$dev" || bad "IPv6 route $route of $dev"
+    done < "$work/routes"
+}
+
+# route_mtu LINK BYTES|none WORD..: of the IPv6 route with these words.
+route_mtu() {
+    dev=$1 to=$2 net=$3
+    shift 3
+    route=$(ip -6 route show table all dev "$dev" "$net" 2> /dev/null)
+    # The words of ours that ip prints for a route of the main table too.
+    while [ $# -gt 1 ]; do
+        case $1 in
+            via | metric | src | from) route=$(printf '%s\n' "$route" | grep -e " $1 $2\( \|$\)") ;;
+        esac
+        shift 2
+    done
+    route=$(printf '%s\n' "$route" | head -n 1 | sed 's/ mtu \(lock \)\{0,1\}[0-9]*//')
+    [ -n "$route" ] || { say "route $net of $dev is gone: left out"; return; }
+    [ "$to" = none ] || route="$route mtu $to"
+    # shellcheck disable=SC2086
+    ip -6 route change $route dev "$dev" || bad "IPv6 route $route of $dev"
+}
+
+# ethtool_set FLAG LINK KEY VALUE..: all at once, else key by key: one that the driver does not take loses no other.
+ethtool_set() {
+    flag=$1 dev=$2
+    shift 2
+    steady "$dev"
+    if ! ethtool "$flag" "$dev" "$@" > /dev/null 2>&1; then
+        while [ $# -gt 1 ]; do
+            # 80: it is so already.
+            ethtool "$flag" "$dev" "$1" "$2" > /dev/null 2>&1 || [ $? = 80 ] || bad "ethtool $flag $dev $1 $2"
+            shift 2
+        done
+    fi
+    steady "$dev"
+}
+
+# default_qdisc LINK KIND: the kernel's own, made under that default for the moment.
+default_qdisc() {
+    default=/proc/sys/net/core/default_qdisc
+    today=$(cat "$default" 2> /dev/null)
+    # One by default cannot be deleted: another one goes away under one of our own.
+    root=$(tc qdisc show dev "$1" root | sed -n '1s/qdisc \([^ ]*\) 0: .*/\1/p')
+    [ "$root" != noqueue ] || return 0
+    [ -z "$root" ] || tc qdisc replace dev "$1" root "$root"
+    [ -z "$today" ] || [ "$today" = "$2" ] || [ "$2" = noqueue ] || printf '%s\n' "$2" > "$default"
+    tc qdisc delete dev "$1" root || bad "qdisc of $1: default $2"
+    [ -z "$today" ] || printf '%s\n' "$today" > "$default"
+}
+# What a default was made for, queues or MTU, may be others now.
+fresh_qdisc() {
+    case $(tc qdisc show dev "$1" root | head -n 1) in *' 0: '*) default_qdisc "$1" "$2" ;; esac
+}

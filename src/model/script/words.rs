@@ -1,0 +1,482 @@
+//! The shell's words for one change, by kind.
+
+use sha2::{Digest, Sha256};
+
+use super::{Disturbed, Step};
+use crate::model::bpf::Hook;
+use crate::model::facts::Rss;
+use crate::model::state::fields;
+use crate::model::{AUTO, Group, Resource, State, UnitAspect};
+
+/// Once the last program is gone, what they shared.
+pub const NO_PROGRAMS: &str = "set +f
+set -- /sys/fs/bpf/nettune/ingress-* /sys/fs/bpf/nettune/xdp-*
+set -f
+[ -e \"$1\" ] || [ -e \"${2:-}\" ] || rm -rf /sys/fs/bpf/nettune
+";
+
+/// One word of shell, whatever is in it.
+pub fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// `link` is the variable that holds the present name of the resource's link.
+pub fn step(step: &Step, link: &str) -> Vec<String> {
+    let mut lines = before(step, link);
+    lines.push(words(step, link));
+    lines.extend(after(step, link));
+    lines
+}
+
+/// What the shell itself keeps before a change that makes queues anew, and gives back after it.
+fn queues(resource: &Resource) -> bool {
+    matches!(
+        resource,
+        Resource::Ethtool { group: Group::Channels, .. } | Resource::Bpf { hook: Hook::Xdp, .. }
+    )
+}
+
+fn before(step: &Step, link: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    if queues(&step.resource) {
+        lines.push(format!("queues \"${link}\""));
+    }
+    let kept = |d: &&Disturbed| d.to.is_none() && link_less_file(&d.resource);
+    let files = step.disturbed.iter().filter(kept).filter_map(|d| path(&d.resource, link));
+    lines.extend(files.map(|file| format!("keep {file}")));
+    lines
+}
+
+/// A file that is no queue's: the default qdisc is seen to where a qdisc is made.
+fn link_less_file(resource: &Resource) -> bool {
+    match resource {
+        Resource::Sysfs { .. } => resource.link().is_none(),
+        Resource::Sysctl { key } => resource.link().is_none() && key != "net/core/default_qdisc",
+        _ => false,
+    }
+}
+
+fn after(step: &Step, link: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let keeps = queues(&step.resource)
+        || step.disturbed.iter().any(|d| d.to.is_none() && link_less_file(&d.resource));
+    if keeps {
+        lines.push("again".to_string());
+    }
+    for disturbed in &step.disturbed {
+        let own = disturbed.resource.link() == step.resource.link();
+        match (&disturbed.to, &disturbed.resource, disturbed.now.text()) {
+            (Some(to), resource, _) if own || resource.link().is_none() => {
+                let (resource, now) = (resource.clone(), disturbed.now.clone());
+                let back =
+                    Step { resource, from: now, to: to.clone(), ours: vec![], disturbed: vec![] };
+                lines.push(words(&back, link));
+            }
+            (None, Resource::Qdisc { .. }, Some(text)) => {
+                let kind = text.strip_prefix("default ").and_then(|t| t.split("quantum=").next());
+                let leaf = kind.map(|k| k.trim().trim_start_matches("mq "));
+                if let Some(leaf) = leaf.filter(|l| *l != "noqueue") {
+                    lines.push(format!("fresh_qdisc \"${link}\" {}", quote(leaf)));
+                }
+            }
+            (None, Resource::Ethtool { group: Group::Coalesce, .. }, Some(text)) => {
+                lines.extend(ethtool(link, Group::Coalesce, "", text));
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// Where a value is a file, its path as one word.
+fn path(resource: &Resource, link: &str) -> Option<String> {
+    /// No name of a link holds it.
+    const MARK: &str = "/";
+    let named = resource.renamed(MARK);
+    let full = match &named {
+        Resource::Sysctl { key } => format!("/proc/sys/{key}"),
+        Resource::Sysfs { path } => format!("/sys/{path}"),
+        Resource::Irq { vector, .. } => format!("/proc/irq/{vector}/smp_affinity_list"),
+        Resource::IrqDefault => "/proc/irq/default_smp_affinity".to_string(),
+        _ => return None,
+    };
+    Some(match full.split_once("///") {
+        Some((head, tail)) => {
+            format!("{}\"${link}\"{}", quote(&format!("{head}/")), quote(&format!("/{tail}")))
+        }
+        None => quote(&full),
+    })
+}
+
+fn words(step: &Step, link: &str) -> String {
+    let (resource, to) = (&step.resource, &step.to);
+    let text = to.text().unwrap_or_default();
+    let ours: String =
+        step.ours.iter().filter_map(State::text).map(|o| format!(" {}", quote(o))).collect();
+    if let Some(path) = path(resource, link) {
+        if let Some((path, text)) = either_or(resource, to) {
+            return format!("put {path} {}", quote(text));
+        }
+        // irqbalance may have moved it since.
+        let ours = if matches!(resource, Resource::Irq { .. }) { "" } else { &ours };
+        return format!("put {path} {}{ours}", quote(text));
+    }
+    match resource {
+        Resource::Mtu { .. } => format!("mtu \"${link}\" {}{ours}", quote(text)),
+        Resource::RouteMtu { route, .. } => {
+            let words: Vec<String> = route.split(' ').map(quote).collect();
+            format!("route_mtu \"${link}\" {} {}", quote(text), words.join(" "))
+        }
+        Resource::LinkSizes { .. } => sizes(link, to),
+        Resource::Ethtool { group, .. } => {
+            let from = step.from.text().unwrap_or_default();
+            ethtool(link, *group, from, text).unwrap_or_else(|| ":".into())
+        }
+        Resource::Rss { .. } => rss(link, to),
+        Resource::Qdisc { .. } => qdisc(link, text),
+        Resource::Unit { name, aspect } => unit(name, *aspect, text),
+        Resource::Tuned => tuned(to),
+        Resource::IrqbalanceBans => {
+            "systemctl try-restart irqbalance.service  # forgets the bans".into()
+        }
+        Resource::Nft { table } => nft(table, to),
+        Resource::Flow { .. } => flow(link, to),
+        Resource::Bpf { hook, .. } => bpf(link, *hook, to),
+        Resource::File { path } => file(path, &step.from, to),
+        Resource::Sysctl { .. }
+        | Resource::Sysfs { .. }
+        | Resource::Irq { .. }
+        | Resource::IrqDefault => String::new(),
+    }
+}
+
+/// Of the two keys of which the kernel zeroes the other, the one that counts.
+fn either_or<'a>(resource: &Resource, to: &'a State) -> Option<(String, &'a str)> {
+    let Resource::Sysctl { key } = resource else { return None };
+    let (bytes, stem) = (to.field("bytes")?, key.strip_suffix("_ratio")?);
+    Some((quote(&format!("/proc/sys/{stem}_bytes")), bytes))
+}
+
+/// The IPv6 pair first: the kernel lets it overwrite the other where it changes and is 65536 or less.
+/// Versions of ip before 6.3 do not know the IPv4 pair and refuse the whole line with it.
+fn sizes(link: &str, to: &State) -> String {
+    const V6: [(&str, &str); 2] = [("gso", "gso_max_size"), ("gro", "gro_max_size")];
+    const V4: [(&str, &str); 2] =
+        [("gso_v4", "gso_ipv4_max_size"), ("gro_v4", "gro_ipv4_max_size")];
+    let number = |key: &str| to.field(key).and_then(|v| v.parse::<u32>().ok());
+    let pair = |names: [(&str, &str); 2], less: u32| -> String {
+        let word = |(key, word): (&str, &str)| {
+            number(key).map(|value| format!(" {word} '{}'", value.saturating_sub(less)))
+        };
+        names.into_iter().filter_map(word).collect()
+    };
+    let set = |words: &str| format!("ip link set dev \"${link}\"{words}");
+    let bad = |words: &str| format!("bad \"sizes of ${link}:\" {}", quote(words.trim()));
+    let (v6, v4) = (pair(V6, 0), pair(V4, 0));
+    let mut out = format!("{} || {}", set(&v6), bad(&v6));
+    if !v4.is_empty() {
+        let follows =
+            |a: &str, b: &str| number(a) == number(b) && number(a).is_some_and(|v| v <= 65536);
+        let or = match follows("gso", "gso_v4") && follows("gro", "gro_v4") {
+            // A change and its way back take the other pair along.
+            true => format!("{{ {} && {}; }} || {}", set(&pair(V6, 1)), set(&v6), bad(&v4)),
+            false => bad(&format!("{v4} (ip from 6.3 on can)")),
+        };
+        out.push_str(&format!("\n{} 2> /dev/null ||\n    {or}", set(&v4)));
+    }
+    out
+}
+
+/// ethtool's own words for what its netlink family calls otherwise; booleans are on and off to it.
+fn ethtool_words<'a>(group: Group, key: &'a str, value: &'a str) -> (&'a str, &'a str) {
+    let key = match (group, key) {
+        (Group::Coalesce, "cqe-rx") => "cqe-mode-rx",
+        (Group::Coalesce, "cqe-tx") => "cqe-mode-tx",
+        (_, key) => key,
+    };
+    let boolean =
+        group == Group::Coalesce && (key.starts_with("adaptive") || key.starts_with("cqe"));
+    match (boolean, value) {
+        (true, "1") => (key, "on"),
+        (true, "0") => (key, "off"),
+        _ => (key, value),
+    }
+}
+
+/// Only what differs, as the driver may refuse a line that names what it does not have.
+fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {
+    let flag = match group {
+        Group::Channels => "-L",
+        Group::Rings => "-G",
+        Group::Features => "-K",
+        Group::Coalesce => "-C",
+    };
+    let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
+    let words: Vec<String> = fields(to)
+        .filter(|(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v))
+        .map(|(k, v)| ethtool_words(group, k, v))
+        .map(|(k, v)| format!("{} {}", quote(k), quote(v)))
+        .collect();
+    (!words.is_empty()).then(|| format!("ethtool_set {flag} \"${link}\" {}", words.join(" ")))
+}
+
+/// A table of its own has no word of its own in ethtool: what it was is shown.
+fn rss(link: &str, to: &State) -> String {
+    let key: Vec<u8> = to.field("key").unwrap_or_default().bytes().collect();
+    let pairs: Vec<String> =
+        key.chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect();
+    let mut set = format!("ethtool -X \"${link}\"");
+    if !pairs.is_empty() {
+        set.push_str(&format!(" hkey {}", quote(&pairs.join(":"))));
+    }
+    match to.field("table") {
+        None | Some(Rss::DEFAULT) => format!("{set} default"),
+        Some(Rss::RUNS) => {
+            let queues = format!("$(ls -d \"/sys/class/net/${link}\"/queues/rx-*)");
+            format!("set +f\n{set} weight $(printf '1 %.0s' {queues})\nset -f")
+        }
+        Some(table) => {
+            let said = format!("bad \"RSS table of ${link}:\" {}", quote(table));
+            match pairs.is_empty() {
+                true => said,
+                false => format!("{set}\n{said}"),
+            }
+        }
+    }
+}
+
+/// "default mq fq_codel quantum=1514", "fq horizon-us=2000000", "mq fq".
+fn qdisc(link: &str, text: &str) -> String {
+    if let Some(kind) = text.strip_prefix("default ") {
+        let kind = kind.split(" quantum=").next().unwrap_or(kind);
+        let leaf = kind.strip_prefix("mq ").unwrap_or(kind);
+        return format!("default_qdisc \"${link}\" {}", quote(leaf));
+    }
+    let (multi, leaf) = match text.strip_prefix("mq ") {
+        Some(leaf) => (true, leaf),
+        None => (false, text),
+    };
+    let mut words = "fq".to_string();
+    for (key, value) in fields(leaf) {
+        match (key, value.parse::<u32>()) {
+            ("horizon-us", Ok(us)) => words.push_str(&format!(" horizon {us}us")),
+            ("buckets-log", Ok(log)) => {
+                words.push_str(&format!(" buckets {}", 1u64.checked_shl(log).unwrap_or(0)));
+            }
+            _ => {}
+        }
+    }
+    let bad = format!("bad \"qdisc of ${link}:\" {}", quote(text));
+    if !multi {
+        return format!("tc qdisc replace dev \"${link}\" root {words} || {bad}");
+    }
+    format!(
+        "tc qdisc replace dev \"${link}\" root handle 4e54: mq || {bad}\n\
+         queue=0\n\
+         for _ in $(ls \"/sys/class/net/${link}/queues\" | grep tx-); do\n    \
+         queue=$((queue + 1))\n    \
+         tc qdisc replace dev \"${link}\" parent \"4e54:$(printf %x $queue)\" {words} || {bad}\n\
+         done"
+    )
+}
+
+fn tuned(to: &State) -> String {
+    match to.field("profile") {
+        Some(profile) if to.field("mode") == Some("manual") => {
+            let words: Vec<String> = profile.split('+').map(quote).collect();
+            format!("tuned-adm profile {} || bad 'profile of TuneD'", words.join(" "))
+        }
+        Some(_) => "tuned-adm auto_profile || bad 'profile of TuneD'".to_string(),
+        None => "tuned-adm off || bad 'profile of TuneD'".to_string(),
+    }
+}
+
+fn unit(name: &str, aspect: UnitAspect, text: &str) -> String {
+    let verb = match (aspect, text) {
+        (UnitAspect::Active, "active") => "start",
+        (UnitAspect::Active, _) => "stop",
+        (UnitAspect::Enabled, "enabled") => "enable",
+        (UnitAspect::Enabled, "masked") => "mask",
+        (UnitAspect::Enabled, _) => "disable",
+    };
+    let name = quote(name);
+    format!("systemctl {verb} {name} || bad {name}")
+}
+
+fn flow(link: &str, to: &State) -> String {
+    let verb = if *to == State::Absent { "delete" } else { "add" };
+    format!(
+        "nft \"{verb} flowtable inet nettune-flow f {{ hook ingress priority 0; devices = {{ \\\"${link}\\\" }}; }}\" \
+         2> /dev/null || true  # gone with its table"
+    )
+}
+
+fn bpf(link: &str, hook: Hook, to: &State) -> String {
+    let pins = format!("/sys/fs/bpf/nettune/{hook}-{}", link.trim_start_matches('L'));
+    match (to, hook) {
+        (State::Absent, Hook::Xdp) => format!("rm -rf {pins}"),
+        (State::Absent, Hook::Ingress) => format!(
+            "rm -rf {pins}\n\
+             tc filter delete dev \"${link}\" ingress pref 50000 2> /dev/null || true"
+        ),
+        _ => format!(
+            "say \"nettune attaches a program to ${link} at {hook}:\" {}",
+            quote(&to.to_string())
+        ),
+    }
+}
+
+fn nft(table: &str, to: &State) -> String {
+    let name = quote(table);
+    match to.text() {
+        None => format!(
+            "nft list table inet {name} > /dev/null 2>&1 && {{ nft delete table inet {name} || bad {name}; }}"
+        ),
+        Some(text) => format!(
+            "nft -f - <<'NETTUNE_END' || bad {name}\ntable inet {table} {{\n{}}}\nNETTUNE_END",
+            lines(text)
+        ),
+    }
+}
+
+/// Our canonical lines in nft's own words.
+fn lines(text: &str) -> String {
+    let mut out = String::new();
+    let mut chains: Vec<(&str, String)> = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["chain", name, "hook", hook, "priority", priority, ..] => chains.push((
+                name,
+                format!("    type filter hook {hook} priority {priority}; policy accept;\n"),
+            )),
+            ["flowtable", name, "hook", hook, "priority", priority] => out.push_str(&format!(
+                "  flowtable {name} {{\n    hook {hook} priority {priority};\n  }}\n"
+            )),
+            ["rule", chain, ..] => {
+                if let Some((_, body)) = chains.iter_mut().find(|(name, _)| *name == chain) {
+                    body.push_str(&format!("    {}\n", words[2..].join(" ")));
+                }
+            }
+            _ => {}
+        }
+    }
+    for (name, body) in chains {
+        out.push_str(&format!("  chain {name} {{\n{body}  }}\n"));
+    }
+    out
+}
+
+/// Left alone where somebody has edited it since.
+fn file(path: &str, from: &State, to: &State) -> String {
+    let wrote = from.text().and_then(|t| t.split_once('\n')).map(|(_, content)| content);
+    let text = file_text(path, to);
+    let Some(content) = wrote else { return text };
+    let path = quote(path);
+    let sum: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "if [ -n \"${{FORCE:-}}\" ] || [ \"$(sha256sum < {path} | cut -c 1-64)\" = {sum} ]; then\n\
+         {text}\nelif [ -e {path} ]; then\n    bad {path} 'was edited since (FORCE=1 all the same)'\nfi"
+    )
+}
+
+fn file_text(path: &str, to: &State) -> String {
+    let path = quote(path);
+    if to.text().is_some_and(|t| t.starts_with("folder ")) {
+        return format!("mkdir -p {path}");
+    }
+    match to {
+        State::Is(text) => {
+            let (head, content) = text.split_once('\n').unwrap_or((text, ""));
+            if let Some(target) = head.strip_prefix("link ") {
+                return format!("ln -sfn {} {path}", quote(target));
+            }
+            let get = |key: &str| fields(head).find(|(k, _)| *k == key).map(|(_, v)| v);
+            let mode = quote(get("mode").unwrap_or("0644"));
+            let owner = quote(get("owner").unwrap_or("0:0"));
+            format!(
+                "printf '%s' {} > {path} && chmod {mode} {path} && chown {owner} {path}",
+                quote(content)
+            )
+        }
+        _ => {
+            format!("if [ -d {path} ] && [ ! -L {path} ]; then rmdir {path}; else rm -f {path}; fi")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(resource: &str, from: State, to: State) -> String {
+        let resource = resource.parse().unwrap();
+        words(&Step { resource, from, to, ours: Vec::new(), disturbed: Vec::new() }, "L2")
+    }
+
+    #[test]
+    fn steps_use_the_ordinary_tools() {
+        let to = |r: &str, s: State| step(r, State::Absent, s);
+        assert_eq!(
+            to("sysctl:net.core.somaxconn", State::is("4096")),
+            "put '/proc/sys/net/core/somaxconn' '4096'"
+        );
+        assert_eq!(
+            to("sysctl:net/ipv6/conf/e0.100/mtu", State::is("1400")),
+            "put '/proc/sys/net/ipv6/conf/'\"$L2\"'/mtu' '1400'"
+        );
+        assert_eq!(
+            to("qdisc:eth0", State::is("default mq fq_codel quantum=1514")),
+            "default_qdisc \"$L2\" 'fq_codel'"
+        );
+        assert_eq!(to("bpf:eth0/xdp", State::Absent), "rm -rf /sys/fs/bpf/nettune/xdp-2");
+        assert_eq!(
+            to("sysctl:vm.dirty_ratio", State::is("bytes=4096")),
+            "put '/proc/sys/vm/dirty_bytes' '4096'"
+        );
+    }
+
+    #[test]
+    fn ethtool_is_told_what_differs_in_its_own_words() {
+        let told = |group: &str, from: &str, to: &str| {
+            step(&format!("ethtool:eth0/{group}"), State::is(from), State::is(to))
+        };
+        assert_eq!(
+            told(
+                "coalesce",
+                "adaptive-rx=1 rx-usecs=auto cqe-rx=1 tx-usecs=8",
+                "adaptive-rx=0 rx-usecs=3 cqe-rx=0 tx-usecs=8"
+            ),
+            "ethtool_set -C \"$L2\" 'adaptive-rx' 'off' 'rx-usecs' '3' 'cqe-mode-rx' 'off'"
+        );
+        assert_eq!(
+            told("rings", "rx=1024 tx=512", "rx=256 tx=512"),
+            "ethtool_set -G \"$L2\" 'rx' '256'"
+        );
+        assert_eq!(told("features", "tso=on", "tso=on"), ":");
+    }
+
+    #[test]
+    fn the_ipv4_sizes_have_a_line_of_their_own() {
+        let text = step(
+            "sizes:eth0",
+            State::Absent,
+            State::is("gso=65536 gro=65536 gso_v4=65536 gro_v4=65536"),
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with(
+            "ip link set dev \"$L2\" gso_max_size '65536' gro_max_size '65536' || bad"
+        ));
+        assert!(lines[1].contains("gro_ipv4_max_size '65536' 2> /dev/null ||"), "{text}");
+        assert!(
+            lines[2].contains("gso_max_size '65535' gro_max_size '65535' && ip link"),
+            "{text}"
+        );
+        let text = step(
+            "sizes:eth0",
+            State::Absent,
+            State::is("gso=65536 gro=65536 gso_v4=1000 gro_v4=65536"),
+        );
+        assert!(text.lines().nth(2).unwrap().contains("6.3"), "{text}");
+    }
+}
