@@ -35,6 +35,11 @@ fn unshare() -> Command {
 }
 
 fn script(name: &str) {
+    run(name, "rollback");
+}
+
+/// With `back` "script" undo.sh stands in for rollback.
+fn run(name: &str, back: &str) {
     let path = format!("{}/tests/netns/{name}.sh", env!("CARGO_MANIFEST_DIR"));
     if !unshare().arg("true").status().is_ok_and(|s| s.success()) {
         return skip("no namespaces may be made here");
@@ -48,6 +53,7 @@ fn script(name: &str) {
     let output = unshare()
         .args(["sh", &path])
         .env("NETTUNE", env!("CARGO_BIN_EXE_nettune"))
+        .env("BACK", back)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -73,9 +79,36 @@ macro_rules! scripts {
     };
 }
 
+/// Wherever rollback leads, the script leads as well.
+#[test]
+fn undo_script_instead_of_rollback() {
+    const ALIKE: [&str; 18] = [
+        "big-tcp",
+        "bpf-load",
+        "bpf-order",
+        "host-routing",
+        "links",
+        "mtu-above",
+        "mtu-collateral",
+        "mtu-gateway",
+        "mtu-path",
+        "mtu-path6",
+        "nic",
+        "notrack",
+        "persist",
+        "polling",
+        "roundtrip",
+        "steering",
+        "xdp",
+        "xdp-forward",
+    ];
+    ALIKE.iter().for_each(|name| run(name, "script"));
+}
+
 scripts! {
     roundtrip => "roundtrip",
     undo_script => "undo-script",
+    mtu_above => "mtu-above",
     mtu_collateral => "mtu-collateral",
     mtu_gateway => "mtu-gateway",
     mtu_path => "mtu-path",

@@ -68,7 +68,13 @@ fn script(
         let one = Disturbed { resource: c.resource, now: c.now, to };
         disturbed.entry(c.cause).or_default().push(one);
     }
-    let named: BTreeSet<&str> = changes.iter().filter_map(|c| c.resource.link()).collect();
+    let others = disturbed.values().flatten().map(|d| &d.resource);
+    let named: BTreeSet<String> = changes
+        .iter()
+        .map(|c| &c.resource)
+        .chain(others)
+        .filter_map(|r| r.link().map(str::to_string))
+        .collect();
     let here = |c: &&Change| c.resource.link().is_none_or(|name| facts.link(name).is_some());
     let step = |c: &Change| Step {
         resource: c.resource.clone(),
@@ -80,7 +86,7 @@ fn script(
     Script {
         title,
         node: &facts.node,
-        links: named.into_iter().filter_map(|name| facts.identity(name)).collect(),
+        links: named.iter().filter_map(|name| facts.identity(name)).collect(),
         steps: changes.iter().filter(here).filter(|c| !c.claim_only()).map(step).collect(),
         notes,
     }

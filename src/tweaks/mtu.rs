@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::cilium_side::{cilium, devices};
 use super::{Doc, Entry, lever, no_uplink};
 use crate::model::facts::Link;
+use crate::model::uplinks::above;
 use crate::model::xdp_limits;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
 
@@ -135,6 +136,17 @@ fn members_not_named(cx: &Context, bond: &Link, links: &[&Link], size: u32) -> O
     Some(Need::blocked("members", why, fix))
 }
 
+/// What stands on a link goes down with it, and comes back with it.
+fn lowered(cx: &Context, link: &Link, links: &[&Link], size: u32) -> Option<String> {
+    let above = above(cx.facts, &link.name);
+    let larger = |l: &&&Link| size < l.mtu && size < link.mtu && !named(links, l);
+    let all: Vec<String> =
+        above.iter().filter(larger).map(|l| format!("{} ({})", l.name, l.mtu)).collect();
+    let (first, rest) = all.split_first()?;
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    Some(format!("{first}{more} on {} goes down with it, and back at a rollback", link.name))
+}
+
 const GATEWAY: &str = "gateway";
 
 impl Mtu {
@@ -256,7 +268,9 @@ impl Tweak for Mtu {
             let route = l.small_routes.first().map_or("", String::as_str);
             format!("{}: route {route}{more} keeps what goes there small", l.name)
         };
-        links.iter().filter(small).map(told).collect()
+        let mut remarks: Vec<String> = links.iter().filter(small).map(told).collect();
+        remarks.extend(links.iter().filter_map(|link| lowered(cx, link, &links, size)));
+        remarks
     }
 
     /// Pods get the smallest MTU of all the devices that Cilium uses: one left over pulls all down.

@@ -49,7 +49,7 @@ impl Script<'_> {
         for step in &self.steps {
             out.push('\n');
             comment(&mut out, &format!("{}: {} -> {}", step.resource, step.from, step.to));
-            let lines = words::step(step, &self.variable(&step.resource));
+            let lines = words::step(step, |resource| self.variable(resource));
             let text = self.guarded(&step.resource, &lines);
             if lines.iter().all(|l| l.starts_with("put ")) {
                 files.push(text.clone());

@@ -107,6 +107,19 @@ steady() {
     had=
 }
 
+# larger LINK BYTES: what stands on it and would be cut down. A bond or a bridge has a link of its own
+# number, an ipvlan its lower link's MTU.
+larger() {
+    for upper in $(ls "/sys/class/net/$1" | sed -n 's/^upper_//p'); do
+        [ "$(value "/sys/class/net/$upper/iflink")" = "$(value "/sys/class/net/$1/ifindex")" ] || continue
+        [ "$(value "/sys/class/net/$upper/mtu")" -gt "$2" ] || continue
+        case $(ip -d link show dev "$upper") in *ipvlan* | *ipvtap*) continue ;; esac
+        bad "mtu of $1: $upper stands on it and uses $(value "/sys/class/net/$upper/mtu"), more than $2 (FORCE=1 all the same)"
+        return
+    done
+    return 1
+}
+
 # mtu LINK BYTES [OURS ..]: with the IPv6 MTU and the routes that the kernel writes it into.
 mtu() {
     dev=$1 to=$2
@@ -114,6 +127,7 @@ mtu() {
     now=$(value "/sys/class/net/$dev/mtu")
     [ "$now" != "$to" ] || return 0
     ours "$now" "$@" || { bad "mtu of $dev is $now, which is not ours (FORCE=1 writes $to all the same)"; return; }
+    [ -n "${FORCE:-}" ] || ! larger "$dev" "$to" || return
     conf=/proc/sys/net/ipv6/conf/$dev/mtu
     own=$(value "$conf")
     # One that a router told comes again with its next word; the kernel takes no change of a nexthop object's.

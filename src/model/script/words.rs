@@ -20,11 +20,12 @@ pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// `link` is the variable that holds the present name of the resource's link.
-pub fn step(step: &Step, link: &str) -> Vec<String> {
-    let mut lines = before(step, link);
-    lines.push(words(step, link));
-    lines.extend(after(step, link));
+/// `variable` holds the present name of a resource's link.
+pub fn step(step: &Step, variable: impl Fn(&Resource) -> String) -> Vec<String> {
+    let link = variable(&step.resource);
+    let mut lines = before(step, &link);
+    lines.push(words(step, &link));
+    lines.extend(after(step, &link, variable));
     lines
 }
 
@@ -56,7 +57,7 @@ fn link_less_file(resource: &Resource) -> bool {
     }
 }
 
-fn after(step: &Step, link: &str) -> Vec<String> {
+fn after(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec<String> {
     let mut lines = Vec::new();
     let keeps = queues(&step.resource)
         || step.disturbed.iter().any(|d| d.to.is_none() && link_less_file(&d.resource));
@@ -64,13 +65,14 @@ fn after(step: &Step, link: &str) -> Vec<String> {
         lines.push("again".to_string());
     }
     for disturbed in &step.disturbed {
-        let own = disturbed.resource.link() == step.resource.link();
         match (&disturbed.to, &disturbed.resource, disturbed.now.text()) {
-            (Some(to), resource, _) if own || resource.link().is_none() => {
-                let (resource, now) = (resource.clone(), disturbed.now.clone());
-                let back =
-                    Step { resource, from: now, to: to.clone(), ours: vec![], disturbed: vec![] };
-                lines.push(words(&back, link));
+            (Some(to), resource, _) => {
+                let (other, now) = (variable(resource), disturbed.now.clone());
+                let (resource, to, none) = (resource.clone(), to.clone(), Vec::new());
+                let back = Step { resource, from: now, to, ours: Vec::new(), disturbed: none };
+                let line = words(&back, &other);
+                let elsewhere = other != link && !other.is_empty();
+                lines.push(if elsewhere { format!("[ -z \"${other}\" ] || {line}") } else { line });
             }
             (None, Resource::Qdisc { .. }, Some(text)) => {
                 let kind = text.strip_prefix("default ").and_then(|t| t.split("quantum=").next());
