@@ -110,7 +110,7 @@ pub fn verify(session: &Session) -> Result<Exit> {
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
     readable(store.unreadable)?;
-    let answer = engine_verify(&host, &store);
+    let answer = engine_verify(&host, &store, &facts);
     let view =
         View { verb: "verify", profile: None, facts: &facts, store: &store, answer: &answer };
     session.report().answer(&view)?;

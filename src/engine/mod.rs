@@ -23,6 +23,7 @@ use std::fmt;
 
 use anyhow::Result;
 
+use crate::model::facts::LinkId;
 use crate::model::{Facts, Proof, Resource, State};
 
 pub trait Observe {
@@ -56,6 +57,11 @@ pub enum Wrote {
 }
 
 pub trait Host: Observe {
+    /// Whether the link is there still, by whatever name.
+    fn has(&self, _: &LinkId) -> bool {
+        true
+    }
+
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote>;
 
     /// Once after the writes of a stage: what need not be done after each.

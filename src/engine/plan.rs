@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Owned};
 use super::{Exit, Observe, Refusal, order};
 use crate::model::bpf::Hook;
 use crate::model::facts::Facts;
-use crate::model::restore::no_longer_fits;
+use crate::model::restore::{no_longer_fits, offline};
 use crate::model::{Change, Claims, Desired, Impact, Outcome, Resource, State, Want};
 
 /// What a run may look at; everything else stays as it is.
@@ -161,7 +161,8 @@ fn draft(
         let orphan = owned.is_some_and(|o| {
             o.claims.is_empty() && o.cause.as_ref().is_none_or(|c| !ledger.owned.contains_key(c))
         });
-        let wanders = wanders(resource, facts, bans);
+        let moved = |o: &Owned| state.as_ref().is_ok_and(|s| pushed(resource, o, s, facts));
+        let wanders = wanders(resource, facts, bans) || owned.is_some_and(moved);
         if tweaks.is_empty() && !orphan {
             if let (true, Some(owned), Ok(now @ State::Is(_))) = (wanders, owned, state)
                 && !old.is_empty()
@@ -200,7 +201,13 @@ fn draft(
             continue;
         }
         if *state == State::Absent && !resource.creatable() {
-            draft.missing(tweaks, resource, None);
+            let off = owned.and_then(|o| offline(resource, o.present(), state, facts));
+            if off.is_none() {
+                draft.missing(tweaks, resource, None);
+            }
+            continue;
+        }
+        if owned.is_some_and(|o| beyond(resource, &claims, o, state)) {
             continue;
         }
         if let Some(owned) = owned.filter(|o| o.drifted(state) && !wanders)
@@ -260,6 +267,19 @@ pub fn wanders(resource: &Resource, facts: &Facts, bans: Option<&State>) -> bool
     facts.agents.irqbalance.pid.is_some() && !told
 }
 
+/// A vector whose CPUs went offline was moved by the kernel: where it is now is nobody's wish.
+fn pushed(resource: &Resource, owned: &Owned, now: &State, facts: &Facts) -> bool {
+    matches!(resource, Resource::Irq { .. })
+        && owned.drifted(now)
+        && offline(resource, owned.present(), now, facts).is_some()
+}
+
+/// Others went beyond a bound that was asked for: it holds, and the value is theirs.
+pub fn beyond(resource: &Resource, claims: &Claims, owned: &Owned, now: &State) -> bool {
+    let want = claims_merged(claims, resource);
+    owned.drifted(now) && want.is_ok_and(|want| want.beyond(owned.present(), now))
+}
+
 impl Draft {
     fn missing(&mut self, tweaks: Vec<String>, resource: &Resource, refused: Option<String>) {
         let missing =
@@ -279,6 +299,21 @@ impl Draft {
         options: &Options,
         goes_too: &dyn Fn(&Resource) -> bool,
     ) {
+        if let Some(why) = offline(resource, owned.present(), state, facts)
+            && *state == State::Absent
+        {
+            let later = "it goes back with a rollback when that is online again";
+            self.plan.stuck.push(format!("{resource}: {why}; {later}"));
+            return;
+        }
+        if !options.force && beyond(resource, &owned.claims, owned, state) {
+            self.plan.stuck.push(format!(
+                "{resource} is {state}: somebody went beyond what nettune wrote; before it was {}, \
+                 which rollback --force puts back",
+                owned.baseline
+            ));
+            return;
+        }
         // A queue may be gone until its channels are back: the run tries it last, then lets go.
         let missing = *state == State::Absent && !resource.creatable();
         if owned.drifted(state)

@@ -29,6 +29,8 @@ pub struct Failure {
     pub text: String,
     /// It was not the kernel that refused: the value had moved since the plan.
     pub moved: bool,
+    /// The one that is lost alone: the tweak's others stand without it.
+    pub only: Option<Resource>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +80,7 @@ impl<H: Host> Stage<'_, H> {
             collateral,
             outcomes: BTreeMap::new(),
             left: BTreeMap::new(),
+            gone: BTreeSet::new(),
             ran: Ran::default(),
         };
         self.write_all(&mut work);
@@ -265,8 +268,18 @@ impl<H: Host> Stage<'_, H> {
         }
     }
 
+    /// A pod that leaves takes its link along: what was to be written there is nobody's any more.
+    fn went(&self, change: &Change) -> Option<String> {
+        let id = self.facts.identity(change.resource.link()?)?;
+        (!self.host.has(&id)).then_some(id.name)
+    }
+
     fn fail(&mut self, work: &mut Work, at: usize, failed: Failed) {
         let change = work.changes[at].clone();
+        if let Some(link) = self.went(&change) {
+            work.gone.insert(link);
+            return work.set(at, Outcome::Released, None, Some("its link is gone".into()));
+        }
         let now = self.host.read(&change.resource).ok();
         // A bent or half-made value is ours to put back, and a refused one may be half made; so may one
         // that nobody can read since, and it stays ours until somebody can.
@@ -296,9 +309,9 @@ impl<H: Host> Stage<'_, H> {
             }
         }
         for tweak in &change.tweaks {
-            let failure =
-                Failure { tweak: tweak.clone(), text: failed.text.clone(), moved: failed.moved };
-            work.ran.failures.push(failure);
+            let only = (!failed.moved && work.keys_alone(tweak)).then(|| change.resource.clone());
+            let (tweak, text, moved) = (tweak.clone(), failed.text.clone(), failed.moved);
+            work.ran.failures.push(Failure { tweak, text, moved, only });
         }
         if !change.back() && !self.undo {
             self.undo_failed(work);
@@ -343,7 +356,8 @@ impl<H: Host> Stage<'_, H> {
             let more =
                 work.changes[at + 1..].iter().any(|c| c.tweaks.contains(&tweak) && !c.back());
             let back = work.changes[at].back();
-            if more || back || work.ran.failures.iter().any(|f| f.tweak == tweak) {
+            let failed = |f: &Failure| f.tweak == tweak && f.only.is_none();
+            if more || back || work.ran.failures.iter().any(failed) {
                 continue;
             }
             let mut proofs = self.proofs.get(&tweak).cloned().unwrap_or_default();
@@ -352,7 +366,8 @@ impl<H: Host> Stage<'_, H> {
             for proof in &proofs {
                 if let Err(e) = self.host.prove(proof) {
                     let text = format!("{e:#}");
-                    work.ran.failures.push(Failure { tweak: tweak.clone(), text, moved: false });
+                    let (tweak, only) = (tweak.clone(), None);
+                    work.ran.failures.push(Failure { tweak, text, moved: false, only });
                     self.undo_failed(work);
                     break;
                 }
@@ -362,6 +377,11 @@ impl<H: Host> Stage<'_, H> {
 
     fn end(&mut self, mut work: Work) -> Result<Ran> {
         work.say_left();
+        if !work.gone.is_empty() {
+            let names: Vec<&str> = work.gone.iter().map(String::as_str).collect();
+            let notes = &mut work.ran.notes;
+            notes.push(format!("{} went while this ran: released", names.join(", ")));
+        }
         let Work { changes, outcomes, mut ran, collateral, .. } = work;
         if let Err(e) = self.host.settle() {
             ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));
@@ -399,6 +419,8 @@ struct Work {
     outcomes: BTreeMap<usize, Done>,
     /// What is not as it was while its cause stands, in words, by the cause.
     left: BTreeMap<Resource, BTreeSet<String>>,
+    /// Links that are there no more.
+    gone: BTreeSet<String>,
     ran: Ran,
 }
 
@@ -416,8 +438,16 @@ impl Work {
         }
     }
 
+    /// All that this tweak wants are keys, each a wish of its own: one that the kernel does not take
+    /// loses no other.
+    fn keys_alone(&self, tweak: &String) -> bool {
+        let mine = |c: &&Change| c.tweaks.contains(tweak);
+        self.changes.iter().filter(mine).all(|c| matches!(c.resource, Resource::Sysctl { .. }))
+    }
+
     fn failed_all(&self, change: &Change) -> bool {
-        change.tweaks.iter().all(|t| self.ran.failures.iter().any(|f| f.tweak == *t))
+        let takes = |f: &Failure| f.only.as_ref().is_none_or(|only| *only == change.resource);
+        change.tweaks.iter().all(|t| self.ran.failures.iter().any(|f| f.tweak == *t && takes(f)))
     }
 
     /// Not reached, because every tweak that wants it has failed. Giving back always goes on.

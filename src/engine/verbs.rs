@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
 use super::journal::{Begin, Done, End, Record};
 use super::ledger::{Ledger, Owned};
-use super::plan::{Options, Plan, Scope, plan};
+use super::plan::{Options, Plan, Scope, beyond, plan};
 use super::recover::recover;
 use super::run::{Meta, Ran, Stage};
 use super::store::Store;
@@ -16,7 +16,7 @@ use super::undo::undo_script;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
 use crate::model::facts::Facts;
-use crate::model::restore::{at_boot, outlives};
+use crate::model::restore::{at_boot, offline, outlives};
 use crate::model::{Change, Impact, Outcome, Resource, Side, State};
 
 pub struct Ask<'a> {
@@ -135,7 +135,8 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
         whole_undone = must(&all) || refused || (broken && (ask.atomic || ask.strict));
     }
     // A tweak that failed in stage two is undone in stage one as well.
-    let failed = |c: &&Change| c.tweaks.iter().all(|t| all.failures.iter().any(|f| f.tweak == *t));
+    let whole = |t: &String| all.failures.iter().any(|f| f.tweak == *t && f.only.is_none());
+    let failed = |c: &&Change| c.tweaks.iter().all(whole);
     let lost: Vec<Change> =
         made.iter().filter(|c| whole_undone || (failed(c) && !c.back())).cloned().collect();
     let undo = reversed(&lost, &all.done, &before);
@@ -194,7 +195,7 @@ fn plan_two(
     let facts = host.facts()?;
     let mut fresh = evaluate(&ask.selection, &facts, ask.scope.tweaks.as_ref());
     for row in &mut fresh {
-        if let Some(f) = all.failures.iter().find(|f| f.tweak == row.name) {
+        if let Some(f) = all.failures.iter().find(|f| f.tweak == row.name && f.only.is_none()) {
             row.block(Status::Failed, Reason::new("failed", f.text.clone()));
         }
     }
@@ -319,7 +320,7 @@ pub fn rollback<H: Host>(
 }
 
 /// Does the node still hold what was applied?
-pub fn verify(host: &impl Observe, store: &Store) -> Answer {
+pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
     let ledger = &store.ledger;
     let mut notes = store.journal.warnings.clone();
     notes.extend(pending(ledger));
@@ -339,6 +340,7 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
         })
     });
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    let mut away: BTreeMap<String, usize> = BTreeMap::new();
     for (resource, state) in resources.iter().zip(states) {
         let owned = &ledger.owned[resource];
         for tweak in owned.claims.keys() {
@@ -347,6 +349,11 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
                 .or_insert_with(|| Row::new(tweak, Side::Node, Status::Applied));
             let (status, reason) = match &state {
                 Ok(state) if state == owned.present() => continue,
+                Ok(state) if beyond(resource, &owned.claims, owned, state) => continue,
+                Ok(state) if let Some(why) = offline(resource, owned.present(), state, facts) => {
+                    *away.entry(why).or_default() += 1;
+                    continue;
+                }
                 Ok(state) => {
                     let change = Change {
                         resource: resource.clone(),
@@ -376,6 +383,8 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
             row.reasons.push(reason);
         }
     }
+    let told = |(why, n): (String, usize)| format!("{why}: {n} values cannot be as applied");
+    notes.extend(away.into_iter().map(told));
     let rows: Vec<Row> = rows.into_values().collect();
     let exit = if rows.is_empty() && ledger.open.is_empty() {
         Exit::Nothing

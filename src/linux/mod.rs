@@ -26,6 +26,7 @@ use anyhow::Result;
 
 use crate::engine::{Host, Observe, Wrote};
 use crate::model::bpf::Hook;
+use crate::model::facts::LinkId;
 use crate::model::reach::Reach;
 use crate::model::{Facts, Group, Proof, Resource, State};
 use link::Links;
@@ -191,6 +192,11 @@ impl Observe for Linux {
 }
 
 impl Host for Linux {
+    fn has(&self, link: &LinkId) -> bool {
+        // What cannot be listed is not known to be gone.
+        self.links.all().map_or(true, |all| all.iter().any(|l| l.index == link.index))
+    }
+
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
         match resource {
             Resource::Sysctl { key } => files::write_sysctl(&self.root, key, state)?,

@@ -1,5 +1,7 @@
 //! Whether an old value still fits when its time comes to be put back.
 
+use std::collections::BTreeSet;
+
 use super::cpulist;
 use super::facts::{Facts, Link};
 use super::uplinks::above;
@@ -60,6 +62,32 @@ pub fn no_longer_fits(
             let manager = facts.agents.cilium.as_ref()?.bandwidth_manager;
             (theirs && manager == Some(true))
                 .then(|| "Cilium's bandwidth manager has taken it over meanwhile".to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The CPU without which a value cannot be what it was, and why that is nobody's change: its files went
+/// with it, or the kernel moved a vector that had no other.
+pub fn offline(resource: &Resource, wrote: &State, now: &State, facts: &Facts) -> Option<String> {
+    let online = cpulist::parse(&facts.cpus.online).filter(|all| !all.is_empty())?;
+    match resource {
+        Resource::Sysfs { path } if *now == State::Absent => {
+            let rest = path.strip_prefix("devices/system/cpu/")?;
+            let rest = rest.strip_prefix("cpufreq/policy").or_else(|| rest.strip_prefix("cpu"))?;
+            let cpu: u32 = rest.split('/').next()?.parse().ok()?;
+            (!online.contains(&cpu)).then(|| format!("CPU {cpu} is offline"))
+        }
+        Resource::Irq { .. } => {
+            let (was, is) = (cpulist::parse(wrote.text()?)?, cpulist::parse(now.text()?)?);
+            // With the last of its CPUs gone it went to all that were left, and nobody takes it back.
+            let pushed =
+                was.is_disjoint(&is) && was.union(&is).copied().collect::<BTreeSet<_>>() == online;
+            let cpus = cpulist::format(&was);
+            match was.is_disjoint(&online) {
+                true => Some(format!("CPU {cpus} is offline")),
+                false => pushed.then(|| format!("CPU {cpus} was offline")),
+            }
         }
         _ => None,
     }

@@ -163,6 +163,23 @@ impl Want {
         self.resolve(state).as_ref() == Ok(state)
     }
 
+    /// Whether `now` differs from `wrote` only where others went beyond a bound: it still holds.
+    pub fn beyond(&self, wrote: &State, now: &State) -> bool {
+        match self {
+            Want::AtLeast(_) | Want::AtMost(_) => self.met_by(now),
+            Want::Fields(wanted) => {
+                let (Some(wrote), Some(now)) = (wrote.text(), now.text()) else { return false };
+                let holds = |((key, was), (same, is)): ((&str, &str), (&str, &str))| {
+                    let further = |want: &Want| want.beyond(&State::is(was), &State::is(is));
+                    key == same && (was == is || wanted.get(key).is_some_and(further))
+                };
+                fields(wrote).count() == fields(now).count()
+                    && fields(wrote).zip(fields(now)).all(holds)
+            }
+            Want::Exactly(_) | Want::Includes(_) => false,
+        }
+    }
+
     /// One want that fulfils both, if there is one.
     pub fn merge(&self, other: &Want) -> Option<Want> {
         let bound = |a: &str, b: &str, pick| {
@@ -236,6 +253,18 @@ mod tests {
         let want = Want::field("rx", at_least("4096"));
         assert_eq!(want.resolve(&State::is("rx=1024 tx=512")), Ok(State::is("rx=4096 tx=512")));
         assert!(want.resolve(&State::is("tx=512")).is_err());
+    }
+
+    #[test]
+    fn a_bound_that_others_went_beyond_holds() {
+        let went =
+            |want: &Want, wrote: &str, now: &str| want.beyond(&State::is(wrote), &State::is(now));
+        assert!(went(&at_least("4 8"), "4 8", "4 9") && !went(&at_least("4 8"), "4 8", "3 9"));
+        assert!(went(&Want::AtMost("8".into()), "8", "2"));
+        assert!(!went(&Want::is("8"), "8", "9"));
+        let rx = Want::field("rx", at_least("8"));
+        assert!(went(&rx, "rx=8 tx=2", "rx=9 tx=2"));
+        assert!(!went(&rx, "rx=8 tx=2", "rx=9 tx=3") && !went(&rx, "rx=8 tx=2", "rx=7 tx=2"));
     }
 
     #[test]

@@ -46,5 +46,5 @@ ip link set up0 mtu 1500
 expect 0 nettune apply "$@" --set mtu.mtu=9000
 ip link set mv3 mtu 8000
 expect 6 nettune rollback
-says "mv3 stands on it and uses 8000, more than the old 1500"
+says "mv3 stands on it and uses 8000, more than"
 is up0 9000; is mv3 8000

@@ -16,7 +16,7 @@ use nettune::engine::run::Meta;
 use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Answer, Ask, Rollback};
 use nettune::engine::{Host, Observe, Wrote};
-use nettune::model::facts::{Fact, Link};
+use nettune::model::facts::{Fact, Link, LinkId};
 use nettune::model::{
     Context, Desired, Facts, Group, Impact, Proof, Resource, Side, State, Tweak, Want,
 };
@@ -46,6 +46,8 @@ pub struct Memory {
     pub reads: RefCell<usize>,
     /// Somebody else writes this at the moment of our n-th write.
     pub meanwhile: Option<(usize, Resource, State)>,
+    /// A link leaves at the moment of our n-th write.
+    pub leaves: Option<(usize, String)>,
     /// What cannot be read now.
     pub unreadable: Option<Resource>,
     /// Keys of a resource (`tx` of its rings) that the driver refuses; "" for the whole of it.
@@ -196,8 +198,18 @@ impl Memory {
                     let route = Resource::RouteMtu { link: link.clone(), route };
                     self.put(&route, state.clone());
                 }
+                let mtu = state.text().and_then(|t| t.parse().ok()).unwrap_or(0);
                 if let Some(fact) = self.facts.links.iter_mut().find(|l| l.name == *link) {
-                    fact.mtu = state.text().and_then(|t| t.parse().ok()).unwrap_or(fact.mtu);
+                    fact.mtu = mtu;
+                }
+                // What stands on it keeps no larger one.
+                let on = |l: &&Link| l.parent.as_deref() == Some(link) && l.mtu > mtu;
+                let above: Vec<String> =
+                    self.facts.links.iter().filter(on).map(|l| l.name.clone()).collect();
+                for link in above {
+                    let upper = Resource::Mtu { link };
+                    self.put(&upper, state.clone());
+                    self.disturb(&upper, state);
                 }
             }
             // TuneD writes a file of its own at every switch, and never takes all of it back.
@@ -249,6 +261,10 @@ impl Observe for Memory {
 }
 
 impl Host for Memory {
+    fn has(&self, link: &LinkId) -> bool {
+        self.facts.links.iter().any(|l| l.index == link.index)
+    }
+
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
         let number = self.writes;
         self.writes += 1;
@@ -256,6 +272,12 @@ impl Host for Memory {
             && at == number
         {
             self.put(&other, state);
+        }
+        if let Some((at, link)) = self.leaves.clone()
+            && at == number
+        {
+            self.states.retain(|r, _| r.link() != Some(&link));
+            self.facts.links.retain(|l| l.name != link);
         }
         let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
         match fault {
@@ -387,7 +409,7 @@ pub fn rollback_as(host: &mut Memory, dir: &Path, scope: Scope, force: bool) -> 
 
 pub fn verify(host: &Memory, dir: &Path) -> Answer {
     let store = Store::read(dir, &host.facts().unwrap()).unwrap();
-    verbs::verify(host, &store)
+    verbs::verify(host, &store, &host.facts)
 }
 
 /// A link with queues, vectors, a route of its own MTU and an IPv6 MTU set by hand.
