@@ -115,6 +115,18 @@ fn a_cpu_that_went_offline_is_nobodys_drift() {
     apply(&mut host, dir.path(), &profile).unwrap();
     host.set("irq:eth0/30", "1");
     assert_eq!(verify(&host, dir.path()).exit, Exit::Drift);
+    // A queue whose CPU is away is spread anew by its driver.
+    let (dir, mut host) = (tempdir(), world());
+    host.facts.cpus.online = "0-3".into();
+    let before = host.states.clone();
+    let xps = "sysfs:class/net/eth0/queues/tx-0/xps_cpus";
+    let steered = selected("xps", Some(Wants(vec![want(xps, Want::is("8"))])));
+    apply(&mut host, dir.path(), &[steered]).unwrap();
+    host.facts.cpus.online = "0-2".into();
+    host.set(xps, "2");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, before);
 }
 
 #[test]

@@ -267,9 +267,9 @@ pub fn wanders(resource: &Resource, facts: &Facts, bans: Option<&State>) -> bool
     facts.agents.irqbalance.pid.is_some() && !told
 }
 
-/// A vector whose CPUs went offline was moved by the kernel: where it is now is nobody's wish.
+/// A vector or a queue whose CPUs went offline was moved by the kernel: where it is now is nobody's wish.
 fn pushed(resource: &Resource, owned: &Owned, now: &State, facts: &Facts) -> bool {
-    matches!(resource, Resource::Irq { .. })
+    *now != State::Absent
         && owned.drifted(now)
         && offline(resource, owned.present(), now, facts).is_some()
 }

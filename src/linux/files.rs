@@ -129,9 +129,15 @@ fn read_value(root: &Root, path: &str) -> Result<State> {
             let text = chosen.unwrap_or(text.as_str());
             Ok(State::Is(text.split_whitespace().collect::<Vec<_>>().join(" ")))
         }
-        Err(e) if is_absent(&e) => Ok(State::Absent),
+        Err(e) if is_absent(&e) || inactive(&e, path) => Ok(State::Absent),
         Err(e) => Err(e).with_context(|| format!("read {}", root.full(path))),
     }
+}
+
+/// The files of a frequency policy stay when its last CPU goes offline, and answer nothing.
+fn inactive(e: &std::io::Error, path: &str) -> bool {
+    e.raw_os_error() == Some(nix::libc::EBUSY)
+        && path.starts_with("sys/devices/system/cpu/cpufreq/")
 }
 
 fn write_value(root: &Root, path: &str, state: &State) -> Result<()> {

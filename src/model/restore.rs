@@ -78,6 +78,12 @@ pub fn offline(resource: &Resource, wrote: &State, now: &State, facts: &Facts) -
             let cpu: u32 = rest.split('/').next()?.parse().ok()?;
             (!online.contains(&cpu)).then(|| format!("CPU {cpu} is offline"))
         }
+        // virtio_net spreads its queues anew over the CPUs that are left.
+        Resource::Sysfs { path } if path.ends_with("/xps_cpus") || path.ends_with("/rps_cpus") => {
+            let was = cpulist::from_mask(wrote.text()?).filter(|cpus| !cpus.is_empty())?;
+            let cpus = cpulist::format(&was);
+            was.is_disjoint(&online).then(|| format!("CPU {cpus} is offline"))
+        }
         Resource::Irq { .. } => {
             let (was, is) = (cpulist::parse(wrote.text()?)?, cpulist::parse(now.text()?)?);
             // With the last of its CPUs gone it went to all that were left, and nobody takes it back.
