@@ -81,8 +81,8 @@ fn setting(agent: &str, file: &str, line: u32, key: &str, value: Option<String>)
 /// Section [sysctl] of the notes that are applied, each as the administrator overrides it.
 fn notes(root: &Root, chosen: &str) -> Vec<Setting> {
     let mut all: Vec<Setting> = Vec::new();
-    let order = chosen.lines().filter_map(|line| line.trim().strip_prefix("NOTE_APPLY_ORDER="));
-    let names = order.last().unwrap_or_default().trim_matches('"').split_whitespace();
+    let mut order = chosen.lines().filter_map(|line| line.trim().strip_prefix("NOTE_APPLY_ORDER="));
+    let names = order.next_back().unwrap_or_default().trim_matches('"').split_whitespace();
     for name in names.filter(|name| !name.contains('/')) {
         let files = [
             format!("usr/share/saptune/notes/{name}"),

@@ -30,18 +30,27 @@ const TYPES: [&str; 10] = [
 const NOT_TOLD: [&str; 12] =
     ["tun", "gre", "ip6gre", "ipip", "sit", "ip6tnl", "vti", "vti6", "xfrm", "ppp", "gtp", "wwan"];
 
-/// Every key of [Match] must fit. A file without any is ignored.
-pub fn fit(lines: &[Line], link: &Link) -> Fit {
-    let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for line in lines.iter().filter(|l| l.section == "Match" && !l.key.is_empty()) {
-        // Lists of several lines are one; an empty one begins anew.
-        match line.value.is_empty() {
-            true => drop(lists.remove(line.key.as_str())),
-            false => lists.entry(&line.key).or_default().push(&line.value),
+/// The section's keys, each with its lists: made once for all links.
+pub struct Match<'a>(BTreeMap<&'a str, Vec<&'a str>>);
+
+impl<'a> Match<'a> {
+    pub fn of(lines: &'a [Line]) -> Self {
+        let mut lists: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for line in lines.iter().filter(|l| l.section == "Match" && !l.key.is_empty()) {
+            // Lists of several lines are one; an empty one begins anew.
+            match line.value.is_empty() {
+                true => drop(lists.remove(line.key.as_str())),
+                false => lists.entry(&line.key).or_default().push(&line.value),
+            }
         }
+        Match(lists)
     }
-    let fits = lists.iter().map(|(key, values)| one(key, values, link));
-    fits.min().unwrap_or(Fit::No)
+
+    /// Every key must fit. A file without any is ignored.
+    pub fn fit(&self, link: &Link) -> Fit {
+        let fits = self.0.iter().map(|(key, values)| one(key, values, link));
+        fits.min().unwrap_or(Fit::No)
+    }
 }
 
 fn one(key: &str, values: &[&str], link: &Link) -> Fit {
@@ -114,7 +123,7 @@ mod tests {
             permanent_mac: Some("02:00:00:00:00:0b".into()),
             ..Link::default()
         };
-        fit(&lines("f", &format!("[Match]\n{text}\n[Link]\nName=x\n")), &link)
+        Match::of(&lines("f", &format!("[Match]\n{text}\n[Link]\nName=x\n"))).fit(&link)
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub fn gather(root: &Root) -> (Generated, Generated) {
             network_manager.insert(path, connection(id, definition));
         } else {
             networkd.insert(format!("{base}.network"), network_file(id, definition));
+            if definition.virtual_link {
+                networkd.insert(format!("{base}.netdev"), device_file(id, definition));
+            }
         }
     }
     (networkd, network_manager)
@@ -180,6 +183,11 @@ fn network_file(id: &str, definition: &Definition) -> Vec<Line> {
     matched(id, definition, "Name", mtu.into_iter().collect())
 }
 
+fn device_file(id: &str, definition: &Definition) -> Vec<Line> {
+    let mtu = set(definition.values.get("mtu"), "NetDev", "MTUBytes");
+    [own("NetDev", "Name", id)].into_iter().chain(mtu).collect()
+}
+
 /// Matched by what is fixed about the device; by the name that netplan gives it only after it has.
 fn matched(id: &str, definition: &Definition, by_name: &str, lines: Vec<Line>) -> Vec<Line> {
     let value = |key: &str| definition.values.get(key).map(|(_, _, value)| value.as_str());
@@ -197,9 +205,6 @@ fn matched(id: &str, definition: &Definition, by_name: &str, lines: Vec<Line>) -
         let names: Vec<&str> = named.into_iter().chain(renamed).collect();
         if !names.is_empty() {
             all.push(own("Match", by_name, &names.join(" ")));
-        }
-        if all.is_empty() {
-            all.push(own("Match", by_name, "*"));
         }
     }
     all.extend(lines);
@@ -244,8 +249,11 @@ mod tests {
     #[test]
     fn the_yaml_is_named_and_not_what_is_made_of_it() {
         let generated = "[Match]\nName=bond0\n[Link]\nMTUBytes=9000\n";
+        let made = "[NetDev]\nName=bond0\nKind=bond\nMTUBytes=9000\n";
         let files = [
             ("etc/netplan/50-cloud-init.yaml", CLOUD),
+            ("etc/netplan/60-all.yaml", "network: {ethernets: {all: {match: {}, mtu: 1111}}}\n"),
+            ("run/systemd/network/10-netplan-bond0.netdev", made),
             ("run/systemd/network/10-netplan-bond0.network", generated),
             (
                 "run/systemd/network/10-netplan-gone.network",
@@ -307,6 +315,7 @@ mod tests {
             for (id, definition) in &all {
                 link_file(id, definition);
                 network_file(id, definition);
+                device_file(id, definition);
                 connection(id, definition);
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::match_section::{Fit, fit};
+use super::match_section::{Fit, Match};
 use super::networkd_keys::{Kind, sets};
 use super::spread::{Set, cover, spread};
 use super::text::{self, Line};
@@ -77,12 +77,17 @@ fn files(root: &Root, folders: &[Folder], generated: &Generated, ending: &str) -
 /// Of those that match a link the first counts. One of which that is not certain counts and hides nothing: a
 /// conflict too many is read, one too few is not.
 fn first(files: &[Vec<Line>], links: &[&Link], agent: &str, kind: Kind) -> Vec<Setting> {
+    let sets: Vec<Vec<Set>> = files.iter().map(|lines| sets(lines, kind)).collect();
+    if sets.iter().all(Vec::is_empty) {
+        return Vec::new();
+    }
+    let matches: Vec<Match> = files.iter().map(|lines| Match::of(lines)).collect();
     let mut groups: Vec<Vec<&str>> = vec![Vec::new(); files.len()];
     for link in links {
-        for (at, lines) in files.iter().enumerate() {
-            let fit = fit(lines, link);
+        for (of_file, group) in matches.iter().zip(&mut groups) {
+            let fit = of_file.fit(link);
             if fit != Fit::No {
-                groups[at].push(&link.name);
+                group.push(&link.name);
             }
             if fit == Fit::Yes {
                 break;
@@ -90,10 +95,9 @@ fn first(files: &[Vec<Line>], links: &[&Link], agent: &str, kind: Kind) -> Vec<S
         }
     }
     let names: Vec<&str> = links.iter().map(|l| l.name.as_str()).collect();
-    let told = files.iter().zip(groups).flat_map(|(lines, group)| {
-        let sets = sets(lines, kind);
+    let told = sets.iter().zip(groups).flat_map(|(sets, group)| {
         let patterns = if sets.is_empty() { Vec::new() } else { cover(&group, &names) };
-        spread(agent, &sets, &patterns)
+        spread(agent, sets, &patterns)
     });
     told.collect()
 }

@@ -181,7 +181,8 @@ mod tests {
             for kind in [Kind::Link, Kind::Device, Kind::Network] {
                 prop_assert!(sets(&lines, kind).iter().all(|s| s.line > 0));
             }
-            super::super::match_section::fit(&lines, &crate::model::facts::Link::default());
+            let link = crate::model::facts::Link::default();
+            super::super::match_section::Match::of(&lines).fit(&link);
         }
     }
 }

@@ -66,6 +66,9 @@ pub fn number(at: usize) -> u32 {
 
 /// Shell-style patterns, as fnmatch(3) has them without flags.
 pub fn fnmatch(pattern: &str, name: &str) -> bool {
+    if !pattern.contains(['*', '?', '[', '\\']) {
+        return pattern == name;
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut at, mut of) = (0, 0);
