@@ -26,6 +26,13 @@ pub struct Setting {
     pub value: Option<String>,
 }
 
+impl Setting {
+    /// A line of sysctl.d or sysctl.conf, and not what an agent chooses while it runs.
+    pub fn in_sysctl_file(&self) -> bool {
+        matches!(self.agent.as_str(), "systemd-sysctl" | "sysctl --system")
+    }
+}
+
 /// A wish of the profile, and who will write something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
