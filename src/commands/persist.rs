@@ -162,7 +162,9 @@ fn sysctls(host: &Linux, store: &Store, facts: &Facts, ask: &Ask) -> Result<Vec<
         settings.iter().any(|s| glob(&s.resource, &name))
     };
     let tuned = tuneds(&answer.rows, facts);
-    let left = |r: &Resource| names(tuned, r) && !names(&facts.settings, r);
+    let files: Vec<Setting> =
+        facts.settings.iter().filter(|s| s.in_sysctl_file()).cloned().collect();
+    let left = |r: &Resource| names(tuned, r) && !names(&files, r);
     let mut wants: BTreeMap<&Resource, Want> = BTreeMap::new();
     for desired in answer.rows.iter().filter(|r| had(r.status)).flat_map(|r| &r.desired) {
         let resource = &desired.resource;

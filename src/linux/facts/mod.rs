@@ -39,7 +39,7 @@ pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
         cpus: cpus::gather(root),
         memory_kib: memory(root),
         settings: settings::gather(root, &links),
-        tuned_profiles: settings::tuned_profiles(root),
+        tuned_profiles: settings::tuned_profiles(root, &links),
         preflight: preflight::gather(root, &links, &agents),
         netfilter,
         routing,

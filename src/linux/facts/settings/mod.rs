@@ -1,63 +1,107 @@
 //! What others will set on this node, read from their own files.
 
+mod agents;
+mod command;
+mod ifcfg;
+mod ifupdown;
+mod match_section;
+mod netplan;
 mod network_manager;
 mod networkd;
+mod networkd_keys;
+mod nftables;
 mod others;
+mod spread;
 mod sysctl;
+mod text;
 mod tuned;
+mod tuned_profile;
 
 use crate::linux::root::Root;
+use crate::model::Resource;
 use crate::model::facts::Link;
 use crate::model::settings::Setting;
 
 pub use tuned::{profiles as tuned_profiles, resources as tuned_resources};
 
+/// Of one folder: more than anybody keeps, and an end to one that was filled on purpose.
+const MOST_FILES: usize = 1024;
+
 pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
+    let links = sorted(links);
+    let (networkd, network_manager) = netplan::gather(root);
     let mut all = sysctl::gather(root);
-    all.extend(networkd::gather(root, links));
-    all.extend(network_manager::gather(root, links));
+    all.extend(networkd::gather(root, &links, &networkd));
+    all.extend(network_manager::gather(root, &links, &network_manager));
+    all.extend(ifupdown::gather(root, &links));
+    all.extend(ifcfg::gather(root, &links));
+    all.extend(nftables::gather(root));
+    all.extend(agents::gather(root));
     all.extend(others::gather(root));
+    once(all)
+}
+
+/// netplan's line is carried out by udev and by networkd: the last one is told.
+fn once(mut all: Vec<Setting>) -> Vec<Setting> {
+    let place = |s: &Setting| (s.file.clone(), s.line, s.resource.clone(), s.key.clone());
+    let mut seen = std::collections::BTreeSet::new();
+    all.reverse();
+    all.retain(|s| !s.file.ends_with(".yaml") || seen.insert(place(s)));
+    all.reverse();
     all
+}
+
+/// Without loopbacks, which nobody tunes.
+fn sorted(links: &[Link]) -> Vec<&Link> {
+    let mut links: Vec<&Link> = links.iter().filter(|l| !l.loopback).collect();
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+    links
+}
+
+/// Whether a resource is of a link that is here, or of none.
+fn concerns(resource: &str, links: &[&Link]) -> bool {
+    let parsed: Option<Resource> = resource.parse().ok();
+    let link = parsed.as_ref().and_then(Resource::link);
+    link.is_none_or(|name| links.iter().any(|l| l.name == name))
+}
+
+/// Names in a folder, as far as one is read.
+fn names(root: &Root, folder: &str) -> Vec<String> {
+    let mut names = root.list(folder).unwrap_or_default();
+    names.truncate(MOST_FILES);
+    names
 }
 
 /// Files of the folders that end so, as systemd takes them: by name, a name in an earlier folder
 /// hides the same in a later one.
 fn files(root: &Root, folders: &[&str], ending: &str) -> Vec<String> {
-    let mut found: Vec<(String, String)> = Vec::new();
+    let mut found = std::collections::BTreeMap::new();
     for folder in folders {
-        for name in root.list(folder).unwrap_or_default() {
-            if name.ends_with(ending) && found.iter().all(|(known, _)| *known != name) {
-                found.push((name.clone(), format!("{folder}/{name}")));
-            }
+        for name in names(root, folder).into_iter().filter(|name| name.ends_with(ending)) {
+            let path = format!("{folder}/{name}");
+            found.entry(name).or_insert(path);
         }
     }
-    found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
+    found.into_values().collect()
 }
 
-/// (line number, section, key, value) of a file with sections.
-fn pairs(text: &str) -> Vec<(u32, String, String, String)> {
-    let mut section = String::new();
-    let mut found = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            section = name.to_string();
-        } else if let Some((key, value)) = line.split_once('=')
-            && !line.starts_with(['#', ';'])
-        {
-            let (key, value) = (key.trim().to_string(), value.trim().to_string());
-            found.push((at as u32 + 1, section.clone(), key, value));
-        }
-    }
-    found
+/// The files that a path stands for; its last part may be a pattern.
+fn expand(root: &Root, path: &str) -> Vec<String> {
+    let Some((folder, pattern)) =
+        path.rsplit_once('/').filter(|(_, p)| p.contains(['*', '?', '[']))
+    else {
+        return vec![path.to_string()];
+    };
+    let shown = |name: &String| !name.starts_with('.') && text::fnmatch(pattern, name);
+    let names = names(root, folder).into_iter().filter(shown);
+    names.map(|name| format!("{folder}/{name}")).collect()
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    pub fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = dir.path().join(path);
@@ -68,7 +112,7 @@ mod tests {
         (dir, root)
     }
 
-    fn told(settings: &[Setting]) -> Vec<String> {
+    pub fn told(settings: &[Setting]) -> Vec<String> {
         let one = |s: &Setting| {
             let key = s.key.as_ref().map(|k| format!(" {k}")).unwrap_or_default();
             let value = s.value.as_deref().unwrap_or("?");
@@ -175,13 +219,13 @@ mod tests {
             tuned_resources(&root, "mine").iter().map(ToString::to_string).collect::<Vec<_>>();
         let governor = "sysfs:devices/system/cpu/cpufreq/policy4/scaling_governor".to_string();
         assert!(names.contains(&governor) && !names.iter().any(|n| n.contains('*')), "{names:?}");
-        let profiles = tuned_profiles(&root);
+        let profiles = tuned_profiles(&root, &[]);
         assert_eq!(
             told(&profiles["mine"]),
             [
                 "/usr/lib/tuned/base/tuned.conf:4 sysctl:net.core.somaxconn = >2048",
-                "/usr/lib/tuned/base/tuned.conf:7 sysfs:devices/system/cpu/cpufreq/*/scaling_governor = performance",
                 "/etc/tuned/mine/tuned.conf:4 sysctl:vm.swappiness = 1",
+                "/usr/lib/tuned/base/tuned.conf:7 sysfs:devices/system/cpu/cpufreq/*/scaling_governor = performance",
                 "/etc/tuned/mine/tuned.conf:6 sysfs:kernel/mm/transparent_hugepage/enabled = never",
             ]
         );

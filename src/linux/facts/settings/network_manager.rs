@@ -1,5 +1,8 @@
 //! Connections of NetworkManager. They hold secrets, so that root alone can read them.
 
+use super::networkd::Generated;
+use super::spread::{Set, cover, spread};
+use super::text::{self, Line, fnmatch};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
 use crate::model::settings::Setting;
@@ -9,58 +12,208 @@ const FOLDERS: [&str; 3] = [
     "run/NetworkManager/system-connections",
     "usr/lib/NetworkManager/system-connections",
 ];
+/// Those of /etc need no ending; these it leaves alone.
+const LEFT: [&str; 8] = ["~", ".bak", ".old", ".orig", ".rpmnew", ".rpmsave", ".pem", ".swp"];
+/// Sections with an `mtu`, by their present and their first names.
+const MTU: [&str; 6] =
+    ["ethernet", "802-3-ethernet", "infiniband", "ip-tunnel", "wireguard", "802-11-wireless"];
 
-/// NetworkManager's feature names are ethtool's: those that nettune's levers set.
-const FEATURES: [(&str, &str); 5] = [
-    ("feature-gro", "rx-gro"),
-    ("feature-gso", "tx-generic-segmentation"),
-    ("feature-lro", "rx-lro"),
-    ("feature-rx-gro-hw", "rx-gro-hw"),
-    ("feature-tso", "tx-tcp-segmentation"),
-];
-
-pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
+pub fn gather(root: &Root, links: &[&Link], generated: &Generated) -> Vec<Setting> {
+    let names: Vec<&str> = links.iter().map(|l| l.name.as_str()).collect();
+    let mut files = super::files(root, &FOLDERS, "");
+    files.retain(|file| ours(file) && !generated.contains_key(file));
+    let read = |file: String| {
+        let text = root.read(&file).ok()?;
+        Some(text::lines(&file, &text))
+    };
+    let connections = files.into_iter().filter_map(read).chain(generated.values().cloned());
     let mut all = Vec::new();
-    for file in super::files(root, &FOLDERS, ".nmconnection") {
-        let Ok(text) = root.read(&file) else { continue };
-        let pairs = super::pairs(&text);
-        let name = pairs
-            .iter()
-            .find(|(_, section, key, _)| section == "connection" && key == "interface-name");
-        // Without a name it fits whatever the kernel brings.
-        let name = name.map_or("*", |(_, _, _, value)| value);
-        if name != "*" && links.iter().all(|l| l.name != name) {
-            continue;
-        }
-        for (line, section, key, value) in &pairs {
-            let (resource, ours, value) = match (section.as_str(), key.as_str()) {
-                ("ethernet", "mtu") => (format!("mtu:{name}"), None, Some(value.clone())),
-                ("tc", key) if key.starts_with("qdisc.root") => {
-                    (format!("qdisc:{name}"), None, None)
-                }
-                ("ethtool", key) => match group(key, value) {
-                    Some((group, ours, value)) => {
-                        (format!("ethtool:{name}/{group}"), Some(ours), Some(value))
-                    }
-                    None => continue,
-                },
-                _ => continue,
-            };
-            let (agent, file) = ("NetworkManager".to_string(), format!("/{file}"));
-            all.push(Setting { agent, file, line: *line, resource, key: ours, value });
-        }
+    for lines in connections {
+        let group: Vec<&str> =
+            links.iter().filter(|l| fits(&lines, l)).map(|l| l.name.as_str()).collect();
+        all.extend(spread("NetworkManager", &sets(&lines), &cover(&group, &names)));
     }
     all
 }
 
-/// "ring-rx" is key rx of group rings.
-fn group(key: &str, value: &str) -> Option<(&'static str, String, String)> {
-    if let Some((_, feature)) = FEATURES.iter().find(|(name, _)| *name == key) {
-        let word = if value == "true" { "on" } else { "off" };
-        return Some(("features", feature.to_string(), word.to_string()));
+fn ours(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    name.ends_with(".nmconnection")
+        || file.starts_with(FOLDERS[0])
+            && !name.starts_with('.')
+            && !LEFT.iter().any(|l| name.ends_with(l))
+}
+
+/// A connection is for the link that it names or matches, else for any of its type.
+fn fits(lines: &[Line], link: &Link) -> bool {
+    let value = |sections: &[&str], key: &str| {
+        let of = |l: &&Line| sections.contains(&l.section.as_str()) && l.key == key;
+        lines.iter().rev().find(of).map(|l| l.value.as_str()).filter(|v| !v.is_empty())
+    };
+    let ethernet = ["ethernet", "802-3-ethernet"];
+    let mac = value(&ethernet, "mac-address").map(str::to_lowercase);
+    if mac.is_some_and(|mac| link.permanent_mac.as_deref().or(link.mac.as_deref()) != Some(&mac)) {
+        return false;
     }
-    let groups = [("ring-", "rings"), ("channels-", "channels"), ("coalesce-", "coalesce")];
-    groups.iter().find_map(|(prefix, group)| {
-        Some((*group, key.strip_prefix(prefix)?.to_string(), value.to_string()))
-    })
+    if value(&["match"], "interface-name").is_some_and(|list| !listed(list, &link.name)) {
+        return false;
+    }
+    if let Some(name) = value(&["connection"], "interface-name") {
+        return name == link.name;
+    }
+    match value(&["connection"], "type") {
+        Some("vlan") => {
+            let parent = value(&["vlan"], "parent").zip(value(&["vlan"], "id"));
+            parent.is_some_and(|(parent, id)| format!("{parent}.{id}") == link.name)
+        }
+        Some("ethernet" | "802-3-ethernet") | None => {
+            !link.loopback && link.kind.as_deref().is_none_or(|kind| kind == "veth")
+        }
+        Some(kind) => link.kind.as_deref() == Some(kind),
+    }
+}
+
+/// "a;b;!c": "|" before a pattern means that one of those must fit, which is so without it; "&" and "!" that
+/// this one must, and must not.
+fn listed(list: &str, name: &str) -> bool {
+    let (mut wanted, mut found) = (false, false);
+    for pattern in list.split([';', ',']).map(str::trim).filter(|p| !p.is_empty()) {
+        let (must, pattern) = match pattern.strip_prefix('&') {
+            Some(rest) => (true, rest),
+            None => (pattern.starts_with('!'), pattern.strip_prefix('|').unwrap_or(pattern)),
+        };
+        let fits = match pattern.strip_prefix('!') {
+            Some(pattern) => !fnmatch(pattern, name),
+            None => fnmatch(pattern, name),
+        };
+        match must {
+            true if !fits => return false,
+            true => {}
+            false => (wanted, found) = (true, found || fits),
+        }
+    }
+    found || !wanted
+}
+
+fn sets(lines: &[Line]) -> Vec<Set> {
+    let one = |line: &Line| {
+        let set = |resource: String, key: Option<String>, value: Option<String>| Set {
+            file: line.file.clone(),
+            line: line.line,
+            resource,
+            key,
+            value,
+        };
+        match (line.section.as_str(), line.key.as_str()) {
+            // 0 and auto leave it as it is.
+            (section, "mtu") if MTU.contains(&section) => {
+                let mtu = line.value.parse::<u32>().ok().filter(|mtu| *mtu > 0)?;
+                Some(set("mtu:%".into(), None, Some(mtu.to_string())))
+            }
+            ("tc", key) if key.starts_with("qdisc.root") => Some(set("qdisc:%".into(), None, None)),
+            ("ethtool", key) => {
+                let (group, key, value) = group(key, &line.value)?;
+                Some(set(format!("ethtool:%/{group}"), Some(key), value))
+            }
+            _ => None,
+        }
+    };
+    lines.iter().filter_map(one).collect()
+}
+
+/// "ring-rx" is key rx of group rings.
+fn group(key: &str, value: &str) -> Option<(&'static str, String, Option<String>)> {
+    let groups = [
+        ("ring-", "rings"),
+        ("channels-", "channels"),
+        ("coalesce-", "coalesce"),
+        ("feature-", "features"),
+    ];
+    let (group, key) =
+        groups.iter().find_map(|(prefix, group)| Some((*group, key.strip_prefix(prefix)?)))?;
+    let (key, value) = text::field(group, key, value);
+    // "ignore" for a feature.
+    (group != "features" || value.is_some()).then_some((group, key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{root, told};
+    use super::*;
+    use proptest::prelude::*;
+
+    const ETC: &str = "etc/NetworkManager/system-connections";
+
+    fn link(name: &str, kind: Option<&str>) -> Link {
+        Link { name: name.into(), kind: kind.map(str::to_string), ..Link::default() }
+    }
+
+    fn of(files: &[(&str, &str)], links: &[Link]) -> Vec<String> {
+        let files: Vec<(String, &str)> =
+            files.iter().map(|(n, t)| (format!("{ETC}/{n}"), *t)).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), *t)).collect();
+        let (_dir, root) = root(&files);
+        let links: Vec<&Link> = links.iter().collect();
+        let told = told(&gather(&root, &links, &Generated::new()));
+        told.iter().map(|t| t.replace(&format!("/{ETC}/"), "")).collect()
+    }
+
+    #[test]
+    fn of_stacked_links_and_by_match_and_with_old_names() {
+        let links = [
+            link("bond0", Some("bond")),
+            link("bond0.7", Some("vlan")),
+            link("eth8", None),
+            link("eth9", None),
+        ];
+        let files = [
+            (
+                "a.nmconnection",
+                "[connection]\ntype=vlan\ninterface-name=bond0.7\n[ethernet]\nmtu=1500\n",
+            ),
+            (
+                "b.nmconnection",
+                "[connection]\ntype=ethernet\n[match]\ninterface-name=eth*;!eth9;\n[802-3-ethernet]\nmtu=1400\n",
+            ),
+            ("c", "[connection]\ntype=vlan\n[vlan]\nparent=bond0\nid=7\n[ethernet]\nmtu=1600\n"),
+            ("d.bak", "[connection]\ninterface-name=eth9\n[ethernet]\nmtu=1\n"),
+            (
+                "e.nmconnection",
+                "[connection]\ntype=bond\ninterface-name=bond0\n[ethernet]\nmtu=0\n[ethtool]\nfeature-gro=ignore\nfeature-tx-udp-segmentation=false\nring-rx=512\ncoalesce-adaptive-rx=0\n",
+            ),
+            (
+                "f.nmconnection",
+                "[connection]\ntype=ethernet\n[ethernet]\nmac-address=02:00:00:00:00:01\nmtu=1300\n",
+            ),
+            ("g.nmconnection", "[connection]\ntype=ethernet\n[ethernet]\nmtu=1450\n"),
+        ];
+        assert_eq!(
+            of(&files, &links),
+            [
+                "a.nmconnection:5 mtu:bond0.7 = 1500",
+                "b.nmconnection:6 mtu:eth8 = 1400",
+                "c:7 mtu:bond0.7 = 1600",
+                "e.nmconnection:8 ethtool:bond0/features tx-udp-segmentation = off",
+                "e.nmconnection:9 ethtool:bond0/rings rx = 512",
+                "e.nmconnection:10 ethtool:bond0/coalesce adaptive-rx = 0",
+                "g.nmconnection:4 mtu:eth8 = 1450",
+                "g.nmconnection:4 mtu:eth9 = 1450",
+            ]
+        );
+    }
+
+    #[test]
+    fn patterns_with_signs() {
+        assert!(listed("|eth0;|eth1", "eth1") && listed("&eth*;!eth0", "eth1"));
+        assert!(!listed("eth*;&!eth1", "eth1") && !listed("a;b", "c") && listed("!a", "c"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_connection_is_read(lines in proptest::collection::vec("(\\[(connection|match|ethernet|ethtool|vlan|tc)\\]|(interface-name|type|mtu|ring-rx|feature-gro|id|parent)=[!&|;*a-z0-9é]{0,12}|[ -~]{0,16})", 0..16)) {
+            let lines = text::lines("f", &lines.join("\n"));
+            fits(&lines, &link("eth0", None));
+            sets(&lines);
+        }
+    }
 }

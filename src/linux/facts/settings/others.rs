@@ -34,7 +34,9 @@ pub fn gather(root: &Root) -> Vec<Setting> {
     }
     let firewalld = "/etc/firewalld/firewalld.conf";
     if let Some((line, _)) = find(root, firewalld, "FlushAllOnReload", "yes") {
-        add("firewalld", firewalld, line, "nft:nettune-*", None);
+        for ours in super::nftables::OURS {
+            add("firewalld", firewalld, line, ours, None);
+        }
     }
     all
 }
