@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::cilium_side::{cilium, devices};
 use super::{Doc, Entry, lever, no_uplink};
-use crate::model::facts::Link;
+use crate::model::facts::{Link, LostRoute};
 use crate::model::xdp_limits;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
 
@@ -135,6 +135,13 @@ fn members_not_named(cx: &Context, bond: &Link, links: &[&Link], size: u32) -> O
     Some(Need::blocked("members", why, fix))
 }
 
+fn not_put_back(link: &str, lost: &LostRoute) -> Need {
+    let LostRoute { route, mtu, why } = lost;
+    let why = format!("the mtu {mtu} of route {route} by {link} could not be put back: {why}");
+    let fix = format!("write it as mtu lock {mtu}, which the kernel leaves alone, or take it off");
+    Need::blocked("route-mtu", why, fix)
+}
+
 const GATEWAY: &str = "gateway";
 
 impl Mtu {
@@ -212,6 +219,7 @@ impl Tweak for Mtu {
                     "set it in the bridge's own configuration",
                 ));
             }
+            needs.extend(link.loses(size).map(|lost| not_put_back(name, lost)));
             if let Some(below) = too_small_below(cx, link, &links, size) {
                 let why = format!("{name} stands on {}, whose MTU is {}", below.name, below.mtu);
                 let fix = format!("name {} in the profile's links as well", below.name);
@@ -256,7 +264,15 @@ impl Tweak for Mtu {
             let route = l.small_routes.first().map_or("", String::as_str);
             format!("{}: route {route}{more} keeps what goes there small", l.name)
         };
-        links.iter().filter(small).map(told).collect()
+        let switched = |l: &&&Link| l.mtu != size && l.is_a(&["openvswitch"]);
+        let follows = |l: &&Link| {
+            format!(
+                "{}: Open vSwitch lowers it again where another of its ports is smaller",
+                l.name
+            )
+        };
+        let small = links.iter().filter(small).map(told);
+        small.chain(links.iter().filter(switched).map(follows)).collect()
     }
 
     /// Pods get the smallest MTU of all the devices that Cilium uses: one left over pulls all down.
