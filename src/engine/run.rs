@@ -114,7 +114,16 @@ impl<H: Host> Stage<'_, H> {
                 .owned
                 .iter()
                 .filter(|(_, o)| o.cause.as_ref() == Some(&change.resource));
-            disturbed.extend(left.map(|(r, _)| r.clone()));
+            let left: Vec<Resource> = left.map(|(r, _)| r.clone()).collect();
+            // One thing under two names would be put back to two values.
+            let is_left = |old: &Resource| left.contains(old) && !disturbed.contains(old);
+            let twice: Vec<Resource> = disturbed
+                .iter()
+                .filter(|r| r.once().is_some_and(|o| is_left(&o)))
+                .cloned()
+                .collect();
+            disturbed.retain(|r| !twice.contains(r));
+            disturbed.extend(left);
             disturbed.sort();
             disturbed.dedup();
             let ours = disturbed.into_iter().filter(|r| *r != change.resource);

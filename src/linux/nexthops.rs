@@ -103,7 +103,7 @@ pub fn hops(route: &RouteMessage, nexthops: &Nexthops) -> Vec<Hop> {
 }
 
 /// An IPv4 route may have an IPv6 gateway (RFC 5549), in an attribute of its own.
-pub fn via(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+fn via(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     attributes.iter().find_map(|a| match a {
         RouteAttribute::Gateway(address) => ip(address),
         RouteAttribute::Via(RouteVia::Inet(a)) => Some((*a).into()),

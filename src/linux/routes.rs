@@ -15,10 +15,11 @@ use netlink_packet_route::route::{
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::link::{Links, plain};
-use super::nexthops::{self, Hop, Nexthops, hops, ip, object, via};
+use super::nexthops::{self, Hop, Nexthops, hops, ip, object};
 use crate::engine::Wrote;
 use crate::model::State;
 use crate::model::facts::{Gateway, Link, LostRoute};
+use crate::model::resource::route_once;
 use crate::model::uplinks;
 
 /// The bit of RTAX_MTU in RTAX_LOCK.
@@ -133,7 +134,7 @@ impl Links {
         let mut names = BTreeMap::new();
         for (n, route) in all.iter().enumerate() {
             for hop in &route.hops {
-                names.entry((hop.index, describe(&route.message))).or_insert(n);
+                names.entry((hop.index, describe(route))).or_insert(n);
             }
         }
         Ok(RoutesV6 { places: places(&all), names, all })
@@ -156,9 +157,9 @@ impl Links {
 impl RoutesV6 {
     fn find(&self, index: u32, text: &str) -> Option<&Route> {
         let exact = self.names.get(&(index, text.to_string())).map(|n| &self.all[*n]);
-        // As builds up to 0.9 named it in their journals, without its source and its object.
         let on = |r: &&Route| r.hops.iter().any(|hop| hop.index == index);
-        exact.or_else(|| self.all.iter().filter(on).find(|r| described_once(&r.message) == text))
+        let once = |r: &&Route| route_once(&describe(r)) == text;
+        exact.or_else(|| self.all.iter().filter(on).find(once))
     }
 
     pub fn mtu(&self, index: u32, route: &str) -> State {
@@ -188,10 +189,10 @@ fn mark_mtu(link: &mut Link, route: &Route, places: &BTreeMap<Place, usize>) {
     let message = &route.message;
     match (not_ours_to_write(route, places), mtu_of(message)) {
         (Some(why), Some(mtu)) => {
-            let route = describe(message);
+            let route = describe(route);
             link.lost_routes.push(LostRoute { route, mtu, why: why.to_string() });
         }
-        _ => link.mtu_routes.push(describe(message)),
+        _ => link.mtu_routes.push(describe(route)),
     }
 }
 
@@ -325,20 +326,16 @@ fn prefix(network: Option<(IpAddr, u8)>, all: &str) -> String {
     network.map_or(all.to_string(), |(address, length)| format!("{address}/{length}"))
 }
 
-/// What tells one v6 route of a link from another: its place, and its gateway or nexthop object.
-fn describe(route: &RouteMessage) -> String {
-    let place = Place::of(route);
-    match (object(route), via(&route.attributes)) {
-        (Some(id), _) => format!("{place} nhid {id}"),
-        (None, Some(gateway)) => format!("{place} via {gateway}"),
-        (None, None) => place.to_string(),
+/// What tells one v6 route of a link from another: its place, its gateway, its nexthop object.
+fn describe(route: &Route) -> String {
+    let mut text = Place::of(&route.message).to_string();
+    if let [Hop { via: Some(gateway), .. }] = route.hops[..] {
+        text.push_str(&format!(" via {gateway}"));
     }
-}
-
-fn described_once(route: &RouteMessage) -> String {
-    let place = Place { from: None, ..Place::of(route) };
-    let gateway = via(&route.attributes).map(|gateway| format!(" via {gateway}"));
-    format!("{place}{}", gateway.unwrap_or_default())
+    match object(&route.message) {
+        Some(id) => format!("{text} nhid {id}"),
+        None => text,
+    }
 }
 
 /// Why one message could not put its `mtu` back and leave all else as it is.

@@ -254,15 +254,15 @@ impl Tweak for Mtu {
         let links = cx.uplinks();
         let size = self.size(cx, &links);
         let below = |n: &str| n.parse::<u32>().is_ok_and(|n| n < size);
-        let keeps = |r: &String| r.split(' ').any(below);
-        let small = |l: &&&Link| l.mtu < size && l.small_routes.iter().any(keeps);
+        let keeps = |r: &&String| r.split(' ').any(below);
         let told = |l: &&Link| {
-            let more = match l.small_routes.len() {
-                0 | 1 => String::new(),
-                n => format!(" (and {} more routes)", n - 1),
+            let mut routes = l.small_routes.iter().filter(|r| l.mtu < size && keeps(r));
+            let first = routes.next()?;
+            let more = match routes.count() {
+                0 => String::new(),
+                n => format!(" (and {n} more routes)"),
             };
-            let route = l.small_routes.first().map_or("", String::as_str);
-            format!("{}: route {route}{more} keeps what goes there small", l.name)
+            Some(format!("{}: route {first}{more} keeps what goes there small", l.name))
         };
         let switched = |l: &&&Link| l.mtu != size && l.is_a(&["openvswitch"]);
         let follows = |l: &&Link| {
@@ -271,7 +271,7 @@ impl Tweak for Mtu {
                 l.name
             )
         };
-        let small = links.iter().filter(small).map(told);
+        let small = links.iter().filter_map(told);
         small.chain(links.iter().filter(switched).map(follows)).collect()
     }
 
