@@ -1,4 +1,4 @@
-//! Routes and policy rules: what they say of links, and the metric `mtu` of IPv6
+//! Routes: what they say of links, and the metric `mtu` of IPv6
 //! routes, which a change of a link's MTU overwrites.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
-use rtnetlink::{IpVersion, RouteMessageBuilder};
+use rtnetlink::RouteMessageBuilder;
 
 use super::link::{Links, plain};
 use super::nexthops::{self, Hop, Nexthops, hops, ip, object};
@@ -40,33 +40,6 @@ pub struct RoutesV6 {
 }
 
 impl Links {
-    /// Policy rules by what a packet alone does not tell: its mark, its sender's user, its tunnel.
-    pub fn blind_rules(&self) -> Result<Vec<String>> {
-        use netlink_packet_route::rule::RuleAttribute;
-        let mut found = Vec::new();
-        for (version, word) in [(IpVersion::V4, "ip rule"), (IpVersion::V6, "ip -6 rule")] {
-            let request = self.handle().rule().get(version).execute();
-            let rules: Vec<_> =
-                self.block_on(request.try_collect()).map_err(plain).context("list rules")?;
-            for rule in rules {
-                let of =
-                    |pick: fn(&RuleAttribute) -> Option<u32>| rule.attributes.iter().find_map(pick);
-                let priority = of(|a| match a {
-                    RuleAttribute::Priority(n) => Some(*n),
-                    _ => None,
-                });
-                let by = rule.attributes.iter().find_map(|a| match a {
-                    RuleAttribute::FwMark(_) => Some("fwmark"),
-                    RuleAttribute::UidRange(_) => Some("uidrange"),
-                    RuleAttribute::TunId(_) => Some("tun_id"),
-                    _ => None,
-                });
-                found.extend(by.map(|by| format!("{word} {}: {by}", priority.unwrap_or(0))));
-            }
-        }
-        Ok(found)
-    }
-
     fn routes(&self, v6: bool) -> Result<Vec<Route>> {
         let query = if v6 {
             RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()
@@ -114,30 +87,13 @@ impl Links {
             if links.is_empty() || networks.iter().all(|(a, _)| a.is_ipv6() != v6) {
                 continue;
             }
-            for route in self.routes(v6)?.iter().filter(|r| is_unicast(&r.message)) {
-                let to = destination(&route.message);
-                let Some(to) = to.filter(|to| networks.iter().any(|n| beside(*to, *n))) else {
-                    continue;
-                };
-                for hop in route.hops.iter().filter(|hop| hop.via.is_some() && to.1 > 0) {
-                    if let Some(link) = links.get_mut(&hop.index) {
-                        link.pod_routes += 1;
-                    }
-                }
-            }
+            count_pod_routes(&mut links, &self.routes(v6)?, &networks);
         }
         Ok(())
     }
 
     pub fn routes_v6(&self) -> Result<RoutesV6> {
-        let all = self.routes(true)?;
-        let mut names = BTreeMap::new();
-        for (n, route) in all.iter().enumerate() {
-            for hop in &route.hops {
-                names.entry((hop.index, describe(route))).or_insert(n);
-            }
-        }
-        Ok(RoutesV6 { places: places(&all), names, all })
+        Ok(RoutesV6::new(self.routes(true)?))
     }
 
     pub fn set_route_mtu(&self, link: &str, route: &str, state: &State) -> Result<Wrote> {
@@ -155,6 +111,16 @@ impl Links {
 }
 
 impl RoutesV6 {
+    fn new(all: Vec<Route>) -> Self {
+        let mut names = BTreeMap::new();
+        for (n, route) in all.iter().enumerate() {
+            for hop in &route.hops {
+                names.entry((hop.index, describe(route))).or_insert(n);
+            }
+        }
+        RoutesV6 { places: places(&all), names, all }
+    }
+
     fn find(&self, index: u32, text: &str) -> Option<&Route> {
         let exact = self.names.get(&(index, text.to_string())).map(|n| &self.all[*n]);
         let on = |r: &&Route| r.hops.iter().any(|hop| hop.index == index);
@@ -167,6 +133,24 @@ impl RoutesV6 {
             Some(Some(mtu)) => State::Is(mtu.to_string()),
             Some(None) => State::is("none"),
             None => State::Absent,
+        }
+    }
+}
+
+fn count_pod_routes(
+    links: &mut BTreeMap<u32, &mut Link>,
+    routes: &[Route],
+    networks: &[(IpAddr, u8)],
+) {
+    for route in routes.iter().filter(|r| is_unicast(&r.message)) {
+        let to = destination(&route.message).filter(|to| to.1 > 0);
+        if to.is_none_or(|to| networks.iter().all(|known| !beside(to, *known))) {
+            continue;
+        }
+        for hop in route.hops.iter().filter(|hop| hop.via.is_some()) {
+            if let Some(link) = links.get_mut(&hop.index) {
+                link.pod_routes += 1;
+            }
         }
     }
 }
@@ -390,4 +374,127 @@ fn beside(to: (IpAddr, u8), known: (IpAddr, u8)) -> bool {
     let common = if to.1 == known.1 { known.1.min(usual) } else { known.1 };
     let shifted = |a: IpAddr| bits(a).checked_shr(128 - u32::from(common)).unwrap_or(0);
     to.0.is_ipv4() == known.0.is_ipv4() && to.1 >= known.1 && shifted(to.0) == shifted(known.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::route::{RouteAddress, RouteCacheInfo};
+
+    use super::*;
+
+    fn route(attributes: Vec<RouteAttribute>) -> Route {
+        let mut message = RouteMessage::default();
+        message.header.destination_prefix_length = 64;
+        message.header.source_prefix_length = 48;
+        message.header.table = 254;
+        let to = RouteAttribute::Destination(v6("fd99::"));
+        message.attributes = [vec![to, RouteAttribute::Priority(1024)], attributes].concat();
+        Route { hops: hops(&message, &Nexthops::new()), message }
+    }
+
+    fn v6(address: &str) -> RouteAddress {
+        RouteAddress::Inet6(address.parse().unwrap())
+    }
+
+    fn plain_route(more: Vec<RouteAttribute>) -> Route {
+        let by = vec![RouteAttribute::Oif(2), RouteAttribute::Gateway(v6("fd77::2"))];
+        let metrics = vec![RouteMetric::Mtu(8000), RouteMetric::Advmss(7000)];
+        route([by, vec![RouteAttribute::Metrics(metrics)], more].concat())
+    }
+
+    #[test]
+    fn a_route_is_found_by_all_that_the_kernel_compares_and_by_its_old_name() {
+        let from = |a: &str| plain_route(vec![RouteAttribute::Source(v6(a))]);
+        let by_object = || plain_route(vec![RouteAttribute::NhId(5)]);
+        let plain = "fd99::/64 table 254 metric 1024 via fd77::2";
+        assert_eq!(describe(&plain_route(vec![])), plain);
+        let told = "fd99::/64 from fd78::/48 table 254 metric 1024 via fd77::2";
+        assert_eq!(describe(&from("fd78::")), told);
+        assert_eq!(describe(&by_object()), format!("{plain} nhid 5"));
+        let named = |all: Vec<Route>, text: &str| {
+            let all = RoutesV6::new(all);
+            all.find(2, text).map(describe)
+        };
+        let both = || vec![from("fd78::"), plain_route(vec![]), from("fd79::")];
+        assert_eq!(named(both(), plain).as_deref(), Some(plain));
+        assert_eq!(named(both(), told).as_deref(), Some(told));
+        assert_eq!(named(vec![by_object()], plain), Some(format!("{plain} nhid 5")));
+        assert_eq!(named(vec![from("fd78::")], plain).as_deref(), Some(told));
+        let other = plain.replace("1024", "5");
+        assert_eq!(named(both(), &other), None);
+        assert!(RoutesV6::new(both()).find(3, plain).is_none());
+    }
+
+    #[test]
+    fn what_one_message_could_not_put_back() {
+        let why = |all: &[Route]| not_ours_to_write(&all[0], &places(all));
+        let lasts = |ticks: u32| {
+            let mut bytes = [0; 32];
+            bytes[8..12].copy_from_slice(&ticks.to_ne_bytes());
+            RouteAttribute::CacheInfo(RouteCacheInfo::parse(&bytes).unwrap())
+        };
+        assert_eq!(why(&[plain_route(vec![lasts(0)])]), None);
+        assert!(why(&[plain_route(vec![lasts(50_000)])]).is_some());
+        assert!(why(&[plain_route(vec![RouteAttribute::Encap(vec![])])]).is_some());
+        let twin = route(vec![RouteAttribute::Oif(3)]);
+        assert!(why(&[plain_route(vec![]), twin]).is_some());
+        let source = vec![RouteAttribute::Source(v6("fd78::"))];
+        assert_eq!(why(&[plain_route(vec![]), plain_route(source)]), None);
+        let many = || RouteAttribute::MultiPath(vec![Default::default(), Default::default()]);
+        assert!(why(&[route(vec![many()])]).is_some());
+        // All ways of an object have the route's one metric.
+        assert_eq!(why(&[route(vec![many(), RouteAttribute::NhId(5)])]), None);
+    }
+
+    #[test]
+    fn a_locked_mtu_and_a_routers_own_are_left_alone() {
+        let with = |metrics: Vec<RouteMetric>, protocol| {
+            let mut route = route(vec![RouteAttribute::Metrics(metrics)]);
+            route.message.header.protocol = protocol;
+            overwritten(&route.message)
+        };
+        let mtu = RouteMetric::Mtu(8000);
+        assert!(with(vec![mtu.clone()], RouteProtocol::Static));
+        assert!(with(vec![RouteMetric::Lock(1 << 8), mtu.clone()], RouteProtocol::Static));
+        assert!(!with(vec![RouteMetric::Lock(4), mtu.clone()], RouteProtocol::Static));
+        assert!(!with(vec![mtu], RouteProtocol::Ra));
+        assert!(!with(vec![RouteMetric::Advmss(1400)], RouteProtocol::Static));
+    }
+
+    #[test]
+    fn a_route_by_an_object_is_written_without_what_the_object_says() {
+        let message = with_mtu(&plain_route(vec![RouteAttribute::NhId(5)]).message, Some(4000));
+        let metrics = vec![RouteMetric::Advmss(7000), RouteMetric::Mtu(4000)];
+        let want = [
+            RouteAttribute::Destination(v6("fd99::")),
+            RouteAttribute::Priority(1024),
+            RouteAttribute::NhId(5),
+            RouteAttribute::Metrics(metrics),
+        ];
+        assert_eq!(message.attributes, want);
+        let message = with_mtu(&plain_route(vec![]).message, None);
+        assert!(message.attributes.contains(&RouteAttribute::Gateway(v6("fd77::2"))));
+        assert_eq!(mtu_of(&message), None);
+    }
+
+    #[test]
+    fn networks_of_other_nodes_pods() {
+        let is = |to: &str, known: &str| beside(network(to).unwrap(), network(known).unwrap());
+        assert!(is("10.244.7.0/24", "10.244.0.0/16") && is("10.244.7.3/32", "10.244.0.0/16"));
+        assert!(is("10.244.7.0/24", "10.244.1.0/24") && is("fd00:1:2:7::/64", "fd00:1:2:1::/64"));
+        assert!(!is("10.245.7.0/24", "10.244.1.0/24") && !is("10.0.0.0/8", "10.244.0.0/16"));
+        assert!(!is("10.244.7.0/26", "10.244.1.0/24") && !is("fd00:1:3::/64", "fd00:1:2::/64"));
+        assert!(!is("fd00::/64", "10.244.0.0/16") && is("10.1.2.0/24", "0.0.0.0/0"));
+        let mut link = Link::default();
+        let direct = route(vec![RouteAttribute::Oif(2)]);
+        let mut blackhole = plain_route(vec![]);
+        blackhole.message.header.kind = RouteType::BlackHole;
+        let mut routes = [plain_route(vec![]), plain_route(vec![]), direct, blackhole];
+        for route in &mut routes[..3] {
+            route.message.header.kind = RouteType::Unicast;
+        }
+        let known = [network("fd99::/48").unwrap()];
+        count_pod_routes(&mut BTreeMap::from([(2, &mut link)]), &routes, &known);
+        assert_eq!(link.pod_routes, 2, "those through a gateway");
+    }
 }

@@ -523,14 +523,6 @@ impl Link {
         self.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
     }
 
-    /// Among its routes that could not be put back, one that another MTU overwrites, now or on the way
-    /// back: those that are no smaller than it, and those that are what IPv6 has there.
-    pub fn loses(&self, mtu: u32) -> Option<&LostRoute> {
-        let least = self.mtu.min(mtu);
-        let changes = self.mtu != mtu;
-        self.lost_routes.iter().find(|r| changes && (r.mtu >= least || r.mtu == self.mtu_v6))
-    }
-
     /// A program is on it in its driver.
     pub fn native_xdp(&self) -> bool {
         self.xdp.as_ref().is_some_and(|x| x.mode != "generic")

@@ -145,8 +145,8 @@ fn pods(facts: &Facts, link: &Link) -> bool {
 /// its datapath, whose other ports have the datapath's own link for a master.
 fn stands_on(facts: &Facts, up: &Link, link: &Link) -> bool {
     let switched = || {
-        let master = link.master.as_deref().and_then(|m| facts.link(m));
-        up.is_a(OVS) && master.is_some_and(|m| m.is_a(OVS))
+        let master = || link.master.as_deref().and_then(|m| facts.link(m));
+        up.is_a(OVS) && master().is_some_and(|m| m.is_a(OVS))
     };
     let port = link.master.as_deref() == Some(&up.name) || switched();
     (port && to_the_wire(link))
@@ -254,6 +254,87 @@ mod tests {
         assert_eq!(names(pod_links(&facts, &[])), ["veth1", "cni0"]);
         assert_eq!(names(pod_links(&facts, &["veth*".into()])), ["veth1"]);
         assert_eq!(names(routed_uplinks(&facts, &[])), ["eth0", "eth1"]);
+    }
+
+    fn of_kind(name: &str, index: u32, kind: &str) -> Link {
+        Link { kind: Some(kind.into()), up: true, ..link(name, index) }
+    }
+
+    fn nic(name: &str, index: u32) -> Link {
+        let bus = Some(format!("pci/0000:0{index}:00.0"));
+        Link { bus, up: true, ..link(name, index) }
+    }
+
+    fn names(links: Vec<&Link>) -> Vec<&str> {
+        links.into_iter().map(|l| l.name.as_str()).collect()
+    }
+
+    #[test]
+    fn tunnels_are_no_uplinks_unless_named() {
+        let routed = |link: Link| Link { default_route: true, ..link };
+        let on = |parent: &str, link: Link| Link { parent: Some(parent.into()), ..link };
+        let mut links = vec![routed(nic("eth0", 1)), nic("eth1", 2)];
+        for (n, kind) in TUNNELS.iter().enumerate() {
+            let name = format!("t{n}");
+            links.push(on("eth1", routed(of_kind(&name, 100 + n as u32, kind))));
+        }
+        links.push(on("t3", routed(of_kind("t3.7", 50, "vlan"))));
+        links.push(on("t3.7", routed(of_kind("mv0", 51, "macvlan"))));
+        // A modem and its like have a device, whatever they call themselves.
+        links.push(Link { bus: Some("device/1-1".into()), ..routed(of_kind("wwan0", 52, "ppp")) });
+        let facts = Facts { links, ..Facts::default() };
+        assert_eq!(names(uplinks(&facts, &[])), ["eth0", "wwan0"]);
+        assert_eq!(names(routed_uplinks(&facts, &[])), ["eth0", "wwan0"]);
+        assert_eq!(names(uplinks(&facts, &["t3.7".into(), "t1".into()])), ["t1", "t3.7"]);
+        assert_eq!(candidates(&facts), ["eth0", "eth1", "wwan0"]);
+    }
+
+    #[test]
+    fn a_bridge_of_open_vswitch_stands_on_the_devices_of_its_datapath() {
+        let port = |link: Link| Link { master: Some("ovs-system".into()), ..link };
+        let bridge = Link { default_route: true, ..of_kind("br-ex", 9, "openvswitch") };
+        let member = Link { master: Some("bond0".into()), ..nic("eth2", 6) };
+        let end = Link { other_netns: true, ..of_kind("pod1", 7, "veth") };
+        let facts = Facts {
+            links: vec![
+                of_kind("ovs-system", 2, "openvswitch"),
+                port(nic("eth0", 3)),
+                nic("eth1", 4),
+                port(of_kind("bond0", 5, "bond")),
+                member,
+                port(end),
+                port(Link { representor: true, ..nic("eth0_1", 8) }),
+                bridge,
+                of_kind("br-int", 10, "openvswitch"),
+                port(of_kind("genev_sys_6081", 11, "geneve")),
+            ],
+            ..Facts::default()
+        };
+        assert_eq!(names(uplinks(&facts, &[])), ["eth0", "bond0", "eth2", "br-ex"]);
+        assert_eq!(names(routed_uplinks(&facts, &[])), ["br-ex"]);
+        let order = ["eth0", "bond0", "br-ex"].map(|name| depth(&facts, name));
+        assert_eq!(order, [0, 1, 2], "raised from below, lowered from above");
+    }
+
+    #[test]
+    fn pods_that_leave_by_a_private_link() {
+        let member = Link { master: Some("bond0".into()), ..nic("eth2", 3) };
+        let mut facts = Facts {
+            links: vec![
+                Link { default_route: true, ..nic("eth0", 1) },
+                Link { pod_routes: 12, ..of_kind("bond0", 2, "bond") },
+                member,
+            ],
+            ..Facts::default()
+        };
+        let said = pods_leave_elsewhere(&facts, &[]).unwrap();
+        let links = "routes to pods of other nodes leave by bond0 (12), which is no uplink: \
+                     links = [\"eth0\", \"bond0\", \"eth2\"] in the profile takes it in";
+        assert_eq!(said, links);
+        assert!(pods_leave_elsewhere(&facts, &["eth0".into()]).is_some());
+        assert_eq!(pods_leave_elsewhere(&facts, &["bond*".into()]), None);
+        facts.links[1].pod_routes = 0;
+        assert_eq!(pods_leave_elsewhere(&facts, &[]), None);
     }
 
     #[test]

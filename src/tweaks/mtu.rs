@@ -135,6 +135,14 @@ fn members_not_named(cx: &Context, bond: &Link, links: &[&Link], size: u32) -> O
     Some(Need::blocked("members", why, fix))
 }
 
+/// Among its routes that could not be put back, one that the size overwrites, now or on the way back:
+/// those that are no smaller than it, and those that are what IPv6 has on the link.
+fn lost(link: &Link, size: u32) -> Option<&LostRoute> {
+    let least = link.mtu.min(size);
+    let mut routes = link.lost_routes.iter().filter(|_| link.mtu != size);
+    routes.find(|r| r.mtu >= least || r.mtu == link.mtu_v6)
+}
+
 fn not_put_back(link: &str, lost: &LostRoute) -> Need {
     let LostRoute { route, mtu, why } = lost;
     let why = format!("the mtu {mtu} of route {route} by {link} could not be put back: {why}");
@@ -219,7 +227,7 @@ impl Tweak for Mtu {
                     "set it in the bridge's own configuration",
                 ));
             }
-            needs.extend(link.loses(size).map(|lost| not_put_back(name, lost)));
+            needs.extend(lost(link, size).map(|lost| not_put_back(name, lost)));
             if let Some(below) = too_small_below(cx, link, &links, size) {
                 let why = format!("{name} stands on {}, whose MTU is {}", below.name, below.mtu);
                 let fix = format!("name {} in the profile's links as well", below.name);
@@ -313,5 +321,28 @@ impl Tweak for Mtu {
             }));
         }
         proofs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As seen of the kernel: a route's mtu follows where it is no smaller than the new one, or what
+    /// IPv6 has on the link.
+    #[test]
+    fn routes_that_another_mtu_overwrites_now_or_on_the_way_back() {
+        let is_lost = |now: u32, v6: u32, route: u32, to: u32| {
+            let lost_routes = vec![LostRoute { mtu: route, ..LostRoute::default() }];
+            let link = Link { mtu: now, mtu_v6: v6, lost_routes, ..Link::default() };
+            lost(&link, to).is_some()
+        };
+        assert!(is_lost(1500, 1500, 8000, 4000), "cut to 4000");
+        assert!(is_lost(1500, 1500, 8000, 9000), "cut to 1500 on the way back");
+        assert!(is_lost(1500, 1500, 1500, 9000), "raised with the link");
+        assert!(is_lost(1500, 1400, 1400, 9000), "raised with what IPv6 has");
+        assert!(!is_lost(1500, 1500, 1400, 9000));
+        assert!(is_lost(9000, 9000, 1500, 1500) && !is_lost(9000, 9000, 1400, 1500));
+        assert!(!is_lost(1500, 1500, 8000, 1500), "nothing changes");
     }
 }
