@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use netlink_packet_core::NLM_F_REPLACE;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteType,
+    RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
 use rtnetlink::RouteMessageBuilder;
 
@@ -20,7 +20,7 @@ use crate::engine::Wrote;
 use crate::model::State;
 use crate::model::facts::{Gateway, Link, LostRoute};
 use crate::model::resource::route_once;
-use crate::model::uplinks;
+use crate::model::uplinks::to_the_wire;
 
 /// The bit of RTAX_MTU in RTAX_LOCK.
 const MTU_LOCKED: u32 = 1 << 2;
@@ -47,8 +47,10 @@ impl Links {
             RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()
         };
         let request = self.handle().route().get(query).execute();
-        let all: Vec<RouteMessage> =
+        let mut all: Vec<RouteMessage> =
             self.block_on(request.try_collect()).map_err(plain).context("list routes")?;
+        // What the kernel remembers of a path (a smaller MTU on the way) is listed, and is no route.
+        all.retain(|r| !r.header.flags.contains(RouteFlags::Cloned));
         // A route by an object may name nothing else (net.ipv4.nexthop_compat_mode = 0).
         let by_object = all.iter().any(|r| object(r).is_some());
         let nexthops = if by_object { nexthops::list()? } else { Nexthops::new() };
@@ -63,7 +65,7 @@ impl Links {
         for v6 in [false, true] {
             let routes = self.routes(v6)?;
             let own = |r: &Route| v6 && overwritten(&r.message);
-            let places = if routes.iter().any(own) { places(&routes) } else { BTreeMap::default() };
+            let places = routes.iter().any(own).then(|| places(&routes)).unwrap_or_default();
             for route in &routes {
                 let devices: BTreeSet<u32> = route.hops.iter().map(|hop| hop.index).collect();
                 for n in devices.iter().filter_map(|index| at.get(index)) {
@@ -80,7 +82,7 @@ impl Links {
     /// Counts, on links that no default route makes uplinks, the routes to pods of other nodes.
     pub fn count_pod_routes(&self, links: &mut [Link], networks: &[String]) -> Result<()> {
         let networks: Vec<(IpAddr, u8)> = networks.iter().filter_map(|n| network(n)).collect();
-        let private = |l: &&mut Link| l.up && !l.default_route && uplinks::to_the_wire(l);
+        let private = |l: &&mut Link| l.up && !l.default_route && to_the_wire(l);
         for v6 in [false, true] {
             let mut links: BTreeMap<u32, &mut Link> =
                 links.iter_mut().filter(private).map(|l| (l.index, l)).collect();
@@ -411,10 +413,7 @@ mod tests {
         let told = "fd99::/64 from fd78::/48 table 254 metric 1024 via fd77::2";
         assert_eq!(describe(&from("fd78::")), told);
         assert_eq!(describe(&by_object()), format!("{plain} nhid 5"));
-        let named = |all: Vec<Route>, text: &str| {
-            let all = RoutesV6::new(all);
-            all.find(2, text).map(describe)
-        };
+        let named = |all, text: &str| RoutesV6::new(all).find(2, text).map(describe);
         let both = || vec![from("fd78::"), plain_route(vec![]), from("fd79::")];
         assert_eq!(named(both(), plain).as_deref(), Some(plain));
         assert_eq!(named(both(), told).as_deref(), Some(told));
