@@ -65,7 +65,7 @@ impl Links {
         for v6 in [false, true] {
             let routes = self.routes(v6)?;
             let own = |r: &Route| v6 && overwritten(&r.message);
-            let places = routes.iter().any(own).then(|| places(&routes)).unwrap_or_default();
+            let places = if routes.iter().any(own) { places(&routes) } else { BTreeMap::new() };
             for route in &routes {
                 let devices: BTreeSet<u32> = route.hops.iter().map(|hop| hop.index).collect();
                 for n in devices.iter().filter_map(|index| at.get(index)) {
