@@ -114,6 +114,8 @@ scripts! {
     mtu_path => "mtu-path",
     mtu_path6 => "mtu-path6",
     mtu_order => "mtu-order",
+    routes => "routes",
+    uplinks => "uplinks",
     polling => "polling",
     host => "host",
     tuned => "tuned",

@@ -14,7 +14,7 @@ use crate::linux::Linux;
 use crate::model::Resource;
 use crate::model::bpf::Coverage;
 use crate::model::facts::{Facts, Link};
-use crate::model::uplinks::pod_links;
+use crate::model::uplinks::{pod_links, pods_leave_elsewhere};
 use crate::report::{Applied, View};
 
 pub fn facts(session: &Session) -> Result<Exit> {
@@ -96,6 +96,7 @@ pub fn looked(
         Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
     let ask = Ask { selection, scope, accept, strict, atomic, meta };
     let mut answer = preview(&host, &store, &facts, &ask)?;
+    answer.notes.extend(pods_leave_elsewhere(&facts, &links));
     if store.unreadable {
         answer.notes.push("what is applied can be seen by root only".to_string());
     }

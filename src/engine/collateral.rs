@@ -22,7 +22,13 @@ pub fn collateral(
         let mut disturbed = disturbs(&change.resource, facts);
         // What an earlier run could not put back goes back with its cause.
         let left = ledger.owned.iter().filter(|(_, o)| o.cause.as_ref() == Some(&change.resource));
-        disturbed.extend(left.map(|(r, _)| r.clone()));
+        let left: Vec<Resource> = left.map(|(r, _)| r.clone()).collect();
+        // One thing under two names would be put back to two values.
+        let is_left = |old: &Resource| left.contains(old) && !disturbed.contains(old);
+        let twice: Vec<Resource> =
+            disturbed.iter().filter(|r| r.once().is_some_and(|o| is_left(&o))).cloned().collect();
+        disturbed.retain(|r| !twice.contains(r));
+        disturbed.extend(left);
         // In their order: what is put back may disturb what comes after it.
         let mut seen = BTreeSet::from([change.resource.clone()]);
         disturbed.retain(|r| seen.insert(r.clone()));

@@ -1,24 +1,21 @@
-//! Links, their MTU and sizes, and the routes that a change of MTU disturbs, over rtnetlink.
+//! Links, their MTU and sizes, over rtnetlink.
 
 use std::cell::RefCell;
 use std::future::Future;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt};
-use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InfoBondPort, InfoKind, InfoPortData, LacpState, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp, MiiStatus,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBondPort, InfoKind, InfoPortData, LacpState,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp, MiiStatus,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use netlink_packet_route::tc::TcMessage;
-use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+use rtnetlink::Handle;
 
 use crate::model::State;
-use crate::model::facts::{BondPort, Gateway, Link, Sizes, Xdp};
+use crate::model::facts::{BondPort, Link, Sizes, Xdp};
 
 const IFLA_GSO_IPV4: u16 = 63;
 const IFLA_GRO_IPV4: u16 = 64;
@@ -155,217 +152,11 @@ impl Links {
         });
         Ok(own.collect())
     }
-
-    /// Policy rules by what a packet alone does not tell: its mark, its sender's user, its tunnel.
-    pub fn blind_rules(&self) -> Result<Vec<String>> {
-        use netlink_packet_route::rule::RuleAttribute;
-        let mut found = Vec::new();
-        for (version, word) in [(IpVersion::V4, "ip rule"), (IpVersion::V6, "ip -6 rule")] {
-            let request = self.handle().rule().get(version).execute();
-            let rules: Vec<_> =
-                self.block_on(request.try_collect()).map_err(plain).context("list rules")?;
-            for rule in rules {
-                let of =
-                    |pick: fn(&RuleAttribute) -> Option<u32>| rule.attributes.iter().find_map(pick);
-                let priority = of(|a| match a {
-                    RuleAttribute::Priority(n) => Some(*n),
-                    _ => None,
-                });
-                let by = rule.attributes.iter().find_map(|a| match a {
-                    RuleAttribute::FwMark(_) => Some("fwmark"),
-                    RuleAttribute::UidRange(_) => Some("uidrange"),
-                    RuleAttribute::TunId(_) => Some("tun_id"),
-                    _ => None,
-                });
-                found.extend(by.map(|by| format!("{word} {}: {by}", priority.unwrap_or(0))));
-            }
-        }
-        Ok(found)
-    }
-
-    fn routes(&self, v6: bool) -> Result<Vec<RouteMessage>> {
-        let query = if v6 {
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()
-        } else {
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()
-        };
-        let request = self.handle().route().get(query).execute();
-        self.block_on(request.try_collect()).map_err(plain).context("list routes")
-    }
-
-    /// Marks default routes of every table, and v6 routes with a metric `mtu` of their own.
-    pub fn mark_routes(&self, links: &mut [Link]) -> Result<()> {
-        for v6 in [false, true] {
-            for route in self.routes(v6)? {
-                let indices = devices(&route);
-                let default = route.header.destination_prefix_length == 0 && is_unicast(&route);
-                for link in links.iter_mut().filter(|l| indices.contains(&l.index)) {
-                    link.default_route |= default && !link.loopback;
-                    let least = [link.route_mtu, mtu_of(&route)].into_iter().flatten().min();
-                    link.route_mtu = least;
-                    if default && !link.loopback {
-                        link.gateways.extend(gateways(&route, link));
-                        link.gateways.truncate(MOST_TOLD);
-                    }
-                    if link.small_routes.len() < MOST_TOLD {
-                        link.small_routes.extend(small(&route));
-                    }
-                    if v6 && indices.len() == 1 && mtu_of(&route).is_some() && !learned(&route) {
-                        link.mtu_routes.push(describe(&route));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn find_route(&self, link: &str, route: &str) -> Result<Option<RouteMessage>> {
-        let index = match self.one(link)? {
-            Some(link) => link.index,
-            None => return Ok(None),
-        };
-        let mut routes = self.routes(true)?.into_iter();
-        Ok(routes.find(|r| devices(r) == [index] && describe(r) == route))
-    }
-
-    pub fn read_route_mtu(&self, link: &str, route: &str) -> Result<State> {
-        let found = self.find_route(link, route)?;
-        Ok(match found.as_ref().map(mtu_of) {
-            Some(Some(mtu)) => State::Is(mtu.to_string()),
-            Some(None) => State::is("none"),
-            None => State::Absent,
-        })
-    }
-
-    pub fn set_route_mtu(&self, link: &str, route: &str, state: &State) -> Result<()> {
-        let mut message =
-            self.find_route(link, route)?.with_context(|| format!("route {route} is gone"))?;
-        let mtu = state.text().filter(|t| *t != "none").map(str::parse::<u32>).transpose()?;
-        let mut metrics: Vec<RouteMetric> = Vec::new();
-        for attribute in &message.attributes {
-            if let RouteAttribute::Metrics(old) = attribute {
-                metrics.extend(old.iter().filter(|m| !matches!(m, RouteMetric::Mtu(_))).cloned());
-            }
-        }
-        metrics.extend(mtu.map(RouteMetric::Mtu));
-        // CacheInfo is the kernel's answer, not something to ask for.
-        message
-            .attributes
-            .retain(|a| !matches!(a, RouteAttribute::Metrics(_) | RouteAttribute::CacheInfo(_)));
-        message.attributes.push(RouteAttribute::Metrics(metrics));
-        let what = format!("set mtu of route {route} to {state}");
-        self.send(RouteNetlinkMessage::NewRoute(message), NLM_F_REPLACE, &what)
-    }
 }
 
 fn number(state: &State) -> Result<u32> {
     let text = state.text().context("a number is needed")?;
     text.parse().with_context(|| format!("{text:?} is not a number"))
-}
-
-fn devices(route: &RouteMessage) -> Vec<u32> {
-    let mut found = Vec::new();
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => found.push(*index),
-            RouteAttribute::MultiPath(hops) => found.extend(hops.iter().map(|h| h.interface_index)),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Of one link: there may be a route in each table, all with the same metrics.
-const MOST_TOLD: usize = 8;
-
-/// Its next hops by that link, each once; one of link scope with the link's name.
-fn gateways(route: &RouteMessage, link: &Link) -> Vec<Gateway> {
-    let of = |attributes: &[RouteAttribute]| {
-        attributes.iter().find_map(|a| match a {
-            RouteAttribute::Gateway(RouteAddress::Inet(a)) => Some(a.to_string()),
-            RouteAttribute::Gateway(RouteAddress::Inet6(a)) if a.is_unicast_link_local() => {
-                Some(format!("{a}%{}", link.name))
-            }
-            RouteAttribute::Gateway(RouteAddress::Inet6(a)) => Some(a.to_string()),
-            _ => None,
-        })
-    };
-    let mut found: Vec<String> = Vec::new();
-    let hops = route.attributes.iter().filter_map(|a| match a {
-        RouteAttribute::MultiPath(hops) => Some(hops),
-        _ => None,
-    });
-    let hops = hops.flatten().filter(|h| h.interface_index == link.index);
-    found.extend(of(&route.attributes));
-    found.extend(hops.filter_map(|h| of(&h.attributes)));
-    found.sort();
-    found.dedup();
-    found.retain(|gateway| link.gateways.iter().all(|known| known.address != *gateway));
-    found.into_iter().map(|address| Gateway { address, mtu: mtu_of(route) }).collect()
-}
-
-/// What its own metrics keep small, whatever the link takes.
-fn small(route: &RouteMessage) -> Option<String> {
-    let told: Vec<String> = metrics(route)
-        .iter()
-        .filter_map(|m| match m {
-            RouteMetric::Mtu(n) => Some(format!("mtu {n}")),
-            RouteMetric::Advmss(n) => Some(format!("advmss {n}")),
-            _ => None,
-        })
-        .collect();
-    let to = route.attributes.iter().find_map(|a| match a {
-        RouteAttribute::Destination(RouteAddress::Inet(a)) => Some(a.to_string()),
-        RouteAttribute::Destination(RouteAddress::Inet6(a)) => Some(a.to_string()),
-        _ => None,
-    });
-    let length = route.header.destination_prefix_length;
-    let to = to.map_or("default".to_string(), |to| format!("{to}/{length}"));
-    (!told.is_empty() && !learned(route)).then(|| format!("{to} {}", told.join(" ")))
-}
-
-fn is_unicast(route: &RouteMessage) -> bool {
-    route.header.kind == netlink_packet_route::route::RouteType::Unicast
-}
-
-/// By a router's advertisement: it has a lifetime and flags that a message of ours would take away,
-/// and the next advertisement brings its MTU again.
-fn learned(route: &RouteMessage) -> bool {
-    route.header.protocol == netlink_packet_route::route::RouteProtocol::Ra
-        || route.attributes.iter().any(|a| matches!(a, RouteAttribute::Expires(_)))
-}
-
-fn metrics(route: &RouteMessage) -> &[RouteMetric] {
-    let found = route.attributes.iter().find_map(|a| match a {
-        RouteAttribute::Metrics(metrics) => Some(metrics.as_slice()),
-        _ => None,
-    });
-    found.unwrap_or_default()
-}
-
-fn mtu_of(route: &RouteMessage) -> Option<u32> {
-    metrics(route).iter().find_map(|m| match m {
-        RouteMetric::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    })
-}
-
-/// What tells one v6 route of a link from another: destination, table, metric, gateway.
-fn describe(route: &RouteMessage) -> String {
-    let mut to = "default".to_string();
-    let (mut table, mut metric, mut via) = (u32::from(route.header.table), 0, String::new());
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet6(a)) => {
-                to = format!("{a}/{}", route.header.destination_prefix_length);
-            }
-            RouteAttribute::Table(t) => table = *t,
-            RouteAttribute::Priority(p) => metric = *p,
-            RouteAttribute::Gateway(RouteAddress::Inet6(g)) => via = format!(" via {g}"),
-            _ => {}
-        }
-    }
-    format!("{to} table {table} metric {metric}{via}")
 }
 
 fn name_of(message: &LinkMessage) -> Option<&str> {
@@ -431,7 +222,11 @@ fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -
                     }
                 }
             }
-            LinkAttribute::AfSpecUnspec(families) => link.rp_filter = rp_filter(families),
+            LinkAttribute::AfSpecUnspec(families) => {
+                link.rp_filter = rp_filter(families);
+                link.mtu_v6 = mtu_v6(families);
+            }
+            LinkAttribute::PhysPortName(name) => link.representor = represents(name),
             LinkAttribute::Xdp(xdp) => link.xdp = parse_xdp(xdp),
             LinkAttribute::Other(nla) => other(&mut link, nla),
             _ => {}
@@ -458,6 +253,26 @@ fn rp_filter(families: &[AfSpecUnspec]) -> u32 {
         _ => None,
     });
     own.unwrap_or(0)
+}
+
+fn mtu_v6(families: &[AfSpecUnspec]) -> u32 {
+    let inet6 = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(attributes) => Some(attributes),
+        _ => None,
+    });
+    let own = inet6.into_iter().flatten().find_map(|attribute| match attribute {
+        AfSpecInet6::DevConf(conf) => u32::try_from(conf.mtu6).ok(),
+        _ => None,
+    });
+    own.unwrap_or(0)
+}
+
+/// "pf0vf3", "c1pf0sf7", or "pf0" on the card itself; the port to the wire is "p0"
+/// (networking/devlink/devlink-port.rst).
+fn represents(port: &str) -> bool {
+    let digit = |c: char| c.is_ascii_digit();
+    let port = port.strip_prefix('c').map_or(port, |rest| rest.trim_start_matches(digit));
+    port.strip_prefix("pf").is_some_and(|rest| rest.starts_with(digit))
 }
 
 fn bond_port(attributes: &[InfoBondPort]) -> BondPort {
@@ -531,9 +346,24 @@ fn errno_of(error: &rtnetlink::Error) -> Option<i32> {
 }
 
 /// An io::Error of the kernel's errno, so that all errors of this module end alike.
-fn plain(error: rtnetlink::Error) -> anyhow::Error {
+pub(in crate::linux) fn plain(error: rtnetlink::Error) -> anyhow::Error {
     match errno_of(&error) {
         Some(errno) => std::io::Error::from_raw_os_error(errno).into(),
         None => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_stand_for_a_function_behind_the_switch() {
+        for port in ["pf0vf3", "pf1sf88", "c1pf0vf2", "pf0"] {
+            assert!(represents(port), "{port}");
+        }
+        for port in ["p0", "p0s1", "", "c0", "pfx", "1"] {
+            assert!(!represents(port), "{port}");
+        }
     }
 }

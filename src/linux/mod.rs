@@ -8,11 +8,13 @@ pub mod facts;
 mod files;
 mod irqbalance;
 mod link;
+mod nexthops;
 mod nft;
 mod path;
 pub mod probe;
 mod qdisc;
 pub mod root;
+mod routes;
 mod rss;
 mod settle;
 mod socket;
@@ -140,7 +142,13 @@ impl Linux {
             Resource::LinkSizes { link } => {
                 Ok(self.links.one(link)?.map_or(State::Absent, |l| link::sizes_state(&l.sizes)))
             }
-            Resource::RouteMtu { link, route } => self.links.read_route_mtu(link, route),
+            Resource::RouteMtu { link, route } => {
+                let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
+                if dumps.routes.is_none() {
+                    dumps.routes = Some(self.links.routes_v6()?);
+                }
+                Ok(dumps.routes.as_ref().map_or(State::Absent, |r| r.mtu(link.index, route)))
+            }
             Resource::Ethtool { link, group } => {
                 let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
                 ethtool::read(link.index, *group)
@@ -170,6 +178,7 @@ impl Linux {
 #[derive(Default)]
 struct Dumps {
     qdiscs: Option<BTreeMap<u32, Vec<qdisc::Qdisc>>>,
+    routes: Option<routes::RoutesV6>,
     vectors: BTreeMap<String, BTreeSet<String>>,
     /// Many are asked for: worth listing a folder once.
     batch: bool,
@@ -213,7 +222,9 @@ impl Host for Linux {
                 return Ok(wrote);
             }
             Resource::LinkSizes { link } => self.links.set_sizes(link, state)?,
-            Resource::RouteMtu { link, route } => self.links.set_route_mtu(link, route, state)?,
+            Resource::RouteMtu { link, route } => {
+                return self.links.set_route_mtu(link, route, state);
+            }
             Resource::Ethtool { link, group } => {
                 let index = self.links.index(link)?;
                 let write = || ethtool::write(index, *group, state);

@@ -262,6 +262,8 @@ pub struct Link {
     pub virtio: Option<String>,
     /// A virtual function of another device.
     pub virtual_function: bool,
+    /// The switch's side of a virtual function or of a subfunction, which has the device's own bus.
+    pub representor: bool,
     pub sizes: Sizes,
     pub xdp: Option<Xdp>,
     pub qdisc: Option<String>,
@@ -275,6 +277,8 @@ pub struct Link {
     pub default_route: bool,
     /// It has IPv6 addresses, which it would lose below an MTU of 1280.
     pub ipv6: bool,
+    /// net.ipv6.conf.LINK.mtu; 0 where it has no IPv6.
+    pub mtu_v6: u32,
     /// rp_filter in force: the greater of its own and that of all.
     pub rp_filter: u32,
     /// The smallest metric `mtu` of its routes, of which a lookup by BPF knows only a locked one.
@@ -283,6 +287,11 @@ pub struct Link {
     pub programs: Fact<Vec<Attached>>,
     /// Its IPv6 routes with a metric `mtu` of their own, which a change of its MTU overwrites.
     pub mtu_routes: Vec<String>,
+    /// Those of them that could not be put back.
+    pub lost_routes: Vec<LostRoute>,
+    /// Routes through a gateway there to pods of other nodes, where no default route makes it an
+    /// uplink.
+    pub pod_routes: u32,
     pub gateways: Vec<Gateway>,
     /// Its routes with a metric of their own that keeps packets small: "10.0.0.0/8 mtu 1400".
     pub small_routes: Vec<String>,
@@ -338,6 +347,16 @@ pub struct Attached {
     /// At tcx behind nettune's own program, which hands packets on before this one sees them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub behind: bool,
+}
+
+/// An IPv6 route whose metric `mtu` is gone for good once the kernel has overwritten it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LostRoute {
+    /// "fd99::/64 table 254 metric 1024".
+    pub route: String,
+    pub mtu: u32,
+    pub why: String,
 }
 
 /// The next hop of a default route.
@@ -507,6 +526,19 @@ impl Link {
     /// A program is on it in its driver.
     pub fn native_xdp(&self) -> bool {
         self.xdp.as_ref().is_some_and(|x| x.mode != "generic")
+    }
+}
+
+impl Agents {
+    /// What is known of the pods' networks: the cluster's, or this node's own alone.
+    pub fn pod_networks(&self) -> Vec<String> {
+        let mut networks = self.pod_cidrs.clone();
+        if let Some(cilium) = &self.cilium {
+            let keys = ["ipv4-native-routing-cidr", "ipv6-native-routing-cidr"];
+            networks.extend(keys.iter().filter_map(|key| cilium.key(key)).map(str::to_string));
+            networks.extend(cilium.live.native_cidr.clone());
+        }
+        networks
     }
 }
 

@@ -165,6 +165,13 @@ impl Resource {
         new
     }
 
+    /// The name that journals of earlier versions have for it.
+    pub fn once(&self) -> Option<Self> {
+        let Resource::RouteMtu { link, route } = self else { return None };
+        let old = route_once(route);
+        (old != *route).then(|| Resource::RouteMtu { link: link.clone(), route: old })
+    }
+
     /// Whether the state dies with the running kernel. Files, TuneD's choice and a unit's
     /// enablement are read again at the next boot.
     pub fn runtime(&self) -> bool {
@@ -264,6 +271,19 @@ impl Resource {
             _ => Ok(()),
         }
     }
+}
+
+/// A route's text without its source and its nexthop object, which earlier versions left out.
+pub fn route_once(route: &str) -> String {
+    let mut words = route.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "from" | "nhid" => drop(words.next()),
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
 }
 
 fn with_part(path: &str, at: usize, part: &str) -> String {
@@ -421,9 +441,21 @@ mod tests {
             "bpf:eth0/xdp",
             "flow:eth0",
             "route-mtu:eth0/2001:db8::/64 table 254 metric 1024",
+            "route-mtu:eth0/fd99::/64 from fd78::/64 table 254 metric 1024 via fd77::2",
         ] {
             assert_eq!(text.parse::<Resource>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_route_has_the_name_of_older_journals_too() {
+        let once = |text: &str| text.parse::<Resource>().unwrap().once().map(|r| r.to_string());
+        let old = "route-mtu:eth0/fd99::/64 table 254 metric 1024 via fd77::2";
+        let new = "route-mtu:eth0/fd99::/64 from fd78::/64 table 254 metric 1024 via fd77::2";
+        assert_eq!(once(new).as_deref(), Some(old));
+        assert_eq!(once(&format!("{old} nhid 5")).as_deref(), Some(old));
+        assert_eq!(once(old), None);
+        assert_eq!(once("mtu:eth0"), None);
     }
 
     #[test]

@@ -4,34 +4,108 @@ use std::collections::BTreeSet;
 
 use super::facts::{Facts, Link};
 
+/// Links that carry packets inside packets of another link.
+const TUNNELS: &[&str] = &[
+    "amt",
+    "bareudp",
+    "batadv",
+    "erspan",
+    "geneve",
+    "gre",
+    "gretap",
+    "gtp",
+    "ip6erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6tnl",
+    "ipip",
+    "l2tpeth",
+    "ovpn",
+    "pfcp",
+    "ppp",
+    "sit",
+    "tun",
+    "vti",
+    "vti6",
+    "vxlan",
+    "wireguard",
+    "xfrm",
+];
+/// What is stacked on one link, and is what that is.
+const STACKED: &[&str] = &["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+const OVS: &[&str] = &["openvswitch"];
+
 /// The uplinks: links that a selector names, else the devices of the default routes, with all that
-/// they stand on (VLAN, bond, bridge) down to the device with a bus parent. Never a pod's end.
+/// they stand on (VLAN, bond, bridge, Open vSwitch) down to the device with a bus parent. Never a
+/// pod's end, and no tunnel that is not named.
 pub fn uplinks<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
-    let mut chosen: BTreeSet<u32> = facts
-        .links
-        .iter()
-        .filter(|l| {
-            if selectors.is_empty() {
-                l.default_route
-            } else {
-                selectors.iter().any(|s| matches(s, l))
-            }
-        })
-        .map(|l| l.index)
-        .collect();
     if selectors.is_empty() {
-        loop {
-            let (upper, rest): (Vec<&Link>, Vec<&Link>) =
-                facts.links.iter().partition(|l| chosen.contains(&l.index));
-            let below = rest.into_iter().filter(|l| carries(l, &upper)).map(|l| l.index);
-            let found = chosen.len();
-            chosen.extend(below);
-            if chosen.len() == found {
-                break;
-            }
-        }
+        let routed = |l: &&Link| l.default_route && !tunnel(facts, l);
+        return stack(facts, facts.links.iter().filter(routed));
     }
-    facts.links.iter().filter(|l| chosen.contains(&l.index) && !l.loopback).collect()
+    let named = |l: &&Link| !l.loopback && selectors.iter().any(|s| matches(s, l));
+    facts.links.iter().filter(named).collect()
+}
+
+/// Those links and all that they stand on, in the kernel's order.
+fn stack<'a>(facts: &'a Facts, top: impl Iterator<Item = &'a Link>) -> Vec<&'a Link> {
+    let mut chosen: BTreeSet<u32> = top.map(|l| l.index).collect();
+    loop {
+        let (upper, rest): (Vec<&Link>, Vec<&Link>) =
+            facts.links.iter().filter(|l| !l.loopback).partition(|l| chosen.contains(&l.index));
+        let below = |l: &&Link| !tunnel(facts, l) && upper.iter().any(|up| stands_on(facts, up, l));
+        let found: Vec<u32> = rest.into_iter().filter(below).map(|l| l.index).collect();
+        if found.is_empty() {
+            return upper;
+        }
+        chosen.extend(found);
+    }
+}
+
+/// Its packets leave inside those of another link, which is an uplink only for its own sake.
+pub fn tunnel(facts: &Facts, link: &Link) -> bool {
+    let mut link = link;
+    // The kernel stops at eight as well (MAX_NEST_DEV).
+    for _ in 0..8 {
+        if link.bus.is_some() || !link.is_a(STACKED) {
+            break;
+        }
+        let Some(below) = link.parent.as_deref().and_then(|p| facts.link(p)) else { break };
+        link = below;
+    }
+    link.bus.is_none() && link.is_a(TUNNELS)
+}
+
+/// A way to the wire: a device, or what such devices are put together to. Not what stands for a
+/// pod's function on the switch of its NIC.
+pub fn to_the_wire(link: &Link) -> bool {
+    let device = link.bus.is_some() && !link.representor;
+    device || link.is_a(&["bond", "vlan", "team"])
+}
+
+/// For a profile's `links`, where no uplink shows by itself.
+pub fn candidates(facts: &Facts) -> Vec<&str> {
+    let may = |l: &&Link| l.up && !l.loopback && to_the_wire(l) && !tunnel(facts, l);
+    facts.links.iter().filter(may).map(|l| l.name.as_str()).collect()
+}
+
+/// What the profile should say where pods reach those of other nodes by a link that is no uplink.
+pub fn pods_leave_elsewhere(facts: &Facts, selectors: &[String]) -> Option<String> {
+    let up = uplinks(facts, selectors);
+    let known = |l: &Link| up.iter().any(|u| u.index == l.index);
+    let left = |l: &&Link| l.pod_routes > 0 && !known(l);
+    let others: Vec<&Link> = facts.links.iter().filter(left).collect();
+    if others.is_empty() {
+        return None;
+    }
+    let told = |l: &&Link| format!("{} ({})", l.name, l.pod_routes);
+    let routes = others.iter().map(told).collect::<Vec<_>>().join(" and ");
+    let all = stack(facts, up.into_iter().chain(others));
+    let names: Vec<&str> = all.iter().map(|l| l.name.as_str()).collect();
+    Some(format!(
+        "routes to pods of other nodes leave by {routes}, which is no uplink: links = {names:?} in the \
+         profile takes it in"
+    ))
 }
 
 /// Uplinks without a master, but for a VRF, which only chooses the table.
@@ -66,14 +140,17 @@ fn pods(facts: &Facts, link: &Link) -> bool {
     ports.peek().is_some() && ports.all(end)
 }
 
-/// Whether `link` is what one of `upper` stands on. A bridge stands on its ports with a bus parent
-/// (or on bonds and VLANs), not on the pods' veths that are plugged into it.
-fn carries(link: &Link, upper: &[&Link]) -> bool {
-    let port = link.bus.is_some() || link.is_a(&["bond", "vlan", "team"]);
-    upper.iter().any(|up| {
-        (port && link.master.as_deref() == Some(&up.name))
-            || (!up.other_netns && up.parent.as_deref() == Some(&link.name) && !up.is_a(&["veth"]))
-    })
+/// Whether `link` is what `up` stands on. A bridge stands on its ports with a bus parent (or on bonds
+/// and VLANs), not on the pods' veths that are plugged into it. A bridge of Open vSwitch is a port of
+/// its datapath, whose other ports have the datapath's own link for a master.
+fn stands_on(facts: &Facts, up: &Link, link: &Link) -> bool {
+    let switched = || {
+        let master = || link.master.as_deref().and_then(|m| facts.link(m));
+        up.is_a(OVS) && master().is_some_and(|m| m.is_a(OVS))
+    };
+    let port = link.master.as_deref() == Some(&up.name) || switched();
+    (port && to_the_wire(link))
+        || (!up.other_netns && up.parent.as_deref() == Some(&link.name) && !up.is_a(&["veth"]))
 }
 
 /// Name, glob with `*`, `driver:NAME`, `pci:ADDRESS` or `mac:ADDRESS`, the permanent one.
@@ -121,11 +198,9 @@ pub fn depth(facts: &Facts, name: &str) -> u32 {
         if left == 0 {
             return 0;
         }
+        let up = facts.link(name);
         let below = facts.links.iter().filter(|l| {
-            l.master.as_deref() == Some(name)
-                || facts
-                    .link(name)
-                    .is_some_and(|up| !up.is_a(&["veth"]) && up.parent.as_deref() == Some(&l.name))
+            l.master.as_deref() == Some(name) || up.is_some_and(|up| stands_on(facts, up, l))
         });
         below.map(|l| 1 + walk(facts, &l.name, left - 1)).max().unwrap_or(0)
     }
@@ -194,6 +269,87 @@ mod tests {
         assert_eq!(names(pod_links(&facts, &[])), ["veth1", "cni0"]);
         assert_eq!(names(pod_links(&facts, &["veth*".into()])), ["veth1"]);
         assert_eq!(names(routed_uplinks(&facts, &[])), ["eth0", "eth1"]);
+    }
+
+    fn of_kind(name: &str, index: u32, kind: &str) -> Link {
+        Link { kind: Some(kind.into()), up: true, ..link(name, index) }
+    }
+
+    fn nic(name: &str, index: u32) -> Link {
+        let bus = Some(format!("pci/0000:0{index}:00.0"));
+        Link { bus, up: true, ..link(name, index) }
+    }
+
+    fn names(links: Vec<&Link>) -> Vec<&str> {
+        links.into_iter().map(|l| l.name.as_str()).collect()
+    }
+
+    #[test]
+    fn tunnels_are_no_uplinks_unless_named() {
+        let routed = |link: Link| Link { default_route: true, ..link };
+        let on = |parent: &str, link: Link| Link { parent: Some(parent.into()), ..link };
+        let mut links = vec![routed(nic("eth0", 1)), nic("eth1", 2)];
+        for (n, kind) in TUNNELS.iter().enumerate() {
+            let name = format!("t{n}");
+            links.push(on("eth1", routed(of_kind(&name, 100 + n as u32, kind))));
+        }
+        links.push(on("t3", routed(of_kind("t3.7", 50, "vlan"))));
+        links.push(on("t3.7", routed(of_kind("mv0", 51, "macvlan"))));
+        // A modem and its like have a device, whatever they call themselves.
+        links.push(Link { bus: Some("device/1-1".into()), ..routed(of_kind("wwan0", 52, "ppp")) });
+        let facts = Facts { links, ..Facts::default() };
+        assert_eq!(names(uplinks(&facts, &[])), ["eth0", "wwan0"]);
+        assert_eq!(names(routed_uplinks(&facts, &[])), ["eth0", "wwan0"]);
+        assert_eq!(names(uplinks(&facts, &["t3.7".into(), "t1".into()])), ["t1", "t3.7"]);
+        assert_eq!(candidates(&facts), ["eth0", "eth1", "wwan0"]);
+    }
+
+    #[test]
+    fn a_bridge_of_open_vswitch_stands_on_the_devices_of_its_datapath() {
+        let port = |link: Link| Link { master: Some("ovs-system".into()), ..link };
+        let bridge = Link { default_route: true, ..of_kind("br-ex", 9, "openvswitch") };
+        let member = Link { master: Some("bond0".into()), ..nic("eth2", 6) };
+        let end = Link { other_netns: true, ..of_kind("pod1", 7, "veth") };
+        let facts = Facts {
+            links: vec![
+                of_kind("ovs-system", 2, "openvswitch"),
+                port(nic("eth0", 3)),
+                nic("eth1", 4),
+                port(of_kind("bond0", 5, "bond")),
+                member,
+                port(end),
+                port(Link { representor: true, ..nic("eth0_1", 8) }),
+                bridge,
+                of_kind("br-int", 10, "openvswitch"),
+                port(of_kind("genev_sys_6081", 11, "geneve")),
+            ],
+            ..Facts::default()
+        };
+        assert_eq!(names(uplinks(&facts, &[])), ["eth0", "bond0", "eth2", "br-ex"]);
+        assert_eq!(names(routed_uplinks(&facts, &[])), ["br-ex"]);
+        let order = ["eth0", "bond0", "br-ex"].map(|name| depth(&facts, name));
+        assert_eq!(order, [0, 1, 2], "raised from below, lowered from above");
+    }
+
+    #[test]
+    fn pods_that_leave_by_a_private_link() {
+        let member = Link { master: Some("bond0".into()), ..nic("eth2", 3) };
+        let mut facts = Facts {
+            links: vec![
+                Link { default_route: true, ..nic("eth0", 1) },
+                Link { pod_routes: 12, ..of_kind("bond0", 2, "bond") },
+                member,
+            ],
+            ..Facts::default()
+        };
+        let said = pods_leave_elsewhere(&facts, &[]).unwrap();
+        let links = "routes to pods of other nodes leave by bond0 (12), which is no uplink: \
+                     links = [\"eth0\", \"bond0\", \"eth2\"] in the profile takes it in";
+        assert_eq!(said, links);
+        assert!(pods_leave_elsewhere(&facts, &["eth0".into()]).is_some());
+        assert_eq!(pods_leave_elsewhere(&facts, &["bond*".into()]), None);
+        facts.links[1].pod_routes = 0;
+        assert_eq!(pods_leave_elsewhere(&facts, &[]), None);
     }
 
     #[test]

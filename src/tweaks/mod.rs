@@ -32,6 +32,7 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 use crate::model::drivers::DRIVERS;
+use crate::model::uplinks::candidates;
 use crate::model::{Context, Need, Side, Tweak};
 
 pub struct Entry {
@@ -81,8 +82,16 @@ const fn lever<T: Tweak + DeserializeOwned + JsonSchema + 'static>() -> Lever {
 /// Why there is no uplink, and what to do about it.
 fn no_uplink(cx: &Context) -> Need {
     if cx.links.is_empty() {
-        let fix = "name the links in the profile: links = [...]";
-        return Need::blocked("uplink", "there is no default route, so no uplink", fix);
+        let by_tunnel = cx.facts.links.iter().find(|l| l.default_route && !l.loopback);
+        let why = match by_tunnel {
+            Some(tunnel) => format!("the default route leaves by {}, a tunnel", tunnel.name),
+            None => "there is no default route, so no uplink".to_string(),
+        };
+        let fix = match candidates(cx.facts)[..] {
+            [] => "name the links in the profile: links = [...]".to_string(),
+            ref up => format!("name those that carry it in the profile: links = {up:?}"),
+        };
+        return Need::blocked("uplink", why, fix);
     }
     let why = format!("no link here is what the profile's links name: {}", cx.links.join(", "));
     Need::blocked("uplink", why, "correct links in the profile; ip link shows what there is")

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::cilium_side::{cilium, devices};
 use super::{Doc, Entry, lever, no_uplink};
-use crate::model::facts::Link;
+use crate::model::facts::{Link, LostRoute};
 use crate::model::uplinks::above;
 use crate::model::xdp_limits;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
@@ -147,6 +147,21 @@ fn lowered(cx: &Context, link: &Link, links: &[&Link], size: u32) -> Option<Stri
     Some(format!("{first}{more} on {} goes down with it, and back at a rollback", link.name))
 }
 
+/// Among its routes that could not be put back, one that the size overwrites, now or on the way back:
+/// those that are no smaller than it, and those that are what IPv6 has on the link.
+fn lost(link: &Link, size: u32) -> Option<&LostRoute> {
+    let least = link.mtu.min(size);
+    let mut routes = link.lost_routes.iter().filter(|_| link.mtu != size);
+    routes.find(|r| r.mtu >= least || r.mtu == link.mtu_v6)
+}
+
+fn not_put_back(link: &str, lost: &LostRoute) -> Need {
+    let LostRoute { route, mtu, why } = lost;
+    let why = format!("the mtu {mtu} of route {route} by {link} could not be put back: {why}");
+    let fix = format!("write it as mtu lock {mtu}, which the kernel leaves alone, or take it off");
+    Need::blocked("route-mtu", why, fix)
+}
+
 const GATEWAY: &str = "gateway";
 
 impl Mtu {
@@ -224,6 +239,11 @@ impl Tweak for Mtu {
                     "set it in the bridge's own configuration",
                 ));
             }
+            needs.extend(lost(link, size).map(|lost| not_put_back(name, lost)));
+            // What goes down with it takes its routes along.
+            let uppers = above(cx.facts, name).into_iter().filter(|l| l.mtu > size);
+            let mut theirs = uppers.filter_map(|l| Some((l, lost(l, size)?)));
+            needs.extend(theirs.next().map(|(l, lost)| not_put_back(&l.name, lost)));
             if let Some(below) = too_small_below(cx, link, &links, size) {
                 let why = format!("{name} stands on {}, whose MTU is {}", below.name, below.mtu);
                 let fix = format!("name {} in the profile's links as well", below.name);
@@ -258,17 +278,25 @@ impl Tweak for Mtu {
         let links = cx.uplinks();
         let size = self.size(cx, &links);
         let below = |n: &str| n.parse::<u32>().is_ok_and(|n| n < size);
-        let keeps = |r: &String| r.split(' ').any(below);
-        let small = |l: &&&Link| l.mtu < size && l.small_routes.iter().any(keeps);
+        let keeps = |r: &&String| r.split(' ').any(below);
         let told = |l: &&Link| {
-            let more = match l.small_routes.len() {
-                0 | 1 => String::new(),
-                n => format!(" (and {} more routes)", n - 1),
+            let mut routes = l.small_routes.iter().filter(|r| l.mtu < size && keeps(r));
+            let first = routes.next()?;
+            let more = match routes.count() {
+                0 => String::new(),
+                n => format!(" (and {n} more routes)"),
             };
-            let route = l.small_routes.first().map_or("", String::as_str);
-            format!("{}: route {route}{more} keeps what goes there small", l.name)
+            Some(format!("{}: route {first}{more} keeps what goes there small", l.name))
         };
-        let mut remarks: Vec<String> = links.iter().filter(small).map(told).collect();
+        let switched = |l: &&&Link| l.mtu != size && l.is_a(&["openvswitch"]);
+        let follows = |l: &&Link| {
+            format!(
+                "{}: Open vSwitch lowers it again where another of its ports is smaller",
+                l.name
+            )
+        };
+        let mut remarks: Vec<String> = links.iter().filter_map(told).collect();
+        remarks.extend(links.iter().filter(switched).map(follows));
         remarks.extend(links.iter().filter_map(|link| lowered(cx, link, &links, size)));
         remarks
     }
@@ -311,5 +339,28 @@ impl Tweak for Mtu {
             }));
         }
         proofs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As seen of the kernel: a route's mtu follows where it is no smaller than the new one, or what
+    /// IPv6 has on the link.
+    #[test]
+    fn routes_that_another_mtu_overwrites_now_or_on_the_way_back() {
+        let is_lost = |now: u32, v6: u32, route: u32, to: u32| {
+            let lost_routes = vec![LostRoute { mtu: route, ..LostRoute::default() }];
+            let link = Link { mtu: now, mtu_v6: v6, lost_routes, ..Link::default() };
+            lost(&link, to).is_some()
+        };
+        assert!(is_lost(1500, 1500, 8000, 4000), "cut to 4000");
+        assert!(is_lost(1500, 1500, 8000, 9000), "cut to 1500 on the way back");
+        assert!(is_lost(1500, 1500, 1500, 9000), "raised with the link");
+        assert!(is_lost(1500, 1400, 1400, 9000), "raised with what IPv6 has");
+        assert!(!is_lost(1500, 1500, 1400, 9000));
+        assert!(is_lost(9000, 9000, 1500, 1500) && !is_lost(9000, 9000, 1400, 1500));
+        assert!(!is_lost(1500, 1500, 8000, 1500), "nothing changes");
     }
 }

@@ -70,7 +70,7 @@ impl Xdp {
     /// The devices themselves: a bond's members, not the bond; no VLAN and no bridge has native XDP.
     fn links<'a>(&self, cx: &Context<'a>) -> Vec<&'a Link> {
         let uplinks = cx.uplinks();
-        let device = |l: &&Link| !l.is_a(&["vlan", "bridge", "bond", "team", "vrf"]);
+        let device = |l: &&Link| !l.is_a(&["vlan", "bridge", "bond", "team", "vrf", "openvswitch"]);
         uplinks.into_iter().filter(device).collect()
     }
 

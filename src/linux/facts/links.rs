@@ -84,7 +84,7 @@ fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
 pub(super) fn device(root: &Root, link: &mut Link) {
     // Only a link with a device of its own has this folder; a stacked or paired link has none.
     let folder = format!("sys/class/net/{}/device", link.name);
-    let Ok(target) = root.readlink(&folder) else { return };
+    let Ok(target) = root.readlink(&folder) else { return virtual_kind(root, link) };
     // /sys shows the links of the namespace it was mounted in.
     if root
         .line(&format!("sys/class/net/{}/ifindex", link.name))
@@ -120,6 +120,18 @@ pub(super) fn device(root: &Root, link: &mut Link) {
         Some(irqs) => vectors(root, &irqs),
         None => Fact::Known(Vec::new()),
     };
+}
+
+/// A kind that netlink does not tell: L2TP's Ethernet links say what they are by their type alone.
+fn virtual_kind(root: &Root, link: &mut Link) {
+    if link.kind.is_some() || !link.default_route {
+        return;
+    }
+    let text = root.read(&format!("sys/class/net/{}/uevent", link.name)).unwrap_or_default();
+    let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+    if value("IFINDEX") == Some(&link.index.to_string()) {
+        link.kind = value("DEVTYPE").filter(|kind| *kind == "l2tpeth").map(str::to_string);
+    }
 }
 
 /// Of the device that a link's `device` names ("../../../0000:00:05.0"): its PCI address, for virtio

@@ -26,10 +26,12 @@ use crate::model::facts::{Chain, Conntrack, Fact, Kernel, Link, Module, Netfilte
 pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
     let kernel = kernel::gather(root);
     let routing = routing::gather(root, links);
-    let mut links = links::gather(root, links)?;
+    let netlink = links;
+    let mut links = links::gather(root, netlink)?;
     xdp_sockets(&kernel, &mut links);
     let netfilter = netfilter(root);
     let mut agents = agents::gather(root, cilium, &links);
+    netlink.count_pod_routes(&mut links, &agents.pod_networks())?;
     agents.kube_proxy_rules = kube_proxy(&netfilter);
     if let Some(cilium) = &mut agents.cilium {
         cilium::no_conntrack(cilium, &netfilter);

@@ -130,17 +130,24 @@ mtu() {
     [ -n "${FORCE:-}" ] || ! larger "$dev" "$to" || return
     conf=/proc/sys/net/ipv6/conf/$dev/mtu
     own=$(value "$conf")
-    # One that a router told comes again with its next word; the kernel takes no change of a nexthop object's.
+    # One that a router told comes again with its next word.
     ip -6 route show table all dev "$dev" 2> /dev/null | grep ' mtu ' |
-        grep -v -e ' expires ' -e ' proto ra ' -e nexthop -e ' nhid ' > "$work/routes"
+        grep -v -e ' expires ' -e ' proto ra ' -e nexthop > "$work/routes"
     steady "$dev"
     ip link set dev "$dev" mtu "$to" || bad "mtu of $dev: $to"
     steady "$dev"
     [ -z "$own" ] || [ "$own" = "$now" ] || printf '%s\n' "$own" > "$conf"
-    while read -r route; do
-        # shellcheck disable=SC2086
-        ip -6 route change $route dev "$dev" || bad "IPv6 route $route of $dev"
-    done < "$work/routes"
+    while read -r route; do route_again; done < "$work/routes"
+}
+
+# route_again: $route of $dev; one by a nexthop object takes no other word of where it goes.
+route_again() {
+    case $route in
+        *' nhid '*) route=$(printf '%s\n' "$route" | sed 's/ via [^ ]*//; s/ dev [^ ]*//; s/ weight [^ ]*//') ;;
+        *) route="$route dev $dev" ;;
+    esac
+    # shellcheck disable=SC2086
+    ip -6 route change $route || bad "IPv6 route $route"
 }
 
 # route_mtu LINK BYTES|none WORD..: of the IPv6 route with these words.
@@ -151,15 +158,14 @@ route_mtu() {
     # The words of ours that ip prints for a route of the main table too.
     while [ $# -gt 1 ]; do
         case $1 in
-            via | metric | src | from) route=$(printf '%s\n' "$route" | grep -e " $1 $2\( \|$\)") ;;
+            via | metric | nhid | from) route=$(printf '%s\n' "$route" | grep -e " $1 $2\( \|$\)") ;;
         esac
         shift 2
     done
     route=$(printf '%s\n' "$route" | head -n 1 | sed 's/ mtu \(lock \)\{0,1\}[0-9]*//')
     [ -n "$route" ] || { say "route $net of $dev is gone: left out"; return; }
     [ "$to" = none ] || route="$route mtu $to"
-    # shellcheck disable=SC2086
-    ip -6 route change $route dev "$dev" || bad "IPv6 route $route of $dev"
+    route_again
 }
 
 # ethtool_set FLAG LINK KEY VALUE..: all at once, else key by key: one that the driver does not take loses no other.
