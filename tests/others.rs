@@ -158,14 +158,6 @@ fn a_pod_that_leaves_at_any_write_is_released() {
 #[test]
 fn links_above_a_lowered_one_come_back_with_it() {
     let (dir, mut host) = (tempdir(), world());
-    let stacked = |name: &str, index, parent: &str, mtu| Link {
-        name: name.into(),
-        index,
-        parent: Some(parent.into()),
-        kind: Some("macvlan".into()),
-        mtu,
-        ..Link::default()
-    };
     host.set("mtu:eth0", "9000");
     host.facts.links[0].mtu = 9000;
     for (name, index, parent, mtu) in [("mv0", 7, "eth0", 8900), ("mv1", 8, "mv0", 8800)] {

@@ -7,6 +7,8 @@ use nettune::engine::Observe;
 use nettune::engine::evaluate::Selected;
 use nettune::engine::plan::Scope;
 use nettune::engine::store::Store;
+use nettune::model::facts::Link;
+use nettune::model::{State, Want};
 use proptest::prelude::*;
 use support::*;
 
@@ -22,6 +24,31 @@ enum Step {
     Die { at: usize, how: u8 },
     /// The next step is refused its n-th write.
     Refuse { at: usize },
+    /// Somebody else writes an owned resource at the moment of the next step's n-th write.
+    Meanwhile { at: usize, which: usize },
+    /// The uplink gets its other name.
+    Rename,
+    /// A pod's link leaves, at the moment of the next step's n-th write.
+    Leave { at: usize },
+}
+
+const NAMES: [&str; 2] = ["eth0", "lan0"];
+const POD: &str = "lxc1";
+const THEIRS: &str = "rx=7 tx=7 other=7 combined=3";
+
+/// With links above the uplink, whose MTU goes down with profile b, and one of a pod.
+fn node() -> Memory {
+    let mut host = world();
+    host.set("mtu:eth0", "9000");
+    host.facts.links[0].mtu = 9000;
+    for (name, index, lower, mtu) in [("mv0", 7, "eth0", 8900), ("mv1", 8, "mv0", 8800)] {
+        host.set(&format!("mtu:{name}"), &mtu.to_string());
+        host.set(&format!("sysctl:net.ipv6.conf.{name}.mtu"), "1300");
+        host.facts.links.push(stacked(name, index, lower, mtu));
+    }
+    host.set(&format!("sizes:{POD}"), "gso=65536 gro=65536");
+    host.facts.links.push(Link { name: POD.into(), index: 12, ..Link::default() });
+    host
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,11 +58,17 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..32usize).prop_map(|which| Step::Drift { which }),
         2 => (0..16usize, 0..3u8).prop_map(|(at, how)| Step::Die { at, how }),
         1 => (0..16usize).prop_map(|at| Step::Refuse { at }),
+        1 => (0..16usize, 0..32usize).prop_map(|(at, which)| Step::Meanwhile { at, which }),
+        1 => Just(Step::Rename),
+        1 => (0..16usize).prop_map(|at| Step::Leave { at }),
     ]
 }
 
-fn masked(b: bool, mask: u8) -> Vec<Selected> {
-    let mut profile = if b { profile_b() } else { profile_a() };
+/// What a profile says of the uplink goes by the name that it has.
+fn masked(b: bool, mask: u8, uplink: &str) -> Vec<Selected> {
+    let mut profile = if b { profile_b_of(uplink) } else { profile_a_of(uplink) };
+    let sizes = want(&format!("sizes:{POD}"), Want::is("gso=9 gro=9"));
+    profile.push(selected("pods", Some(Wants(vec![sizes]))));
     for (at, tweak) in profile.iter_mut().enumerate() {
         tweak.enable &= mask >> at & 1 == 1;
     }
@@ -47,16 +80,17 @@ proptest! {
 
     #[test]
     fn every_sequence_ends_at_the_baseline(steps in proptest::collection::vec(step(), 1..14)) {
-        let (dir, mut host) = (tempdir(), world());
-        let before = host.states.clone();
+        let (dir, mut host) = (tempdir(), node());
+        let mut before = host.states.clone();
+        let mut uplink = 0;
         for step in &steps {
             match step {
                 Step::Apply { b, mask } => {
-                    let profile = masked(*b, *mask);
+                    let profile = masked(*b, *mask, NAMES[uplink]);
                     dies(&mut host, |h| drop(apply(h, dir.path(), &profile).unwrap()));
                 }
                 Step::Rollback { mask } => {
-                    let tweaks = profile_a();
+                    let tweaks = masked(false, 0xff, NAMES[uplink]);
                     let chosen = tweaks.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
                     let tweaks = Some(chosen.map(|(_, t)| t.name.to_string()).collect());
                     let scope = Scope { tweaks, links: None };
@@ -69,18 +103,58 @@ proptest! {
                     let held: Vec<_> = held.map(|(r, _)| r.clone()).collect();
                     if !held.is_empty() {
                         let resource = &held[which % held.len()];
-                        host.set(&resource.to_string(), "rx=7 tx=7 other=7 combined=3");
+                        host.set(&resource.to_string(), THEIRS);
                     }
                 }
                 Step::Die { at, how } => {
                     let fault = [Fault::DieBefore, Fault::DieAfter, Fault::DieHalf][*how as usize];
                     host.fault = Some((host.writes + at, fault));
                 }
+                Step::Meanwhile { at, which } => {
+                    let store = Store::read(dir.path(), &host.facts().unwrap()).unwrap();
+                    let held = store.ledger.owned.iter().filter(|(_, o)| !o.claims.is_empty());
+                    let held: Vec<_> = held.map(|(r, _)| r.clone()).collect();
+                    if !held.is_empty() {
+                        let theirs = State::is(THEIRS);
+                        host.meanwhile = Some((host.writes + at, held[which % held.len()].clone(), theirs));
+                    }
+                }
+                Step::Rename => {
+                    host.meanwhile = None;
+                    host.rename(NAMES[uplink], NAMES[1 - uplink]);
+                    uplink = 1 - uplink;
+                }
+                Step::Leave { at } => host.leaves = Some((host.writes + at, POD.to_string())),
                 Step::Refuse { at } => host.fault = Some((host.writes + at, Fault::Refuse)),
             }
         }
-        host.fault = None;
+        (host.fault, host.meanwhile, host.leaves) = (None, None, None);
+        // What somebody set once it was given back is theirs.
+        let ledger = Store::read(dir.path(), &host.facts().unwrap()).unwrap().ledger;
+        for (resource, was) in before.iter_mut() {
+            let now = if uplink == 1 && resource.link() == Some(NAMES[0]) {
+                resource.renamed(NAMES[1])
+            } else {
+                resource.clone()
+            };
+            let open = ledger.open.iter().flat_map(|b| &b.changes).any(|c| c.resource == now);
+            if !open && !ledger.owned.contains_key(&now) && host.get(&now) == State::is(THEIRS) {
+                *was = State::is(THEIRS);
+            }
+        }
         let answer = rollback_as(&mut host, dir.path(), Scope::default(), true).unwrap();
-        prop_assert_eq!(&host.states, &before, "{:#?}", answer);
+        if uplink == 1 {
+            host.rename(NAMES[1], NAMES[0]);
+        }
+        if host.facts.link(POD).is_none() {
+            before.retain(|r, _| r.link() != Some(POD));
+        }
+        let wrong: Vec<_> = before
+            .iter()
+            .map(|(r, s)| (r, s.clone(), host.get(r)))
+            .filter(|(_, was, is)| was != is)
+            .collect();
+        prop_assert!(wrong.is_empty(), "{wrong:?} {:?}", answer.notes);
+        prop_assert_eq!(&host.states, &before);
     }
 }

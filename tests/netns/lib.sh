@@ -95,7 +95,7 @@ snapshot() {
             ethtool -k "$link"; ethtool -l "$link"; ethtool -c "$link"; ethtool -g "$link"
             grep -r . "/sys/class/net/$link/queues" | sort
         done
-    } 2>/dev/null | sed -E 's/"(valid|preferred)_life_time":[0-9]+//g' > "$1"
+    } 2>/dev/null | sed -E 's/"((valid|preferred)_life_time|expires)":[0-9]+//g' > "$1"
 }
 
 same() { diff -u "$1" "$2" >&3 || fail "$1 and $2 differ"; }

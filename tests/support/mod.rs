@@ -121,6 +121,30 @@ impl Memory {
         }
     }
 
+    /// No link can have a larger MTU than what it stands on.
+    fn above_its_lower(&self, resource: &Resource, state: &State) -> bool {
+        let Resource::Mtu { link } = resource else { return false };
+        let lower = self.facts.link(link).and_then(|l| l.parent.clone());
+        let number = |state: &State| state.text().and_then(|t| t.parse::<u32>().ok());
+        let lower = lower.and_then(|link| number(&self.get(&Resource::Mtu { link })));
+        lower.zip(number(state)).is_some_and(|(lower, asked)| asked > lower)
+    }
+
+    /// As udev or an operator does it: the link is the same.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let states = std::mem::take(&mut self.states);
+        let named = |r: Resource| if r.link() == Some(from) { r.renamed(to) } else { r };
+        self.states = states.into_iter().map(|(r, s)| (named(r), s)).collect();
+        for link in &mut self.facts.links {
+            if link.name == from {
+                link.name = to.to_string();
+            }
+            if link.parent.as_deref() == Some(from) {
+                link.parent = Some(to.to_string());
+            }
+        }
+    }
+
     /// The driver's own table over the queues there are, with a key of its own.
     fn drivers_rss(&mut self, link: &str) {
         let rss = Resource::Rss { link: link.to_string() };
@@ -309,6 +333,9 @@ impl Host for Memory {
         if self.get(resource) == State::Absent && !resource.creatable() {
             bail!("write {resource}: No such file or directory (os error 2)");
         }
+        if self.above_its_lower(resource, state) {
+            bail!("write {resource}: Numerical result out of range (os error 34)");
+        }
         let kept = self.taken(resource, state);
         self.put(resource, kept.clone());
         self.disturb(resource, &kept);
@@ -467,24 +494,41 @@ pub fn world() -> Memory {
     host
 }
 
+/// A macvlan on `lower`.
+pub fn stacked(name: &str, index: u32, lower: &str, mtu: u32) -> Link {
+    Link {
+        name: name.into(),
+        index,
+        parent: Some(lower.into()),
+        kind: Some("macvlan".into()),
+        mtu,
+        ..Link::default()
+    }
+}
+
 /// Several tweaks over that world that share, disturb and depend.
 pub fn profile_a() -> Vec<Selected> {
+    profile_a_of("eth0")
+}
+
+pub fn profile_a_of(link: &str) -> Vec<Selected> {
+    let of = |text: &str| text.replace("eth0", link);
     let field = |k: &str, v: &str| Want::field(k, Want::is(v));
     vec![
         selected(
             "nic",
             Some(Wants(vec![
-                want("ethtool:eth0/channels", field("combined", "2")),
-                want("ethtool:eth0/rings", Want::field("rx", Want::AtLeast("4096".into()))),
+                want(&of("ethtool:eth0/channels"), field("combined", "2")),
+                want(&of("ethtool:eth0/rings"), Want::field("rx", Want::AtLeast("4096".into()))),
             ])),
         ),
-        selected("mtu", Some(Wants(vec![want("mtu:eth0", Want::is("9000"))]))),
+        selected("mtu", Some(Wants(vec![want(&of("mtu:eth0"), Want::is("9000"))]))),
         selected(
             "irq",
             Some(Wants(vec![
                 want("unit:irqbalance.service/active", Want::is("inactive")),
-                want("irq:eth0/30", Want::is("2")),
-                want("irq:eth0/31", Want::is("3")),
+                want(&of("irq:eth0/30"), Want::is("2")),
+                want(&of("irq:eth0/31"), Want::is("3")),
             ])),
         ),
         selected(
@@ -500,7 +544,7 @@ pub fn profile_a() -> Vec<Selected> {
             Some(Wants(vec![
                 want("sysctl:net.core.default_qdisc", Want::is("fq")),
                 want("sysctl:net.core.somaxconn", Want::AtLeast("8192".into())),
-                want("qdisc:eth0", Want::is("mq fq")),
+                want(&of("qdisc:eth0"), Want::is("mq fq")),
             ])),
         ),
         selected("notrack", Some(Wants(vec![want("nft:nettune-notrack", Want::is("chain a\n"))]))),
@@ -509,10 +553,15 @@ pub fn profile_a() -> Vec<Selected> {
 
 /// Other values, other tweaks.
 pub fn profile_b() -> Vec<Selected> {
+    profile_b_of("eth0")
+}
+
+pub fn profile_b_of(link: &str) -> Vec<Selected> {
+    let of = |text: &str| text.replace("eth0", link);
     vec![
         selected("nic", None),
-        selected("mtu", Some(Wants(vec![want("mtu:eth0", Want::is("8000"))]))),
-        selected("irq", Some(Wants(vec![want("irq:eth0/30", Want::is("4"))]))),
+        selected("mtu", Some(Wants(vec![want(&of("mtu:eth0"), Want::is("8000"))]))),
+        selected("irq", Some(Wants(vec![want(&of("irq:eth0/30"), Want::is("4"))]))),
         selected(
             "tcp",
             Some(Wants(vec![

@@ -2,7 +2,7 @@ set -u
 set -f  # a route's or a link's words are never patterns
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-status=0 last= kept=0
+status=0 kept=0 last=""
 
 say() { printf '%s\n' "$*" >&2; }
 bad() { say "not put back: $*"; status=6; }
@@ -130,21 +130,28 @@ mtu() {
     [ -n "${FORCE:-}" ] || ! larger "$dev" "$to" || return
     conf=/proc/sys/net/ipv6/conf/$dev/mtu
     own=$(value "$conf")
-    # One that a router told comes again with its next word.
-    ip -6 route show table all dev "$dev" 2> /dev/null | grep ' mtu ' |
-        grep -v -e ' expires ' -e ' proto ra ' -e nexthop > "$work/routes"
+    routes > "$work/routes"
     steady "$dev"
     ip link set dev "$dev" mtu "$to" || bad "mtu of $dev: $to"
     steady "$dev"
     [ -z "$own" ] || [ "$own" = "$now" ] || printf '%s\n' "$own" > "$conf"
-    while read -r route; do route_again; done < "$work/routes"
+    routes > "$work/now"
+    while read -r route; do
+        grep -qxF -- "$route" "$work/now" || route_again
+    done < "$work/routes"
 }
 
-# route_again: $route of $dev; one by a nexthop object takes no other word of where it goes.
+# IPv6 routes with an mtu of their own. One that a router told comes again with its next word; of several
+# next hops without an object the first line is not the whole.
+routes() {
+    ip -6 route show table all 2> /dev/null | grep ' mtu ' | grep -e ' dev ' -e ' nhid ' |
+        grep -v -e ' expires ' -e ' proto ra ' -e '^[[:space:]]'
+}
+
+# route_again: $route; one by a nexthop object takes no other word of where it goes.
 route_again() {
     case $route in
         *' nhid '*) route=$(printf '%s\n' "$route" | sed 's/ via [^ ]*//; s/ dev [^ ]*//; s/ weight [^ ]*//') ;;
-        *) route="$route dev $dev" ;;
     esac
     # shellcheck disable=SC2086
     ip -6 route change $route || bad "IPv6 route $route"
@@ -154,7 +161,7 @@ route_again() {
 route_mtu() {
     dev=$1 to=$2 net=$3
     shift 3
-    route=$(ip -6 route show table all dev "$dev" "$net" 2> /dev/null)
+    route=$(ip -6 route show table all "$net" 2> /dev/null | grep -e " dev $dev " -e ' nhid ')
     # The words of ours that ip prints for a route of the main table too.
     while [ $# -gt 1 ]; do
         case $1 in
