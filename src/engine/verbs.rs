@@ -14,6 +14,7 @@ use super::run::{Meta, Ran, Stage, undo_of};
 use super::store::Store;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
+use crate::model::bpf::remains;
 use crate::model::facts::Facts;
 use crate::model::restore::{at_boot, outlives};
 use crate::model::{Change, Impact, Outcome, Resource, Side, State};
@@ -356,9 +357,11 @@ pub fn verify(host: &impl Observe, store: &Store) -> Answer {
                         tweaks: vec![tweak.clone()],
                     };
                     row.changes.push((change, Outcome::Drifted));
-                    let text = format!("{resource} is {state}, applied was {}", owned.present());
+                    let left = remains(state);
+                    let now = left.clone().unwrap_or_else(|| state.to_string());
+                    let text = format!("{resource} is {now}, applied was {}", owned.present());
                     // A value back at its old one is nobody's and may be set again.
-                    let fix = if *state == owned.baseline {
+                    let fix = if *state == owned.baseline || left.is_some() {
                         "nettune apply sets it again"
                     } else if irqbalance_anew && matches!(resource, Resource::Irq { .. }) {
                         "irqbalance was started since and moved it; nettune apply sets it again"
