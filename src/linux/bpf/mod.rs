@@ -156,7 +156,7 @@ impl Programs {
         };
         let link = found.with_context(|| format!("link {name} is gone"))?;
         pins.make(hook, link.index)?;
-        if !pins.link(hook, link.index)?.is_some_and(|pin| pin.ifindex == link.index)
+        if pins.link(hook, link.index)?.is_none_or(|pin| pin.ifindex != link.index)
             && let Some((_, fd)) = stray(&link, hook)?
         {
             pins.adopt(hook, link.index, &fd)?;
