@@ -705,6 +705,24 @@ fn a_filter_of_clsact_stays_when_its_loader_has_gone() {
         write(&State::Absent);
         assert_eq!(sh("tc -j qdisc; tc -j filter show dev up0 ingress"), before);
         assert_eq!(sh("ls /sys/fs/bpf | grep nettune || true"), "");
+        // Our notes are gone, with the maps or without them: the filter and its clsact are ours still.
+        let left = || nettune::model::bpf::remains(&read());
+        for (gone, words) in [
+            ("maps", "program nettune_route without its maps, which are gone"),
+            ("", "program nettune_route without the note of what it was told"),
+        ] {
+            for mended in [State::Absent, state(1)] {
+                write(&state(0));
+                sh(&format!("rm -r /sys/fs/bpf/nettune/{gone}"));
+                assert_eq!(left().as_deref(), Some(words));
+                write(&mended);
+                assert_eq!(read(), mended);
+                sh(&format!("rm -rf /sys/fs/bpf/nettune/{gone}"));
+                write(&State::Absent);
+                assert_eq!(sh("tc -j qdisc; tc -j filter show dev up0 ingress"), before);
+                assert_eq!(sh("ls /sys/fs/bpf | grep nettune || true"), "");
+            }
+        }
         // A clsact that others use is left to them, ours or not.
         write(&state(0));
         let theirs = format!("{}/bpf/bare_tc.bpf.o", env!("CARGO_MANIFEST_DIR"));

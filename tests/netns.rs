@@ -136,6 +136,7 @@ scripts! {
     bpf_security => "bpf-security",
     bpf_load => "bpf-load",
     bpf_kill => "bpf-kill",
+    bpf_remains => "bpf-remains",
     deep => "deep",
     xdp => "xdp",
     xdp_forward => "xdp-forward",

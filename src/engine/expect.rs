@@ -49,7 +49,7 @@ fn reshape(link: &mut Link, resource: &Resource, state: &State) {
                     Role::Rx => v.queue.is_none_or(|q| q < rx),
                     Role::Tx => v.queue.is_none_or(|q| q < tx),
                     Role::Both => v.queue.is_none_or(|q| q < rx.max(tx)),
-                    Role::Management | Role::Unused => true,
+                    Role::Management | Role::Unused | Role::Unknown => true,
                 });
             }
         }

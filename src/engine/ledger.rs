@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::journal::{Begin, Done, End, OwnedRecord, Record, Snapshot};
 use super::{Exit, Refusal};
+use crate::model::bpf::remains;
 use crate::model::facts::{Facts, LinkId};
 use crate::model::{Change, Claims, Outcome, Resource, State};
 
@@ -26,9 +27,9 @@ impl Owned {
         self.wrote.last().unwrap_or(&self.baseline)
     }
 
-    /// Neither the baseline nor a value we wrote.
+    /// Neither the baseline nor a value we wrote, nor what is left of one.
     pub fn drifted(&self, observed: &State) -> bool {
-        *observed != self.baseline && !self.wrote.contains(observed)
+        *observed != self.baseline && !self.wrote.contains(observed) && remains(observed).is_none()
     }
 }
 

@@ -15,6 +15,7 @@ use super::store::Store;
 use super::undo::undo_script;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
+use crate::model::bpf::remains;
 use crate::model::facts::Facts;
 use crate::model::restore::{at_boot, offline, outlives};
 use crate::model::{Change, Impact, Outcome, Resource, Side, State};
@@ -364,9 +365,11 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
                         tweaks: vec![tweak.clone()],
                     };
                     row.changes.push((change, Outcome::Drifted));
-                    let text = format!("{resource} is {state}, applied was {}", owned.present());
+                    let left = remains(state);
+                    let now = left.clone().unwrap_or_else(|| state.to_string());
+                    let text = format!("{resource} is {now}, applied was {}", owned.present());
                     // A value back at its old one is nobody's and may be set again.
-                    let fix = if *state == owned.baseline {
+                    let fix = if *state == owned.baseline || left.is_some() {
                         "nettune apply sets it again"
                     } else if irqbalance_anew && matches!(resource, Resource::Irq { .. }) {
                         "irqbalance was started since and moved it; nettune apply sets it again"

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::State;
 use super::facts::Fact;
 
 /// Where a program is attached to a link.
@@ -85,6 +86,30 @@ pub struct Coverage {
     /// Reason -> packets, over all links and CPUs, since the first program was attached.
     pub host_routing_packets: BTreeMap<String, u64>,
     pub xdp_packets: BTreeMap<String, u64>,
+}
+
+/// Of a program that is attached without the maps it shares with other links.
+pub const NO_MAPS: &str = "without=maps";
+const NO_PIN: &str = "whose pin is gone";
+
+/// One of our programs that is on a link and not where we pin what we attach.
+pub fn unpinned(program: &str) -> State {
+    State::Foreign { what: format!("program {program} {NO_PIN}"), owner: Some("nettune".into()) }
+}
+
+/// What is left of a program of ours after somebody took a part of it away, in words. It is ours still,
+/// to be taken off or made whole.
+pub fn remains(state: &State) -> Option<String> {
+    if let State::Foreign { what, owner: Some(by) } = state {
+        return (by == "nettune" && what.ends_with(NO_PIN)).then(|| what.clone());
+    }
+    let program = state.field("program").filter(|p| owner(p) == Some("nettune"))?;
+    let what = if state.text()?.ends_with(NO_MAPS) {
+        "without its maps, which are gone"
+    } else {
+        "without the note of what it was told"
+    };
+    (state.field("object") == Some("unfinished")).then(|| format!("program {program} {what}"))
 }
 
 /// Program name -> tag, as the kernel computes it from the instructions: bpf/tags.tsv, which a test
@@ -234,5 +259,31 @@ mod tests {
         }
         assert_eq!(owner("cil_from_contai"), Some("Cilium"));
         assert_eq!(owner("mine"), None);
+    }
+
+    #[test]
+    fn what_is_left_of_ours_is_told_from_what_is_somebody_elses() {
+        let foreign = |what: &str, owner: &str| State::Foreign {
+            what: what.into(),
+            owner: Some(owner.into()),
+        };
+        for (state, want) in [
+            (
+                State::is("object=unfinished program=nettune_route tag=1 without=maps"),
+                Some("program nettune_route without its maps, which are gone"),
+            ),
+            (
+                State::is("object=unfinished program=nettune_filter tag=1"),
+                Some("program nettune_filter without the note of what it was told"),
+            ),
+            (unpinned("nettune_forward"), Some("program nettune_forward whose pin is gone")),
+            (State::is("object=unfinished program=mine tag=1"), None),
+            (State::is("object=xdp mode=filter program=nettune_filter attach=native"), None),
+            (foreign("program theirs where nettune's was", "Cilium"), None),
+            (foreign("XDP program nettune_pass", "nettune"), None),
+            (State::Absent, None),
+        ] {
+            assert_eq!(remains(&state).as_deref(), want, "{state}");
+        }
     }
 }

@@ -411,6 +411,8 @@ pub enum Role {
     Management,
     #[default]
     Unused,
+    /// Its name does not tell.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -513,7 +515,7 @@ impl Link {
     /// that there could be.
     pub fn serving(&self) -> impl Iterator<Item = (&Vector, u32)> {
         let used = self.queues("rx").max(self.queues("tx")).unwrap_or(u32::MAX);
-        let serves = |v: &&Vector| !matches!(v.role, Role::Management | Role::Unused);
+        let serves = |v: &&Vector| matches!(v.role, Role::Rx | Role::Tx | Role::Both);
         let vectors = self.vectors.known().into_iter().flatten().filter(serves);
         vectors.filter_map(|v| Some((v, v.queue?))).filter(move |(_, queue)| *queue < used)
     }

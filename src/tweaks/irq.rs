@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
 use crate::model::cpulist;
-use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Vector};
+use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
 
@@ -103,6 +103,7 @@ impl Irq {
         list.join(" ")
     }
 
+    /// The uplinks that have vectors, or of which that is not known.
     fn links<'a>(&self, cx: &Context<'a>) -> Vec<&'a Link> {
         let has = |l: &&Link| l.vectors.known().is_none_or(|v| !v.is_empty());
         cx.uplinks().into_iter().filter(has).collect()
@@ -136,6 +137,9 @@ impl Tweak for Irq {
                     Some("sudo nettune check"),
                 ));
             }
+            if let Some((why, fix)) = untold(link) {
+                needs.push(Need::unknown("vector-roles", why, Some(fix)));
+            }
         }
         if let Some(list) = &self.cpus {
             let online = cpulist::parse(&cx.facts.cpus.online).unwrap_or_default();
@@ -161,6 +165,10 @@ impl Tweak for Irq {
         let missing = self.irqbalance == Irqbalance::Configure && !config;
         let text = "irq.irqbalance: its unit names no configuration that takes arguments";
         let mut remarks: Vec<String> = missing.then(|| text.to_string()).into_iter().collect();
+        let without = |l: &&Link| l.bus.is_some() && l.vectors.known().is_some_and(Vec::is_empty);
+        for link in cx.uplinks().into_iter().filter(without) {
+            remarks.push(format!("{} has no interrupt vectors of its own", link.name));
+        }
         let bans = self.bans(cx);
         let told = cx.facts.agents.irqbalance_socket && self.irqbalance != Irqbalance::Leave;
         if told && bans.len() > LONGEST_BANS {
@@ -217,6 +225,41 @@ impl Tweak for Irq {
     }
 }
 
+const REPORT: &str = "report it with the output of: sudo nettune facts --json";
+
+/// Why it cannot be said which vectors serve the queues of a link, and what to do.
+fn untold(link: &Link) -> Option<(String, &'static str)> {
+    let count = |side: &str, all: u32| link.queues(side).unwrap_or(all);
+    let (rx, tx) = (count("rx", link.rx_queues), count("tx", link.tx_queues));
+    let has = |side: Role, queue: u32| {
+        link.serving().any(|(v, q)| q == queue && (v.role == side || v.role == Role::Both))
+    };
+    let missing = |side: Role, used: u32| (0..used).filter(|q| !has(side, *q)).count();
+    let vectors = link.vectors.known()?;
+    let (rx_missing, tx_missing) = (missing(Role::Rx, rx), missing(Role::Tx, tx));
+    if rx_missing + tx_missing == 0 {
+        return None;
+    }
+    let name = &link.name;
+    if let Some(v) = vectors.iter().find(|v| v.role == Role::Unknown) {
+        let why = format!(
+            "the name of vector {} of {name} ({:?}) does not tell what it serves, and no vector is \
+             known of {rx_missing} of {rx} receive and {tx_missing} of {tx} transmit queues",
+            v.irq, v.name
+        );
+        return Some((why, REPORT));
+    }
+    let unused = vectors.iter().any(|v| v.role == Role::Unused);
+    if link.serving().next().is_some() || rx.max(tx) < 2 || link.up && !unused {
+        return None;
+    }
+    if link.up {
+        return Some((format!("no vector of {name} is known to serve one of its queues"), REPORT));
+    }
+    let why = format!("{name} is down, and drivers ask for their vectors when it comes up");
+    Some((why, "set it up, then nettune check"))
+}
+
 fn parse(list: &str) -> BTreeSet<u32> {
     cpulist::parse(list).unwrap_or_default()
 }
@@ -242,7 +285,6 @@ fn banning(config: &AgentConfig, vectors: &BTreeSet<u32>) -> String {
 mod tests {
     use super::*;
     use crate::model::Facts;
-    use crate::model::facts::Role;
 
     #[test]
     fn an_irqbalance_is_told_or_stopped_but_not_while_it_is_being_started() {

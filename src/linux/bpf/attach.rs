@@ -12,6 +12,7 @@ use nix::libc::ERANGE;
 
 use super::super::link::Links;
 use super::super::socket::errno;
+use super::filters::{self, Filter};
 use super::object::Loaded;
 use super::pins::Pins;
 use crate::model::bpf::Hook;
@@ -19,6 +20,9 @@ use crate::model::bpf::Hook;
 /// After whatever others have put there with the numbers that tc gives by itself (49152 and below).
 pub const PREFERENCE: u16 = 50000;
 const HANDLE: TcHandle = TcHandle::new(0, 0x6e74);
+/// Of a filter in a clsact that was made for it: it says so when our own notes are gone. At clsact no
+/// packet is classified by it.
+const OWN_CLSACT: TcHandle = TcHandle::new(0x6e74, 1);
 const CLSACT: &str = "clsact";
 
 /// The errno of a refusal, with the driver's own words where netlink brought some.
@@ -78,12 +82,14 @@ pub fn clsact(
         pins.mark(Hook::Ingress, index, CLSACT)?;
         tc::qdisc_add_clsact(name).with_context(|| format!("add qdisc clsact to {name}"))?;
     }
-    let there = filter(index)?.is_some();
-    let options = NlOptions { priority: PREFERENCE, handle: HANDLE, classid: None };
+    let there = ours(index)?;
+    let own = pins.marked(Hook::Ingress, index, CLSACT) || there.as_ref().is_some_and(made_clsact);
+    let classid = own.then_some(OWN_CLSACT);
+    let options = NlOptions { priority: PREFERENCE, handle: HANDLE, classid };
     let program = loaded.tc()?;
-    let id = if there {
-        let old =
-            SchedClassifierLink::attached(name, TcAttachType::Ingress, PREFERENCE, HANDLE, None)?;
+    let id = if there.is_some() {
+        let at = TcAttachType::Ingress;
+        let old = SchedClassifierLink::attached(name, at, PREFERENCE, HANDLE, classid)?;
         program.attach_to_link(old)
     } else {
         program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))
@@ -99,20 +105,30 @@ fn is_clsact(qdisc: &netlink_packet_route::tc::TcMessage) -> bool {
     qdisc.attributes.iter().any(|a| matches!(a, TcAttribute::Kind(kind) if kind == CLSACT))
 }
 
+fn ours(index: u32) -> Result<Option<Filter>> {
+    let ours = |f: &Filter| f.preference == PREFERENCE && f.name == "nettune_route";
+    Ok(filters::ingress(index)?.into_iter().find(ours))
+}
+
+fn made_clsact(filter: &Filter) -> bool {
+    filter.class == Some(OWN_CLSACT.into())
+}
+
 /// The id of the program of our filter.
 pub fn filter(index: u32) -> Result<Option<u32>> {
-    let ours = |f: &super::filters::Filter| f.preference == PREFERENCE && f.name == "nettune_route";
-    Ok(super::filters::ingress(index)?.iter().find(|f| ours(f)).and_then(|f| f.program))
+    Ok(ours(index)?.and_then(|f| f.program))
 }
 
 /// Takes the filter away, and a clsact that was ours once nobody uses it any more.
 pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Result<()> {
-    if filter(index)?.is_some() {
+    let there = ours(index)?;
+    if there.is_some() {
         tc::qdisc_detach_program(name, TcAttachType::Ingress, "nettune_route")
             .with_context(|| format!("delete the filter of {name}"))?;
     }
-    if pins.marked(Hook::Ingress, index, CLSACT) && super::filters::both(index)?.is_empty() {
-        super::filters::delete_clsact(links, index)?;
+    let own = pins.marked(Hook::Ingress, index, CLSACT) || there.as_ref().is_some_and(made_clsact);
+    if own && filters::both(index)?.is_empty() {
+        filters::delete_clsact(links, index)?;
     }
     Ok(())
 }

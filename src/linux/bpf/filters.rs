@@ -17,6 +17,7 @@ const CLSACT_INGRESS: u32 = 0xffff_fff2;
 const CLSACT_EGRESS: u32 = 0xffff_fff3;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_CLASSID: u16 = 3;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_ID: u16 = 11;
 
@@ -27,6 +28,7 @@ pub struct Filter {
     pub preference: u16,
     pub name: String,
     pub program: Option<u32>,
+    pub class: Option<u32>,
 }
 
 pub fn ingress(index: u32) -> Result<Vec<Filter>> {
@@ -66,11 +68,15 @@ fn parse(body: &[u8]) -> Option<Filter> {
     let text = |bytes: Option<&&[u8]>| bytes.map(|b| c_string(b)).unwrap_or_default();
     let kind = text(all.get(&TCA_KIND));
     let bpf = kind == "bpf";
-    let id = options.get(&TCA_BPF_ID).filter(|_| bpf);
+    let number = |kind: u16| {
+        let bytes = options.get(&kind).filter(|_| bpf)?;
+        (*bytes).try_into().ok().map(u32::from_ne_bytes)
+    };
     Some(Filter {
         preference: (word(12)? >> 16) as u16,
         name: if bpf { text(options.get(&TCA_BPF_NAME)) } else { String::new() },
-        program: id.and_then(|b| (*b).try_into().ok()).map(u32::from_ne_bytes),
+        program: number(TCA_BPF_ID),
+        class: number(TCA_BPF_CLASSID),
         kind,
     })
 }

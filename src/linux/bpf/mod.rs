@@ -10,13 +10,16 @@ pub mod probes;
 pub mod sys;
 
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail};
+use nix::libc::{EINVAL, ENODEV, ENOENT};
 
 use super::link::Links;
 use super::root::Root;
 use crate::model::State;
-use crate::model::bpf::{Coverage, Hook, REASONS, denied, owner};
+use crate::model::bpf::{Coverage, Hook, NO_MAPS, REASONS, denied, owner, remains, unpinned};
+use crate::model::facts::Link;
 use object::{Covered, Loaded};
 use pins::{Note, Pins};
 
@@ -38,36 +41,75 @@ pub struct Programs {
 pub fn read(root: &Root, links: &Links, name: &str, hook: Hook) -> Result<State> {
     let Some(link) = links.one(name)? else { return Ok(State::Absent) };
     let pins = Pins::new(root);
+    let xdp = link.xdp.as_ref().map(|x| x.program.unwrap_or(0));
     let program = match hook {
-        Hook::Ingress => match at_ingress(&pins, link.index)? {
-            Some(program) => program,
-            None => return Ok(State::Absent),
-        },
-        Hook::Xdp => {
-            let Some(id) = link.xdp.as_ref().map(|x| x.program.unwrap_or(0)) else {
-                return Ok(State::Absent);
-            };
-            match pins.link(hook, link.index)? {
-                Some(pin) if pin.program == id && pin.ifindex == link.index => id,
-                _ => return Ok(foreign(id)),
-            }
-        }
+        Hook::Ingress => at_ingress(&pins, link.index)?,
+        Hook::Xdp if xdp.is_none() => None,
+        Hook::Xdp => pins
+            .link(hook, link.index)?
+            .filter(|pin| xdp == Some(pin.program) && pin.ifindex == link.index)
+            .map(|pin| pin.program),
     };
-    Ok(State::Is(match pins.noted(hook, link.index) {
-        Some(note) if note.program == program && whole(&pins, hook, link.index, &note.text) => {
-            note.text
-        }
-        _ => match sys::program_info(program) {
-            Ok(info) => format!("object=unfinished program={} tag={}", info.name, info.tag),
-            Err(_) => "object=unfinished".to_string(),
+    let Some(program) = program else {
+        return Ok(match (stray(&link, hook)?, hook, xdp) {
+            (Some((name, _)), _, _) => unpinned(&name),
+            (None, Hook::Xdp, Some(id)) => foreign(id),
+            (None, _, _) => State::Absent,
+        });
+    };
+    let note = pins.noted(hook, link.index).filter(|note| note.program == program);
+    let maps = |text: &str| whole(&pins, hook, link.index, text);
+    Ok(match (note, sys::program_info(program)) {
+        (Some(note), _) if maps(&note.text) => State::Is(note.text),
+        (Some(_), Ok(info)) => State::Is(unfinished(&info) + " " + NO_MAPS),
+        (None, Ok(info)) if owner(&info.name) == Some("nettune") => State::Is(unfinished(&info)),
+        (None, Ok(info)) => State::Foreign {
+            what: format!("program {} where nettune's was", info.name),
+            owner: owner(&info.name).map(str::to_string),
         },
-    }))
+        (_, Err(_)) => State::is("object=unfinished"),
+    })
 }
 
-/// Whether the link stands in the maps that its program needs.
+fn unfinished(program: &sys::ProgramInfo) -> String {
+    format!("object=unfinished program={} tag={}", program.name, program.tag)
+}
+
+/// Whether the maps that its program needs are there, and the link in them.
 fn whole(pins: &Pins, hook: Hook, index: u32, text: &str) -> bool {
     let shares = text.starts_with("object=host_routing ") || text.contains(" mode=forward ");
-    !shares || object::covers(pins, maps(hook)[0], index)
+    let all: &[&str] = match hook {
+        Hook::Ingress => &object::ROUTING_MAPS,
+        Hook::Xdp => &object::FORWARDING_MAPS,
+    };
+    !shares || pins.has_maps(all) && object::covers(pins, maps(hook)[0], index)
+}
+
+/// Our own program on a link, by a bpf_link without the pin that we would find it by: where a BPF file
+/// system was mounted over ours, or somebody has pinned it under another name.
+fn stray(link: &Link, hook: Hook) -> Result<Option<(String, OwnedFd)>> {
+    let ids = match hook {
+        Hook::Xdp => link.xdp.iter().filter_map(|x| x.program).collect(),
+        Hook::Ingress => match sys::query(link.index, sys::TCX_INGRESS) {
+            Ok(ids) => ids,
+            // Before 6.6; or nothing there.
+            Err(e) if matches!(e.raw_os_error(), Some(EINVAL | ENOENT | ENODEV)) => Vec::new(),
+            Err(e) => return Err(e).context("list programs at tcx ingress"),
+        },
+    };
+    let ours: &[&str] = match hook {
+        Hook::Ingress => &["nettune_route"],
+        Hook::Xdp => &["nettune_filter", "nettune_filter_", "nettune_forward", "nettune_forwar_"],
+    };
+    for id in ids {
+        let name = sys::program_info(id).map(|p| p.name).unwrap_or_default();
+        if ours.contains(&name.as_str())
+            && let Some(found) = sys::link_of(id, link.index).context("list links of programs")?
+        {
+            return Ok(Some((name, found)));
+        }
+    }
+    Ok(None)
 }
 
 fn at_ingress(pins: &Pins, index: u32) -> Result<Option<u32>> {
@@ -77,8 +119,7 @@ fn at_ingress(pins: &Pins, index: u32) -> Result<Option<u32>> {
                 sys::query(index, sys::TCX_INGRESS).context("list programs at tcx ingress")?;
             Ok(there.contains(&pin.program).then_some(pin.program))
         }
-        _ if pins.has(Hook::Ingress, index) => attach::filter(index),
-        _ => Ok(None),
+        _ => attach::filter(index),
     }
 }
 
@@ -102,12 +143,24 @@ impl Programs {
         let found = links.one(name)?;
         let Some(text) = state.text() else {
             return match found {
-                Some(link) => detach(&pins, links, name, link.index, hook),
+                Some(link) => {
+                    detach(&pins, links, name, link.index, hook)?;
+                    match stray(&link, hook)? {
+                        Some((program, fd)) => pins::off(&fd)
+                            .with_context(|| format!("take program {program} off {name}")),
+                        None => Ok(()),
+                    }
+                }
                 None => Ok(()),
             };
         };
         let link = found.with_context(|| format!("link {name} is gone"))?;
         pins.make(hook, link.index)?;
+        if pins.link(hook, link.index)?.is_none_or(|pin| pin.ifindex != link.index)
+            && let Some((_, fd)) = stray(&link, hook)?
+        {
+            pins.adopt(hook, link.index, &fd)?;
+        }
         let field = |key: &str| state.field(key).unwrap_or_default();
         let covered = Covered {
             to_peer: field("to") == "pod",
@@ -167,7 +220,7 @@ fn uncover(pins: &Pins, hook: Hook, index: u32) -> Result<()> {
 fn detach(pins: &Pins, links: &Links, name: &str, index: u32, hook: Hook) -> Result<()> {
     uncover(pins, hook, index)?;
     pins.detach(hook, index)?;
-    if hook == Hook::Ingress && pins.has(hook, index) {
+    if hook == Hook::Ingress {
         attach::detach_clsact(pins, links, name, index)?;
     }
     pins.clear(hook, index)
@@ -231,7 +284,8 @@ pub fn coverage(root: &Root, links: &Links) -> Result<Coverage> {
     for link in links.all()? {
         for hook in Hook::ALL {
             if folders.contains(&(hook, link.index))
-                && matches!(read(root, links, &link.name, hook), Ok(State::Is(_)))
+                && read(root, links, &link.name, hook)
+                    .is_ok_and(|state| state.text().is_some() && remains(&state).is_none())
             {
                 match hook {
                     Hook::Ingress => coverage.host_routing.push(link.name.clone()),

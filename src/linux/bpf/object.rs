@@ -27,6 +27,11 @@ const SLOTS: u32 = 16384;
 const LOCAL_BITS: usize = 8192;
 const SHARED: u32 = 8;
 
+/// Pinned, and shared by all links of a program.
+pub const ROUTING_MAPS: [&str; 5] = ["links", "slots", "locals", "local_bits", "counters"];
+pub const FORWARDING_MAPS: [&str; 6] =
+    ["xdp_links", "xdp_slots", "xdp_locals", "xdp_bits", "xdp_out", "xdp_counters"];
+
 /// The table of links and the slots before it.
 pub fn slots(links: &str) -> &'static str {
     if links == "links" { "slots" } else { "xdp_slots" }
@@ -142,19 +147,13 @@ fn described(error: aya::EbpfError) -> anyhow::Error {
 
 /// Its maps are those that all links share, so that one link knows which others are covered.
 pub fn routing(pins: &Pins, locals: &[Ipv4Addr]) -> Result<Loaded> {
-    let mut loaded = shared(
-        pins,
-        &["links", "slots", "locals", "local_bits", "counters"],
-        ROUTING,
-        "nettune_route",
-    )?;
+    let mut loaded = shared(pins, &ROUTING_MAPS, ROUTING, "nettune_route")?;
     fill_locals(&mut loaded.bpf, ("locals", "local_bits"), locals)?;
     Ok(loaded)
 }
 
 pub fn forwarding(pins: &Pins, program: &str, locals: &[Ipv4Addr]) -> Result<Loaded> {
-    let maps = ["xdp_links", "xdp_slots", "xdp_locals", "xdp_bits", "xdp_out", "xdp_counters"];
-    let mut loaded = shared(pins, &maps, XDP, program)?;
+    let mut loaded = shared(pins, &FORWARDING_MAPS, XDP, program)?;
     fill_locals(&mut loaded.bpf, ("xdp_locals", "xdp_bits"), locals)?;
     Ok(loaded)
 }

@@ -2,6 +2,7 @@
 //! of a link by its ifindex, one for the maps that all links share.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,15 @@ use crate::model::bpf::{Hook, REASONS};
 const FS: &str = "sys/fs/bpf";
 const FOLDER: &str = "sys/fs/bpf/nettune";
 const CHUNK: usize = 256;
+
+/// Takes the program of a link off its hook.
+pub fn off(link: &OwnedFd) -> io::Result<()> {
+    match sys::detach(link) {
+        // Its device has gone.
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENOLINK) => Ok(()),
+        result => result,
+    }
+}
 
 pub struct Pins<'a> {
     root: &'a Root,
@@ -95,10 +105,6 @@ impl<'a> Pins<'a> {
         Ok((here, marks))
     }
 
-    pub fn has(&self, hook: Hook, index: u32) -> bool {
-        self.root.exists(&Self::name(hook, index))
-    }
-
     pub fn remove_link(&self, hook: Hook, index: u32) -> Result<()> {
         self.remove(&format!("{}/link", Self::name(hook, index)))
     }
@@ -147,15 +153,23 @@ impl<'a> Pins<'a> {
         Ok(Some(sys::link_info(&link).with_context(|| format!("ask {full}"))?))
     }
 
+    /// Whether each of the maps that links share is there by its name.
+    pub fn has_maps(&self, maps: &[&str]) -> bool {
+        maps.iter().all(|map| self.root.exists(&format!("{FOLDER}/maps/{map}")))
+    }
+
+    /// Gives a link that is pinned nowhere we see the name that it should have.
+    pub fn adopt(&self, hook: Hook, index: u32, link: &OwnedFd) -> Result<()> {
+        self.remove_link(hook, index)?;
+        let full = self.root.full(&format!("{}/link", Self::name(hook, index)));
+        sys::pin(link, &full).with_context(|| format!("pin {full}"))
+    }
+
     /// Takes the program off its hook, then the pin away.
     pub fn detach(&self, hook: Hook, index: u32) -> Result<()> {
         let full = self.root.full(&format!("{}/link", Self::name(hook, index)));
         match sys::open_pin(&full) {
-            Ok(link) => match sys::detach(&link) {
-                // Its device has gone.
-                Err(e) if e.raw_os_error() == Some(nix::libc::ENOLINK) => Ok(()),
-                result => result.with_context(|| format!("detach {full}")),
-            },
+            Ok(link) => off(&link).with_context(|| format!("detach {full}")),
             Err(e) if is_absent(&e) => Ok(()),
             Err(e) => Err(e).with_context(|| format!("open {full}")),
         }

@@ -11,10 +11,13 @@ use nix::libc;
 
 const MAP_CREATE: i32 = 0;
 const PROG_LOAD: i32 = 5;
+const OBJ_PIN: i32 = 6;
 const OBJ_GET: i32 = 7;
 const PROG_GET_FD_BY_ID: i32 = 13;
 const OBJ_GET_INFO_BY_FD: i32 = 15;
 const PROG_QUERY: i32 = 16;
+const LINK_GET_FD_BY_ID: i32 = 30;
+const LINK_GET_NEXT_ID: i32 = 31;
 const LINK_DETACH: i32 = 34;
 
 const MAP_TYPE_ARRAY: u32 = 2;
@@ -102,6 +105,36 @@ pub fn create_array(value_size: usize, entries: usize) -> io::Result<OwnedFd> {
 pub fn open_pin(path: &str) -> io::Result<OwnedFd> {
     let path = CString::new(path).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     Attr::default().long(0, path.as_ptr() as u64).open(OBJ_GET)
+}
+
+/// Gives a link a name that outlives the process.
+pub fn pin(link: &OwnedFd, path: &str) -> io::Result<()> {
+    let path = CString::new(path).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let mut attr = Attr::default().long(0, path.as_ptr() as u64).word(8, link.as_raw_fd() as u32);
+    attr.call(OBJ_PIN).map(drop)
+}
+
+/// The link by which a program is on a network link, whether it is pinned where we see it or not.
+/// Numbers of network links are of a namespace, those of programs of the machine.
+pub fn link_of(program: u32, ifindex: u32) -> io::Result<Option<OwnedFd>> {
+    let mut id = 0;
+    loop {
+        let mut next = Attr::default().word(0, id);
+        match next.call(LINK_GET_NEXT_ID) {
+            Ok(_) => id = next.read_word(4),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        match Attr::default().word(0, id).open(LINK_GET_FD_BY_ID) {
+            Ok(link) if link_info(&link)? == (LinkInfo { program, ifindex }) => {
+                return Ok(Some(link));
+            }
+            Ok(_) => {}
+            // Gone since it was listed.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// Takes effect before it returns, while a removed pin is cleared some time later.

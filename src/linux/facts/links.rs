@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 
+use super::vectors;
 use crate::linux::bpf::{filters, sys};
 use crate::linux::link::Links;
-use crate::linux::root::{Root, is_absent};
+use crate::linux::root::Root;
 use crate::linux::{ethtool, qdisc, rss};
 use crate::model::State;
 use crate::model::bpf::owner;
-use crate::model::facts::{Attached, Fact, Link, Role, Vector};
+use crate::model::facts::{Attached, Fact, Link};
 use nix::libc;
 
 pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
@@ -117,7 +118,7 @@ pub(super) fn device(root: &Root, link: &mut Link) {
     };
     link.ntuple_rules = rss::rules(&link.name);
     link.vectors = match places.iter().find_map(|p| root.list(&format!("{p}/msi_irqs")).ok()) {
-        Some(irqs) => vectors(root, &irqs),
+        Some(irqs) => vectors::gather(root, link, &irqs),
         None => Fact::Known(Vec::new()),
     };
 }
@@ -151,154 +152,9 @@ fn bus_path(device: &str, place: &str) -> Option<String> {
     }
 }
 
-fn vectors(root: &Root, irqs: &[String]) -> Fact<Vec<Vector>> {
-    let mut vectors = Vec::new();
-    let Ok(all) = root.below("proc/irq") else { return Fact::unknown("/proc/irq cannot be read") };
-    let kernel = root.below("sys/kernel/irq").ok();
-    for irq in irqs.iter().filter_map(|n| n.parse::<u32>().ok()) {
-        let affinity = match all.value(&format!("{irq}/smp_affinity_list")) {
-            Ok(text) => text.trim().to_string(),
-            // Requested by the device, used by nobody.
-            Err(e) if is_absent(&e) => continue,
-            Err(e) => return Fact::unknown(format!("read affinity of vector {irq}: {e}")),
-        };
-        let name = handler(&all, kernel.as_ref(), irq);
-        let (role, queue) = role(&name);
-        vectors.push(Vector { irq, name, role, queue, affinity });
-    }
-    vectors.sort_by_key(|v| v.irq);
-    halves(&mut vectors);
-    Fact::Known(vectors)
-}
-
-/// gve numbers its blocks in one row: those of the transmit queues, then as many for the receive
-/// queues (gve_rx_idx_to_ntfy() of its gve.h).
-fn halves(vectors: &mut [Vector]) {
-    let block = |v: &Vector| v.queue.filter(|_| v.name.contains("ntfy"));
-    let half = vectors.iter().filter_map(block).count() as u32 / 2;
-    for vector in vectors {
-        if let Some(number) = block(vector) {
-            let rx = number.checked_sub(half);
-            vector.role = if rx.is_some() { Role::Rx } else { Role::Tx };
-            vector.queue = rx.or(Some(number));
-        }
-    }
-}
-
-/// The name that the driver gave its handler: one small file where the kernel has it, else the one
-/// folder beside the files of /proc/irq/N. (/proc/interrupts has all, in 23 MB on a large machine.)
-fn handler(all: &Root, kernel: Option<&Root>, irq: u32) -> String {
-    if let Some(actions) = kernel.and_then(|k| k.line(&format!("{irq}/actions"))) {
-        return actions.split(',').next().unwrap_or_default().to_string();
-    }
-    let names = all.list(&irq.to_string()).unwrap_or_default();
-    names.into_iter().find(|n| !FILES.contains(&n.as_str())).unwrap_or_default()
-}
-
-const FILES: [&str; 7] = [
-    "affinity_hint",
-    "effective_affinity",
-    "effective_affinity_list",
-    "node",
-    "smp_affinity",
-    "smp_affinity_list",
-    "spurious",
-];
-
-/// From the name that the driver gave its vector.
-fn role(name: &str) -> (Role, Option<u32>) {
-    if name.is_empty() {
-        return (Role::Unused, None);
-    }
-    let lower = name.to_ascii_lowercase();
-    // "comp3@pci:0000:01:00.0" of mlx5: the number after the word, not the address.
-    let lower = lower.split('@').next().unwrap_or(&lower);
-    // Of i40e and ice, for flow director: named like a queue's, and no queue of the link.
-    if ["fdir-txrx", "ctrl-txrx"].iter().any(|own| lower.contains(own)) {
-        return (Role::Management, None);
-    }
-    let number = lower
-        .rsplit(|c: char| !c.is_ascii_digit())
-        .find(|part| !part.is_empty())
-        .and_then(|n| n.parse().ok());
-    // In this order: "TxRx" before "rx", and virtio's "input" and "output" by themselves.
-    let words = [
-        ("txrx", Role::Both),
-        ("tx-rx", Role::Both),
-        ("rxtx", Role::Both),
-        ("comp", Role::Both),
-        ("mlx5_combined", Role::Both),
-        ("fp-", Role::Both),
-        ("ntfy", Role::Both),
-        ("mana_q", Role::Both),
-        ("input", Role::Rx),
-        ("output", Role::Tx),
-        ("rx", Role::Rx),
-        ("tx", Role::Tx),
-    ];
-    match words.iter().find(|(word, _)| lower.contains(word)) {
-        Some((_, role)) if number.is_some() => (*role, number),
-        _ => (Role::Management, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_drivers_give_their_vectors() {
-        for (name, want) in [
-            ("virtio0-input.3", (Role::Rx, Some(3))),
-            ("virtio0-output.0", (Role::Tx, Some(0))),
-            ("virtio0-config", (Role::Management, None)),
-            ("mlx5_comp7@pci:0000:01:00.0", (Role::Both, Some(7))),
-            ("mlx5_async0@pci:0000:01:00.0", (Role::Management, None)),
-            ("i40e-eth0-TxRx-12", (Role::Both, Some(12))),
-            ("ice-ens1f0-TxRx-0", (Role::Both, Some(0))),
-            ("eth0-Tx-Rx-1", (Role::Both, Some(1))),
-            ("ena-mgmnt@pci:0000:00:05.0", (Role::Management, None)),
-            ("eth0-rxtx-2", (Role::Both, Some(2))),
-            ("", (Role::Unused, None)),
-        ] {
-            assert_eq!(role(name), want, "{name}");
-        }
-    }
-
-    /// From /proc/interrupts of machines in the field, as their owners published them.
-    #[test]
-    fn names_as_machines_have_them() {
-        for (name, want) in [
-            // A ConnectX function on Hyper-V.
-            ("mlx5_cmd_eq@pci:8b76:00:02.0", (Role::Management, None)),
-            ("mlx5_async_eq@pci:8b76:00:02.0", (Role::Management, None)),
-            ("mlx5_comp2@pci:8b76:00:02.0", (Role::Both, Some(2))),
-            // Azure: netdev, "Add per-cpu stats for MANA device", 13 March 2024.
-            ("mana_hwc@pci:7870:00:00.0", (Role::Management, None)),
-            ("mana_q1@pci:7870:00:00.0", (Role::Both, Some(1))),
-            // An i40e that runs XDP.
-            ("i40e-i40e1-TxRx-3", (Role::Both, Some(3))),
-            ("i40e-0000:04:00.0:fdir-TxRx-0", (Role::Management, None)),
-            // Amazon.
-            ("ena-mgmnt@pci:0000:00:05.0", (Role::Management, None)),
-            ("eth0-Tx-Rx-3", (Role::Both, Some(3))),
-            ("ens34-mgmnt-intr-pci:0000:00:05.0", (Role::Management, None)),
-            // Google: test data of its guest agent.
-            ("gve-ntfy-blk1@pci:0000:00:08.0", (Role::Both, Some(1))),
-            ("gve-mgmnt@pci:0000:00:08.0", (Role::Management, None)),
-            ("eth%d-ntfy-block.1", (Role::Both, Some(1))),
-            ("eth0-fdir-TxRx-0", (Role::Management, None)),
-            // An E810, and a bnxt_en.
-            ("ice-enp59s0f1-TxRx-32", (Role::Both, Some(32))),
-            ("ice-0000:17:00.0:misc", (Role::Management, None)),
-            ("eno16695np0-TxRx-1", (Role::Both, Some(1))),
-            // VMware.
-            ("ens34-rxtx-1", (Role::Both, Some(1))),
-            ("ens34-event-2", (Role::Management, None)),
-        ] {
-            assert_eq!(role(name), want, "{name}");
-        }
-    }
 
     #[test]
     fn the_bus_path_of_a_virtio_device_is_its_pci_function() {

@@ -12,6 +12,7 @@ mod roots;
 mod routing;
 pub mod settings;
 mod unix_http;
+mod vectors;
 
 use anyhow::Result;
 
