@@ -178,19 +178,27 @@ fn read(bytes: &[u8], summed: bool) -> Result<Record, Bad> {
         return Err(damaged("it holds NUL bytes".into()));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8".into()))?;
-    let fields: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|e| damaged(format!("it is no JSON object: {e}")))?;
-    // A newer one may hold records that cannot even be parsed.
-    let schema = fields.get("schema").and_then(serde_json::Value::as_u64);
-    if let Some(newer) = schema.filter(|s| *s > SCHEMA.into()) {
-        return Err(Bad::Newer(newer.try_into().unwrap_or(u32::MAX)));
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
     }
-    let content: Content =
-        serde_json::from_str(text).map_err(|e| damaged(format!("it is no record: {e}")))?;
+    // A newer one may hold records that cannot even be parsed.
+    if let Ok(Head { schema }) = serde_json::from_str(text)
+        && schema > SCHEMA
+    {
+        return Err(Bad::Newer(schema));
+    }
+    let content: Content = serde_json::from_str(text).map_err(|e| match e.is_data() {
+        true => damaged(format!("it is no record: {e}")),
+        false => damaged(format!("it is no JSON: {e}")),
+    })?;
     // Before there were checksums a line had these fields and no other.
-    let known = serde_json::to_value(&content).unwrap_or_default();
-    if !summed && fields.keys().any(|key| known.get(key).is_none()) {
-        return Err(damaged("its checksum is not whole".into()));
+    if !summed {
+        let fields: serde_json::Map<_, _> = serde_json::from_str(text).unwrap_or_default();
+        let known = serde_json::to_value(&content).unwrap_or_default();
+        if fields.keys().any(|key| known.get(key).is_none()) {
+            return Err(damaged("its checksum is not whole".into()));
+        }
     }
     Ok(content.record)
 }
