@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     after_help = "Exit codes: 0 fine, 1 failed and undone, 2 usage, 3 nothing applied, 4 drift,\n\
     5 blocked (--strict, required), 6 not all put back, 7 applied in part, 11 locked or unconfirmed,\n\
-    77 needs root, 78 bad profile or configuration"
+    77 needs root, 78 bad profile or configuration, or a journal that cannot be read"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -92,6 +92,11 @@ pub enum Command {
     Confirm,
     /// Put it back
     Rollback(RollbackArgs),
+    /// Whether the journal is whole, and what can still be had of it where it is not
+    Journal {
+        #[command(subcommand)]
+        what: Option<JournalCommand>,
+    },
     /// List profiles or tweaks
     List {
         #[arg(value_enum, value_name = "profiles|tweaks")]
@@ -185,6 +190,16 @@ pub struct DiffArgs {
     pub profile: Option<String>,
     /// What check --json wrote on each node: files, folders of *.json, or - [default: this node]
     pub reports: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Leave out the lines that cannot be read: shows what is lost with them and what stays owned
+    Repair {
+        /// Do it; the journal and undo.sh are kept beside it as they are
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 /// Which profile, and which part of it.

@@ -1,12 +1,17 @@
 //! The one way to a file's bytes in the whole program: a FIFO, device or socket that lies where a
 //! file should be is an error and never a wait, and no file is longer than what its reader expects.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
+
+/// Who owns `/` as a user namespace sees it: root outside it, whom it does not know.
+const OVERFLOW_UID: u32 = 65534;
 
 /// What every opening for reading adds: a FIFO without a writer would block it.
 pub const QUIET: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
@@ -43,9 +48,84 @@ pub fn bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     all(regular(path)?, most)
 }
 
+/// Whether nobody but root and who runs this may write what was opened.
+pub fn trusted(meta: &Metadata) -> bool {
+    (meta.uid() == 0 || meta.uid() == geteuid().as_raw()) && meta.mode() & 0o022 == 0
+}
+
+/// How many folders up from an opened one others could put something else in its place. Asked of each
+/// up to the root, as sshd does, but one with the sticky bit may be written: what is root's stays
+/// root's in it.
+pub fn untrusted_above(folder: &File) -> io::Result<Option<usize>> {
+    let identity = |meta: &Metadata| (meta.dev(), meta.ino());
+    let (mut at, mut last) = (folder.try_clone()?, identity(&folder.metadata()?));
+    for up in 1.. {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        at = File::from(openat(&at, "..", flags, Mode::empty())?);
+        let meta = at.metadata()?;
+        if identity(&meta) == last {
+            break;
+        }
+        last = identity(&meta);
+        let owner = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
+        let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+        if others || !(owner || meta.uid() == OVERFLOW_UID && nobodys_root()) {
+            return Ok(Some(up));
+        }
+    }
+    Ok(None)
+}
+
+fn nobodys_root() -> bool {
+    std::fs::metadata("/").is_ok_and(|meta| meta.uid() == OVERFLOW_UID)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    fn chmod(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn only_what_others_may_not_write_is_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, is) in
+            [(0o700, true), (0o755, true), (0o775, false), (0o707, false), (0o1777, false)]
+        {
+            chmod(dir.path(), mode);
+            assert_eq!(trusted(&dir.path().metadata().unwrap()), is, "{mode:o}");
+        }
+        // Somebody else's, as root sees it.
+        if geteuid().is_root() {
+            chmod(dir.path(), 0o700);
+            std::os::unix::fs::chown(dir.path(), Some(1), None).unwrap();
+            assert!(!trusted(&dir.path().metadata().unwrap()));
+        }
+    }
+
+    #[test]
+    fn every_folder_above_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("1"), dir.path().join("1/2"));
+        std::fs::create_dir_all(two.join("3")).unwrap();
+        let ask = || untrusted_above(&File::open(two.join("3")).unwrap()).unwrap();
+        assert_eq!(ask(), None);
+        for (path, mode, up) in
+            [(&two, 0o777, Some(1)), (&one, 0o770, Some(2)), (&one, 0o1777, None)]
+        {
+            chmod(path, mode);
+            assert_eq!(ask(), up, "{mode:o}");
+            chmod(path, 0o755);
+        }
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&one, Some(1), None).unwrap();
+            assert_eq!(ask(), Some(2));
+        }
+    }
 
     #[test]
     fn only_regular_files_of_a_sane_length_are_read() {

@@ -65,6 +65,9 @@ fn case(folder: &Path) {
     if facts.node.boot_id.is_empty() {
         facts.node.boot_id = "boot".into();
     }
+    if facts.node.netns == 0 {
+        facts.node.netns = 1;
+    }
     let before = states(&read(&folder.join("before.toml")));
     let finder = Finder { folders: Vec::new(), strict: false };
     let path = folder.join("profile.toml");

@@ -24,6 +24,8 @@ fn every_verb_prints_what_the_schema_says() {
         &["facts"],
         &["status"],
         &["confirm"],
+        &["journal"],
+        &["journal", "repair"],
         &["verify"],
         &["rollback", "--dry-run"],
         &["show", "cilium-max"],
@@ -79,6 +81,40 @@ fn status_shows_what_waits_for_a_confirmation() {
     assert_eq!((exit, &confirm["ended"]["why"]), (3, &"w".into()), "{confirm}");
     pending["boot"] = "another".into();
     assert_eq!(status(&pending), (serde_json::Value::Null, 3));
+}
+
+#[test]
+fn a_damaged_journal_is_told_as_unknown() {
+    let schema: serde_json::Value = serde_json::from_slice(&nettune(&["schema"]).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let line = r#"{"schema":1,"type":"begin","verb":"apply","changes":[{"resource":"mtu:e1","before":1}]}"#;
+    let path = dir.path().join("journal.jsonl");
+    std::fs::write(&path, format!("{line}\n")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, mode).unwrap();
+    let ask = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nettune"));
+        command.arg("--json").arg("--state-dir").arg(dir.path()).args(args);
+        let output = command.output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&json).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{args:?}: {errors:?}");
+        assert_eq!(json["exit"], output.status.code().unwrap(), "{args:?}");
+        json
+    };
+    let json = ask(&["journal"]);
+    assert_eq!((json["exit"].as_u64(), json["written"].as_bool()), (Some(78), Some(false)));
+    let lost = &json["lost"][0];
+    assert_eq!((lost["line"].as_u64(), lost["verb"].as_str()), (Some(1), Some("apply")), "{lost}");
+    assert_eq!(lost["resources"], serde_json::json!([{"resource": "mtu:e1"}]), "{lost}");
+    for args in [&["status"][..], &["check"], &["plan"]] {
+        let json = ask(args);
+        let why = json["applied"]["unknown"].as_str().unwrap();
+        assert!(why.contains("journal.jsonl:1 cannot be read"), "{args:?}: {why}");
+        assert_eq!(json["exit"], if args[0] == "status" { 78 } else { 0 }, "{args:?}");
+    }
+    assert_eq!(ask(&["verify"])["exit"], 78);
 }
 
 #[test]

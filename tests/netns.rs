@@ -128,6 +128,7 @@ scripts! {
     bake => "bake",
     confirm => "confirm",
     persist => "persist",
+    journal => "journal",
     kill => "kill",
     steering => "steering",
     big_tcp => "big-tcp",

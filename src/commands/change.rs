@@ -160,9 +160,7 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         (store, answer)
     } else {
         let store = session.reader(&facts)?;
-        if store.unreadable {
-            return Err(Refusal::with(Exit::NeedsRoot, "what is applied can be read by root only"));
-        }
+        look::readable(&store)?;
         let answer = rollback_preview(&host, &store, &facts, &ask)?;
         (store, answer)
     };

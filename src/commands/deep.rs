@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{Session, need_root};
 use crate::cli::Choice;
+use crate::engine::journal::known;
 use crate::engine::{Exit, Refusal};
 
 pub fn check(session: &Session, choice: &Choice) -> Result<Exit> {
@@ -19,6 +20,7 @@ pub fn check(session: &Session, choice: &Choice) -> Result<Exit> {
     let _lock = session.lock()?;
     let mut host = session.host()?;
     let facts = session.facts(&host)?;
+    known(&facts.node.boot_id, facts.node.netns)?;
     if facts.link(link).is_none() {
         return Err(Refusal::with(Exit::Usage, format!("there is no link {link}")));
     }

@@ -7,6 +7,7 @@ use super::{Session, accepted, confirm, persist, scope};
 use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::evaluate::Selection;
 use crate::engine::ledger::Ledger;
+use crate::engine::store::Store;
 use crate::engine::undo::plan_script;
 use crate::engine::verbs::{Ask, pending, preview, verify as engine_verify};
 use crate::engine::{Exit, Refusal};
@@ -97,7 +98,9 @@ pub fn looked(
     let ask = Ask { selection, scope, accept, strict, atomic, meta };
     let mut answer = preview(&host, &store, &facts, &ask)?;
     answer.notes.extend(pods_leave_elsewhere(&facts, &links));
-    if store.unreadable {
+    if store.trouble.is_some() {
+        answer.notes.push("what is applied is unknown".to_string());
+    } else if store.unreadable {
         answer.notes.push("what is applied can be seen by root only".to_string());
     }
     let view =
@@ -110,7 +113,7 @@ pub fn verify(session: &Session) -> Result<Exit> {
     let host = session.host()?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
-    readable(store.unreadable)?;
+    readable(&store)?;
     let answer = engine_verify(&host, &store, &facts);
     let view =
         View { verb: "verify", profile: None, facts: &facts, store: &store, answer: &answer };
@@ -122,9 +125,12 @@ pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     let host = session.host()?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
-    readable(store.unreadable)?;
+    if store.trouble.is_none() {
+        readable(&store)?;
+    }
     let mut applied = Applied::of(&store.ledger, pending(&store.ledger));
     applied.bpf = coverage(&host, &facts, &store.ledger)?;
+    applied.unknown = store.trouble.clone();
     let exit = if applied.tweaks.is_empty() && applied.pending.is_empty() {
         Exit::Nothing
     } else {
@@ -132,10 +138,11 @@ pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     };
     let waiting = confirm::waiting(session, &facts)?;
     let exit = if waiting.as_ref().is_some_and(|w| w.ended.is_none()) { Exit::Fine } else { exit };
+    let exit = if applied.unknown.is_some() { Exit::Config } else { exit };
     let report = session.report();
     if session.cli.global.format == Format::Prometheus {
         report.prometheus(&applied, output.output.as_deref())?;
-        return Ok(Exit::Fine);
+        return Ok(if applied.unknown.is_some() { exit } else { Exit::Fine });
     }
     report.status(&applied, waiting.as_ref(), &facts, exit)?;
     Ok(exit)
@@ -154,8 +161,13 @@ fn coverage(host: &Linux, facts: &Facts, ledger: &Ledger) -> Result<Option<Cover
     Ok(Some(coverage))
 }
 
-fn readable(unreadable: bool) -> Result<()> {
-    if unreadable {
+/// For verbs that have nothing to say without the journal.
+pub fn readable(store: &Store) -> Result<()> {
+    if let Some(why) = &store.trouble {
+        let text = format!("what is applied is unknown: {why}");
+        return Err(Refusal::with(Exit::Config, text));
+    }
+    if store.unreadable {
         let text = "what is applied can be read by root only: run it as root";
         return Err(Refusal::with(Exit::NeedsRoot, text));
     }

@@ -7,6 +7,7 @@ mod cilium;
 mod confirm;
 mod deep;
 mod generate;
+mod journal;
 mod look;
 mod persist;
 
@@ -79,6 +80,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Confirm => confirm::confirm(&session),
         Command::Watch { run } => confirm::watch(&session, run),
         Command::Rollback(args) => change::rollback(&session, args),
+        Command::Journal { what } => journal::journal(&session, what.as_ref()),
         Command::List { what } => about::list(&session, *what),
         Command::Show { profile, sets } => about::show(&session, profile, &sets.set),
         Command::Explain { tweak } => about::explain(&session, tweak),

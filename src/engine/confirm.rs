@@ -3,15 +3,13 @@
 //! reads it and takes the run back when its time is up.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Begin, Record, write_atomically};
+use super::folder::Folder;
+use super::journal::{Begin, Record};
 use super::ledger::Ledger;
 use super::{Exit, Refusal};
 use crate::model::reach::Reach;
@@ -20,6 +18,7 @@ use crate::model::{Claims, Resource, State};
 pub const SCHEMA: u32 = 1;
 pub const MOST_SECONDS: u32 = 86400;
 const MOST_BYTES: u64 = 16 << 20;
+const FILE: &str = "pending.json";
 
 /// A run that waits for its confirmation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,34 +108,21 @@ pub struct Ended {
 pub struct RunDir(pub PathBuf);
 
 impl RunDir {
-    fn file(&self) -> PathBuf {
-        self.0.join("pending.json")
-    }
-
     /// What waits, or has ended last. Nothing when there is nothing, or when it is of another boot:
-    /// what that run set died with its kernel.
+    /// what that run set died with its kernel. It says what root is to write, so it is believed only
+    /// where nobody else may write it.
     pub fn load(&self, boot: &str) -> Result<Option<Pending>> {
-        let path = self.file();
-        let verb = || format!("read {}", path.display());
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(verb),
-        };
-        // It says what root is to write: asked of the opened file and of its folder.
-        let folder = fs::metadata(&self.0).with_context(verb)?;
-        for meta in [file.metadata().with_context(verb)?, folder] {
-            if meta.uid() != nix::unistd::geteuid().as_raw() || meta.mode() & 0o022 != 0 {
-                let text = format!(
-                    "{} is refused: others may write it (chown root, chmod go-w)",
-                    path.display()
-                );
-                return Err(Refusal::with(Exit::Config, text));
-            }
+        let Some(folder) = Folder::open(&self.0, true)? else { return Ok(None) };
+        let Some(text) = folder.read(FILE, MOST_BYTES)? else { return Ok(None) };
+        let path = folder.path(FILE);
+        if boot.is_empty() {
+            let text = format!(
+                "{}: whether it is of this boot is unknown (proc/sys/kernel/random/boot_id cannot be read)",
+                path.display()
+            );
+            return Err(Refusal::with(Exit::Config, text));
         }
-        let mut text = String::new();
-        file.take(MOST_BYTES).read_to_string(&mut text).with_context(verb)?;
-        let pending: Pending = serde_json::from_str(&text).map_err(|e| {
+        let pending: Pending = serde_json::from_slice(&text).map_err(|e| {
             Refusal::with(Exit::Config, format!("{}: not a pending run: {e}", path.display()))
         })?;
         if pending.schema > SCHEMA {
@@ -156,21 +142,11 @@ impl RunDir {
     }
 
     pub fn store(&self, pending: &Pending) -> Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.0)
-            .with_context(|| format!("create {}", self.0.display()))?;
-        write_atomically(&self.file(), &serde_json::to_vec(pending)?, 0o600)
+        Folder::make(&self.0)?.replace(FILE, &serde_json::to_vec(pending)?, 0o600)
     }
 
     pub fn clear(&self) -> Result<()> {
-        match fs::remove_file(self.file()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(e).with_context(|| format!("remove {}", self.file().display()))
-            }
-            _ => Ok(()),
-        }
+        Folder::open(&self.0, true)?.map_or(Ok(()), |folder| folder.remove(FILE))
     }
 }
 
@@ -246,15 +222,29 @@ mod tests {
 
     #[test]
     fn what_others_may_write_or_nobody_can_read_is_refused() {
+        use std::fs::{self, Permissions};
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let run = RunDir(dir.path().join("run"));
         run.store(&pending("b")).unwrap();
-        fs::set_permissions(run.file(), fs::Permissions::from_mode(0o666)).unwrap();
+        let file = run.0.join(FILE);
         let exit = |e: anyhow::Error| e.downcast_ref::<Refusal>().unwrap().exit;
-        assert_eq!(exit(run.load("b").unwrap_err()), Exit::Config);
-        fs::set_permissions(run.file(), fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(run.file(), "{\"schema\":1}").unwrap();
+        for (path, mode) in [(&file, 0o666), (&run.0, 0o777), (&run.0, 0o770)] {
+            let before = fs::metadata(path).unwrap().permissions();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(exit(run.load("b").unwrap_err()), Exit::Config, "{mode:o}");
+            if *path == run.0 {
+                assert_eq!(exit(run.store(&pending("b")).unwrap_err()), Exit::Config, "{mode:o}");
+                assert_eq!(exit(run.clear().unwrap_err()), Exit::Config, "{mode:o}");
+            }
+            fs::set_permissions(path, before).unwrap();
+        }
+        // Of no known boot: not the same as nothing that waits.
+        assert_eq!(exit(run.load("").unwrap_err()), Exit::Config);
+        let link = RunDir(dir.path().join("link"));
+        std::os::unix::fs::symlink(&run.0, &link.0).unwrap();
+        assert_eq!(exit(link.load("b").unwrap_err()), Exit::Config);
+        fs::write(&file, "{\"schema\":1}").unwrap();
         assert_eq!(exit(run.load("b").unwrap_err()), Exit::Config);
         run.store(&Pending { schema: 2, ..pending("b") }).unwrap();
         assert_eq!(exit(run.load("b").unwrap_err()), Exit::Config);

@@ -4,22 +4,26 @@
 //! Within one major version `resource`, `before`, `after` and `boot` never change their meaning, so
 //! an older binary can undo what a newer one did.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
+use super::folder::{Folder, kind};
+use super::lines::{self, Bad, Lines};
 use super::{Exit, Refusal};
 use crate::model::facts::LinkId;
 use crate::model::{Change, Claims, Outcome, Resource, State};
 
+pub const NAME: &str = "journal.jsonl";
 pub const SCHEMA: u32 = 1;
 
 /// Past this size, and with nothing pending, a journal is compacted.
 const COMPACT_BYTES: u64 = 1 << 20;
+/// A journal that is longer is none of ours.
+pub const MOST_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -115,183 +119,260 @@ pub struct OwnedRecord {
     pub time: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Line {
-    schema: u32,
-    #[serde(flatten)]
-    record: Record,
-}
-
+#[derive(Default)]
 pub struct Journal {
-    path: PathBuf,
+    folder: Option<Arc<Folder>>,
     pub records: Vec<Record>,
     pub warnings: Vec<String>,
-    /// The last line has no line end: a write that was cut off.
-    torn: bool,
+    /// Why it cannot be read. Then no record is known, and nothing may be written.
+    pub damage: Option<String>,
+    length: u64,
+    /// Where a write was cut off.
+    whole: u64,
+    /// What is whole lacks its line end.
+    open: bool,
 }
 
 impl Journal {
     /// Reads the journal; one that is not there yet is empty.
-    pub fn load(dir: &Path) -> Result<Self> {
-        let path = dir.join("journal.jsonl");
-        let mut text = Vec::new();
-        match File::open(&path) {
-            Ok(mut file) => {
-                file.read_to_end(&mut text).with_context(|| format!("read {}", path.display()))?;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| format!("open {}", path.display())),
+    pub fn load(folder: Option<Arc<Folder>>) -> Result<Self> {
+        let mut journal = Journal { folder, ..Journal::default() };
+        let Some(folder) = &journal.folder else { return Ok(journal) };
+        let place = folder.path(NAME).display().to_string();
+        match folder.read(NAME, MOST_BYTES) {
+            Ok(text) => journal.parse(&place, &text.unwrap_or_default())?,
+            Err(e) if kind(&e) == Some(std::io::ErrorKind::PermissionDenied) => return Err(e),
+            Err(e) => journal.damage = Some(format!("{e:#}")),
         }
-        let mut journal = Journal { path, records: Vec::new(), warnings: Vec::new(), torn: false };
-        journal.parse(&text)?;
         Ok(journal)
     }
 
-    fn parse(&mut self, text: &[u8]) -> Result<()> {
-        self.torn = !text.is_empty() && !text.ends_with(b"\n");
-        for (number, line) in text.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty())
-        {
-            let place = format!("{}:{}", self.path.display(), number + 1);
-            // The schema alone first: a newer one may hold records we cannot even parse.
-            #[derive(Deserialize)]
-            struct Head {
-                schema: u32,
-            }
-            if let Ok(head) = serde_json::from_slice::<Head>(line)
-                && head.schema > SCHEMA
-            {
-                let text = format!(
-                    "{place}: written by a newer nettune (schema {}, this one knows {SCHEMA}): \
-                     use that nettune to roll back",
-                    head.schema
-                );
-                return Err(Refusal::with(Exit::Config, text));
-            }
-            match serde_json::from_slice::<Line>(line) {
-                Ok(line) => self.records.push(line.record),
-                // A record that was cut off was never acted upon: writes begin after its fsync.
-                Err(_) if serde_json::from_slice::<serde_json::Value>(line).is_err() => self
-                    .warnings
-                    .push(format!("{place}: dropped a record that was cut off while written")),
-                Err(e) => {
-                    let text = format!("{place}: not a journal record: {e}");
-                    return Err(Refusal::with(Exit::Config, text));
+    fn parse(&mut self, place: &str, text: &[u8]) -> Result<()> {
+        let lines = Lines::of(text);
+        (self.length, self.whole, self.open) = (text.len() as u64, lines.whole as u64, lines.open);
+        if lines.torn(text) {
+            // A record that was cut off was never acted upon: writes begin after its fsync.
+            self.warnings.push(format!("{place}: dropped a record that was cut off while written"));
+        }
+        for line in lines.all {
+            let place = format!("{place}:{}", line.number);
+            let why = match line.read {
+                Ok(record) => {
+                    self.records.push(record);
+                    continue;
                 }
-            }
+                Err(Bad::Newer(schema)) => return Err(newer(&place, schema)),
+                Err(Bad::Twice(first)) => format!("it is line {first} once more"),
+                Err(Bad::Damaged(why)) => why,
+            };
+            self.damage.get_or_insert_with(|| {
+                format!(
+                    "{place} cannot be read: {why}; nothing is written before it is mended: nettune \
+                     journal repair shows what is lost"
+                )
+            });
+        }
+        if self.damage.is_some() {
+            self.records.clear();
         }
         Ok(())
     }
 
+    /// What cannot be read is not written over, nor is anything else before it is repaired.
+    pub fn intact(&self) -> Result<()> {
+        match &self.damage {
+            Some(why) => Err(Refusal::with(Exit::Config, why)),
+            None => Ok(()),
+        }
+    }
+
     /// Appends a record so that it outlives a power cut, or leaves the file as it was.
     pub fn append(&mut self, record: Record) -> Result<()> {
-        let mut bytes = Vec::new();
-        // After a torn line the next record starts on a line of its own.
-        if self.torn {
-            bytes.push(b'\n');
+        self.intact()?;
+        if let Record::Begin(begin) = &record {
+            known(&begin.boot, begin.netns)?;
         }
-        serde_json::to_writer(&mut bytes, &Line { schema: SCHEMA, record: record.clone() })?;
-        bytes.push(b'\n');
-        let verb = || format!("append to {}", self.path.display());
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&self.path)
-            .with_context(verb)?;
-        let length = file.seek(SeekFrom::End(0)).with_context(verb)?;
+        let folder = self.folder.as_ref().context("append to the journal: no folder")?;
+        let verb = || format!("append to {}", folder.path(NAME).display());
+        let line = lines::write(&record)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
+        let mut file = folder.file(NAME, flags, 0o600)?;
+        let length = file.metadata().with_context(verb)?.len();
+        if length != self.length {
+            let text = format!("{}: somebody else has written to it", verb());
+            return Err(Refusal::with(Exit::Config, text));
+        }
+        if self.whole < length {
+            file.set_len(self.whole).with_context(verb)?;
+            self.length = self.whole;
+        }
+        let end: &[u8] = if self.open { b"\n" } else { b"" };
+        let bytes = [end, &line].concat();
         let written = file.write_all(&bytes).and_then(|()| file.sync_all());
         if let Err(e) = written {
             // Half a record is harmless (it is dropped as torn), but a full disk needs the room.
-            let _ = file.set_len(length);
+            let _ = file.set_len(self.length);
             return Err(e).with_context(verb);
         }
-        sync_folder(&self.path)?;
-        self.torn = false;
+        folder.sync()?;
+        self.length += bytes.len() as u64;
+        (self.whole, self.open) = (self.length, false);
         self.records.push(record);
         Ok(())
     }
 
     /// Whether there is enough in it that a snapshot would be shorter.
     pub fn wants_compaction(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|m| m.len() > COMPACT_BYTES)
+        self.length > COMPACT_BYTES
     }
 
     /// Replaces all records by one snapshot: temporary file, fsync, rename, fsync of the folder.
     pub fn compact(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.intact()?;
+        let folder = self.folder.as_ref().context("compact the journal: no folder")?;
         let record = Record::Owned(snapshot);
-        let mut bytes = serde_json::to_vec(&Line { schema: SCHEMA, record: record.clone() })?;
-        bytes.push(b'\n');
-        write_atomically(&self.path, &bytes, 0o600)?;
+        let line = lines::write(&record)?;
+        folder.replace(NAME, &line, 0o600)?;
+        self.length = line.len() as u64;
+        (self.whole, self.open) = (self.length, false);
         self.records = vec![record];
-        self.torn = false;
         Ok(())
     }
 }
 
-pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let verb = || format!("write {}", temporary.display());
-    // Left over from a run that died between write and rename.
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(mode)
-        .open(&temporary)
-        .with_context(verb)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(verb)?;
-    fs::rename(&temporary, path).with_context(|| format!("rename to {}", path.display()))?;
-    sync_folder(path)
+pub fn newer(place: &str, schema: u32) -> anyhow::Error {
+    let text = format!(
+        "{place}: written by a newer nettune (schema {schema}, this one knows {SCHEMA}): use that nettune \
+         to roll back"
+    );
+    Refusal::with(Exit::Config, text)
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder)
-        .and_then(|f| f.sync_all())
-        .with_context(|| format!("fsync {}", folder.display()))
+/// Without them nobody could tell later whether a record is of that boot and of that namespace.
+pub fn known(boot: &str, netns: u64) -> Result<()> {
+    let what = match (boot.is_empty(), netns) {
+        (true, _) => "the boot id of this node cannot be read (proc/sys/kernel/random/boot_id)",
+        (_, 0) => "the network namespace of this process cannot be read (/proc/thread-self/ns/net)",
+        _ => return Ok(()),
+    };
+    let text = format!("{what}, and without it nothing is written: mount /proc");
+    Err(Refusal::with(Exit::Config, text))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn begin(run: &str) -> Record {
-        Record::Begin(Begin { run: run.into(), ..Begin::default() })
+        let (run, boot) = (run.into(), "b".into());
+        Record::Begin(Begin { run, boot, netns: 1, ..Begin::default() })
+    }
+
+    fn load(dir: &Path) -> Result<Journal> {
+        Journal::load(Folder::open(dir, true)?.map(Arc::new))
+    }
+
+    fn counts(dir: &Path) -> (usize, usize, bool) {
+        let journal = load(dir).unwrap();
+        (journal.records.len(), journal.warnings.len(), journal.damage.is_some())
     }
 
     #[test]
-    fn a_torn_line_is_dropped_and_the_next_record_starts_on_a_new_line() {
+    fn what_was_cut_off_is_dropped_and_goes_with_the_next_record() {
+        let record = lines::write(&begin("c")).unwrap();
+        let cut = |at: usize| record[..at].to_vec();
+        let nul = |n: usize| vec![0; n];
+        let tails =
+            [cut(1), cut(40), cut(record.len() - 2), nul(1), nul(4096), [cut(9), nul(9)].concat()];
+        for tail in tails {
+            let dir = tempfile::tempdir().unwrap();
+            load(dir.path()).unwrap().append(begin("a")).unwrap();
+            let path = dir.path().join(NAME);
+            let whole = fs::read(&path).unwrap();
+            fs::write(&path, [&whole[..], &tail].concat()).unwrap();
+            assert_eq!(counts(dir.path()), (1, 1, false), "{tail:?}");
+            load(dir.path()).unwrap().append(begin("b")).unwrap();
+            assert_eq!(counts(dir.path()), (2, 0, false), "{tail:?}");
+            assert!(fs::read(&path).unwrap().starts_with(&whole), "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_line_without_its_end_is_a_record_and_the_next_starts_on_a_line_of_its_own() {
+        for tail in [0, 1, 4096] {
+            let dir = tempfile::tempdir().unwrap();
+            load(dir.path()).unwrap().append(begin("a")).unwrap();
+            let path = dir.path().join(NAME);
+            let mut text = fs::read(&path).unwrap();
+            text.pop();
+            text.extend(vec![0; tail]);
+            fs::write(&path, text).unwrap();
+            assert_eq!(counts(dir.path()), (1, usize::from(tail > 0), false), "{tail}");
+            load(dir.path()).unwrap().append(begin("b")).unwrap();
+            assert_eq!(counts(dir.path()), (2, 0, false), "{tail}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_damaged_journal() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::load(dir.path()).unwrap();
-        journal.append(begin("a")).unwrap();
-        let path = dir.path().join("journal.jsonl");
-        let mut text = fs::read(&path).unwrap();
-        text.extend_from_slice(br#"{"schema":1,"type":"beg"#);
-        fs::write(&path, &text).unwrap();
-        let mut journal = Journal::load(dir.path()).unwrap();
-        assert_eq!((journal.records.len(), journal.warnings.len()), (1, 1));
-        journal.append(begin("b")).unwrap();
-        let journal = Journal::load(dir.path()).unwrap();
-        assert_eq!((journal.records.len(), journal.warnings.len()), (2, 1));
+        let path = dir.path().join(NAME);
+        fs::write(&path, "{}\n").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let mut journal = load(dir.path()).unwrap();
+        let exit = |e: anyhow::Error| e.downcast_ref::<Refusal>().unwrap().exit;
+        assert_eq!(exit(journal.append(begin("a")).unwrap_err()), Exit::Config);
+        assert_eq!(exit(journal.compact(Snapshot::default()).unwrap_err()), Exit::Config);
+        assert_eq!(fs::read(&path).unwrap(), b"{}\n");
+    }
+
+    #[test]
+    fn a_record_of_no_known_boot_or_namespace_is_never_written() {
+        let dir = tempfile::tempdir().unwrap();
+        for (boot, netns) in [("", 1), ("b", 0)] {
+            let begin = Begin { boot: boot.into(), netns, ..Begin::default() };
+            let error = load(dir.path()).unwrap().append(Record::Begin(begin)).unwrap_err();
+            assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Config);
+        }
+        assert!(!dir.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn what_somebody_else_has_written_meanwhile_is_not_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (load(dir.path()).unwrap(), load(dir.path()).unwrap());
+        one.append(begin("a")).unwrap();
+        assert!(two.append(begin("b")).is_err());
+        assert_eq!(counts(dir.path()), (1, 0, false));
     }
 
     #[test]
     fn a_newer_schema_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("journal.jsonl"), "{\"schema\":2,\"type\":\"spell\"}\n").unwrap();
-        let error = Journal::load(dir.path()).err().unwrap();
+        let path = dir.path().join(NAME);
+        fs::write(&path, "{\"schema\":2,\"type\":\"spell\"}\n").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let error = load(dir.path()).err().unwrap();
         assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Config);
+        assert!(error.to_string().contains("newer nettune"), "{error}");
     }
 
     #[test]
-    fn every_line_begins_with_the_schema() {
+    fn every_line_begins_with_the_schema_and_ends_with_its_sum() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::load(dir.path()).unwrap();
+        let mut journal = load(dir.path()).unwrap();
         journal.append(begin("a")).unwrap();
         journal.compact(Snapshot::default()).unwrap();
         journal.append(begin("b")).unwrap();
-        let text = fs::read_to_string(dir.path().join("journal.jsonl")).unwrap();
+        let text = fs::read_to_string(dir.path().join(NAME)).unwrap();
         assert!(text.lines().all(|l| l.starts_with("{\"schema\":1,\"type\":")), "{text}");
-        assert_eq!(Journal::load(dir.path()).unwrap().records.len(), 2);
+        // Nobody else's program need be believed: printf '%s' '{"schema":…"links":[]' | sha256sum
+        assert!(text.starts_with(
+            r#"{"schema":1,"type":"owned","owned":[],"links":[],"sum":"55ee9cb4f752ede1"}"#
+        ));
+        assert_eq!(counts(dir.path()), (2, 0, false));
     }
 }

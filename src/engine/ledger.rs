@@ -62,14 +62,16 @@ pub struct Ledger {
 impl Ledger {
     pub fn replay(records: &[Record]) -> Self {
         let mut ledger = Ledger::default();
-        for record in records {
-            match record {
-                Record::Begin(begin) => ledger.begin(begin),
-                Record::End(end) => ledger.end(end),
-                Record::Owned(snapshot) => ledger.restore(snapshot),
-            }
-        }
+        records.iter().for_each(|record| ledger.take(record));
         ledger
+    }
+
+    pub fn take(&mut self, record: &Record) {
+        match record {
+            Record::Begin(begin) => self.begin(begin),
+            Record::End(end) => self.end(end),
+            Record::Owned(snapshot) => self.restore(snapshot),
+        }
     }
 
     fn begin(&mut self, begin: &Begin) {

@@ -7,11 +7,14 @@ mod collateral;
 pub mod confirm;
 pub mod evaluate;
 mod expect;
+pub mod folder;
 pub mod journal;
 pub mod ledger;
+pub mod lines;
 pub mod order;
 pub mod plan;
 pub mod recover;
+pub mod repair;
 pub mod revert;
 pub mod run;
 pub mod share;
@@ -95,7 +98,7 @@ pub enum Exit {
     /// Another nettune holds the lock.
     Busy = 11,
     NeedsRoot = 77,
-    /// Bad profile or configuration.
+    /// Bad profile or configuration, or a journal that cannot be read.
     Config = 78,
 }
 

@@ -1,18 +1,21 @@
 //! The state directory: journal, lock and undo.sh.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
-use super::journal::{Journal, write_atomically};
+use super::folder::{Folder, kind};
+use super::journal::{Journal, known};
 use super::ledger::Ledger;
 use super::{Exit, Refusal};
 use crate::model::Facts;
+
+pub const UNDO: &str = "undo.sh";
 
 pub struct Store {
     pub dir: PathBuf,
@@ -20,62 +23,96 @@ pub struct Store {
     pub ledger: Ledger,
     /// The journal is there and cannot be read: what is applied is unknown.
     pub unreadable: bool,
+    /// Why, where it is more than that root alone may read it.
+    pub trouble: Option<String>,
     /// Boot id and network namespace of this node now.
     pub boot: (String, u64),
     /// Held for as long as this may write.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 /// Proof that nobody else writes.
 pub struct Lock {
     dir: PathBuf,
+    pub folder: Arc<Folder>,
     _file: Flock<File>,
 }
 
 impl Lock {
     /// Makes the directory and takes the lock, waiting up to `wait` for it.
     pub fn take(dir: &Path, wait: Duration) -> Result<Self> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("create {}", dir.display()))?;
-        Ok(Lock { dir: dir.to_path_buf(), _file: lock(dir, wait)? })
+        let folder = Folder::make(dir)?;
+        let _file = lock(&folder, dir, wait)?;
+        Ok(Lock { dir: dir.to_path_buf(), folder: Arc::new(folder), _file })
     }
 }
 
 impl Store {
-    /// For reading verbs: no lock, nothing created; a journal that root alone may read is unknown.
+    /// For reading verbs: no lock, nothing created. What cannot be read, or root must not believe, is
+    /// unknown.
     pub fn read(dir: &Path, facts: &Facts) -> Result<Self> {
-        let (journal, unreadable) = match Journal::load(dir) {
-            Ok(journal) => (journal, false),
-            Err(e) if denied(&e) => (Journal::load(Path::new("/nonexistent"))?, true),
-            Err(e) => return Err(e),
+        let mut store = Store {
+            dir: dir.to_path_buf(),
+            journal: Journal::default(),
+            ledger: Ledger::default(),
+            unreadable: false,
+            trouble: None,
+            boot: now(facts),
+            lock: None,
         };
-        let mut ledger = Ledger::replay(&journal.records);
-        ledger.settle_on(facts)?;
-        let (dir, boot) = (dir.to_path_buf(), now(facts));
-        Ok(Store { dir, journal, ledger, unreadable, boot, _lock: None })
+        let folder = Folder::open(dir, nix::unistd::geteuid().is_root());
+        match folder.and_then(|folder| Journal::load(folder.map(Arc::new))) {
+            Ok(journal) => store.journal = journal,
+            Err(e) if kind(&e) == Some(std::io::ErrorKind::PermissionDenied) => {
+                store.unreadable = true;
+            }
+            Err(e) if e.downcast_ref::<Refusal>().is_some() => {
+                store.trouble = Some(e.to_string());
+            }
+            Err(e) => return Err(e),
+        }
+        if let Some(why) = &store.journal.damage {
+            store.trouble = Some(why.clone());
+        }
+        let of_this_boot = known(&store.boot.0, store.boot.1);
+        if let Err(e) = of_this_boot
+            && !store.journal.records.is_empty()
+        {
+            store.trouble = Some(e.to_string());
+        }
+        if let Some(why) = &store.trouble {
+            store.unreadable = true;
+            store.journal.warnings.push(why.clone());
+            return Ok(store);
+        }
+        store.ledger = Ledger::replay(&store.journal.records);
+        store.ledger.settle_on(facts)?;
+        Ok(store)
     }
 
     /// For verbs that write. The facts are to be gathered under the lock: another nettune may have
     /// changed queues and vectors while this one waited.
     pub fn write(lock: Lock, facts: &Facts) -> Result<Self> {
-        let journal = Journal::load(&lock.dir)?;
+        known(&facts.node.boot_id, facts.node.netns)?;
+        let journal = Journal::load(Some(lock.folder.clone()))?;
+        journal.intact()?;
         let mut ledger = Ledger::replay(&journal.records);
         ledger.settle_on(facts)?;
         let (dir, boot) = (lock.dir.clone(), now(facts));
-        Ok(Store { dir, journal, ledger, unreadable: false, boot, _lock: Some(lock) })
+        let (unreadable, trouble) = (false, None);
+        Ok(Store { dir, journal, ledger, unreadable, trouble, boot, lock: Some(lock) })
     }
 
     /// For a verb that has written all it will: what it prints may block, and nobody else should.
     pub fn unlock(&mut self) {
-        self._lock = None;
+        self.lock = None;
     }
 
     /// Leaves the script that undoes everything when the binary is gone.
     pub fn write_undo(&self, script: &str) -> Result<()> {
-        write_atomically(&self.dir.join("undo.sh"), script.as_bytes(), 0o700)
+        self.journal.intact()?;
+        let lock = self.lock.as_ref().context("write undo.sh: not locked")?;
+        lock.folder.replace(UNDO, script.as_bytes(), 0o700)
     }
 
     /// Rewrites the journal where it names what is no more, or has grown.
@@ -93,21 +130,9 @@ fn now(facts: &Facts) -> (String, u64) {
     (facts.node.boot_id.clone(), facts.node.netns)
 }
 
-fn denied(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|e| e.downcast_ref::<std::io::Error>());
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
-}
-
-fn lock(dir: &Path, wait: Duration) -> Result<Flock<File>> {
-    let path = dir.join("lock");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("open {}", path.display()))?;
+fn lock(folder: &Folder, dir: &Path, wait: Duration) -> Result<Flock<File>> {
+    let path = folder.path("lock");
+    let mut file = folder.file("lock", OFlag::O_RDWR | OFlag::O_CREAT, 0o600)?;
     let deadline = Instant::now() + wait;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -74,7 +73,7 @@ impl Finder {
         // Asked of the opened file, not of the name: it cannot be exchanged in between.
         let meta = file.metadata().with_context(verb)?;
         if self.strict {
-            let others = |m: &fs::Metadata| m.uid() != 0 || m.mode() & 0o022 != 0;
+            let others = |m: &fs::Metadata| !crate::open::trusted(m);
             let folder =
                 path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if others(&meta) {

@@ -38,7 +38,7 @@ pub struct Envelope<T> {
     pub exit: u8,
 }
 
-fn envelope<T>(command: &str, body: T, exit: Exit) -> Envelope<T> {
+pub(super) fn envelope<T>(command: &str, body: T, exit: Exit) -> Envelope<T> {
     Envelope {
         schema: SCHEMA,
         command: command.to_string(),
@@ -224,7 +224,9 @@ pub fn plan_id(profile: Option<&Profile>, rows: &[Row]) -> String {
 
 pub fn answer(view: &View) -> impl Serialize + use<> {
     let rows = &view.answer.rows;
-    let applied = Applied::of(&view.store.ledger, super::table::pending(view));
+    let mut applied = Applied::of(&view.store.ledger, super::table::pending(view));
+    let denied = view.store.unreadable.then(|| "root alone may read the journal".to_string());
+    applied.unknown = view.store.trouble.clone().or(denied);
     let body = TweaksJson {
         profile: view.profile.map(|p| p.name.clone()).or_else(|| applied.profile.clone()),
         plan_id: plan_id(view.profile, rows),
@@ -344,14 +346,8 @@ pub fn status(
     facts: &Facts,
     exit: Exit,
 ) -> impl Serialize + use<> {
-    let applied = Applied {
-        profile: applied.profile.clone(),
-        since: applied.since.clone(),
-        tweaks: applied.tweaks.clone(),
-        pending: applied.pending.clone(),
-        bpf: applied.bpf.clone(),
-    };
-    envelope("status", StatusJson { node: node(facts), applied, confirm: waiting.cloned() }, exit)
+    let (node, applied) = (node(facts), applied.clone());
+    envelope("status", StatusJson { node, applied, confirm: waiting.cloned() }, exit)
 }
 
 /// `bake`, `bake --check`, `bake --undo`.
@@ -492,6 +488,7 @@ pub fn schema() -> serde_json::Value {
         ("check --deep", generator.subschema_for::<Envelope<DeepJson>>()),
         ("status", generator.subschema_for::<Envelope<StatusJson>>()),
         ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
+        ("journal", generator.subschema_for::<Envelope<super::journal::RepairJson>>()),
         ("bake", generator.subschema_for::<Envelope<BakeJson>>()),
         ("cilium values", generator.subschema_for::<Envelope<Values>>()),
         ("cilium diff", generator.subschema_for::<Envelope<Diff>>()),

@@ -1,6 +1,7 @@
 //! The only place that prints results: tables for people, one JSON object for programs.
 
 mod cilium;
+pub mod journal;
 pub mod json;
 mod nfd;
 mod prometheus;
@@ -39,7 +40,7 @@ pub struct View<'a> {
 }
 
 /// What is applied, for `status` and the first line of `check`.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Applied {
     /// The profile that was applied last; null when nothing is applied.
     pub profile: Option<String>,
@@ -48,6 +49,8 @@ pub struct Applied {
     pub tweaks: BTreeMap<String, usize>,
     /// Runs that died and will be finished by the next apply or rollback.
     pub pending: Vec<String>,
+    /// Why the journal cannot be read; then the rest says nothing. Null where it was read.
+    pub unknown: Option<String>,
     /// Where our BPF programs are and what they did; null where there are none.
     pub bpf: Option<Coverage>,
 }
@@ -159,6 +162,13 @@ impl Report {
         }
         self.print(&format!("{}\n", text::clean(text)))?;
         self.notes(&confirmed.notes)
+    }
+
+    pub fn repair(&self, repair: &journal::RepairJson, exit: Exit) -> Result<()> {
+        if self.json {
+            return self.print_json(&journal::json(repair, exit));
+        }
+        self.print(&journal::text(repair))
     }
 
     pub fn deep(&self, deep: &Deep, facts: &Facts) -> Result<()> {
@@ -287,6 +297,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Cilium { what: CiliumCommand::Diff(_) } => "cilium diff",
         Command::Confirm => "confirm",
         Command::Rollback(_) => "rollback",
+        Command::Journal { .. } => "journal",
         Command::List { .. } => "list",
         Command::Show { .. } => "show",
         Command::Explain { .. } => "explain",

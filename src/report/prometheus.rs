@@ -13,6 +13,15 @@ pub fn text(applied: &Applied) -> String {
             out.push_str(&format!("{name}{labels} {value}\n"));
         }
     };
+    let unknown = applied.unknown.is_some();
+    metric(
+        "nettune_journal_unreadable",
+        "Whether the journal cannot be read: what is applied is unknown then.",
+        vec![(String::new(), f64::from(u8::from(unknown)))],
+    );
+    if unknown {
+        return out;
+    }
     let profile = applied.profile.as_deref().unwrap_or_default();
     let some = !applied.tweaks.is_empty();
     let labels = format!("{{profile=\"{}\"}}", escaped(profile));
@@ -48,7 +57,10 @@ mod tests {
 
     #[test]
     fn nothing_applied_and_something() {
-        let text = text(&Applied::default());
+        let text = text(&Applied { unknown: Some("why".into()), ..Applied::default() });
+        assert!(text.ends_with("nettune_journal_unreadable 1\n"), "{text}");
+        let text = super::text(&Applied::default());
+        assert!(text.contains("nettune_journal_unreadable 0\n"));
         assert!(text.contains("nettune_applied 0\n") && text.contains("nettune_pending_runs 0\n"));
         let mut applied = Applied { profile: Some("a\"b\\c".into()), ..Applied::default() };
         applied.since = Some("2026-01-02T03:04:05Z".into());

@@ -175,6 +175,10 @@ pub fn status(applied: &Applied, waiting: Option<&WaitingJson>) -> String {
     for line in &applied.pending {
         out.push_str(&format!("{}\n", clean(line)));
     }
+    if let Some(why) = &applied.unknown {
+        out.push_str(&format!("what is applied is unknown: {}\n", clean(why)));
+        return out;
+    }
     if applied.tweaks.is_empty() {
         // A run that was cut off has said so already.
         if applied.pending.is_empty() {

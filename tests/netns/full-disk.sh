@@ -2,7 +2,7 @@
 . "$(dirname "$0")/lib.sh"
 uplink
 mkdir -p "$state"
-mount -t tmpfs -o size=64k tmpfs "$state"
+mount -t tmpfs -o size=64k,mode=700 tmpfs "$state"
 snapshot "$work/before"
 dd if=/dev/zero of="$state/fill" bs=4k count=99 2>/dev/null || true
 expect 1 nettune apply -p cilium-max --only tcp

@@ -1,0 +1,204 @@
+//! The lines of a journal: a record each, with a checksum over what is before it. Only what follows
+//! the last line end can have been cut off while it was written; any other line that cannot be read
+//! is damaged.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::journal::{Record, SCHEMA};
+
+/// What ends a line, the checksum between. An older nettune reads over it.
+const BEFORE: &[u8] = br#","sum":""#;
+const AFTER: &[u8] = br#""}"#;
+/// The first half of SHA-256's hexadecimal digits is plenty against chance.
+const DIGITS: usize = 16;
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    schema: u32,
+    #[serde(flatten)]
+    record: Record,
+}
+
+pub enum Bad {
+    /// Of a newer schema.
+    Newer(u32),
+    /// A copy of the line with that number.
+    Twice(usize),
+    Damaged(String),
+}
+
+pub struct Line<'a> {
+    pub number: usize,
+    /// Without its line end.
+    pub bytes: &'a [u8],
+    pub read: Result<Record, Bad>,
+    /// Has a checksum, and it is right.
+    summed: bool,
+}
+
+pub struct Lines<'a> {
+    pub all: Vec<Line<'a>>,
+    /// Where what was cut off begins.
+    pub whole: usize,
+    /// The last line is whole but for its line end.
+    pub open: bool,
+}
+
+/// A record as a line, with its end.
+pub fn write(record: &Record) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&Content { schema: SCHEMA, record: record.clone() })?;
+    line.pop();
+    let sum = sum(&line);
+    for part in [BEFORE, sum.as_bytes(), AFTER, b"\n"] {
+        line.extend_from_slice(part);
+    }
+    Ok(line)
+}
+
+fn sum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(DIGITS / 2).map(|b| format!("{b:02x}")).collect()
+}
+
+impl<'a> Lines<'a> {
+    pub fn of(text: &'a [u8]) -> Self {
+        let end = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let mut all: Vec<Line> = text[..end]
+            .split(|b| *b == b'\n')
+            .enumerate()
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .map(|(at, bytes)| Line::of(at + 1, bytes))
+            .collect();
+        // A file system may have given the file its length and not its bytes: they are NUL then.
+        let length = text[end..].iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        let rest = &text[end..end + length];
+        let mut lines = Lines { all: Vec::new(), whole: end, open: false };
+        let mut value =
+            serde_json::Deserializer::from_slice(rest).into_iter::<serde_json::Map<_, _>>();
+        // A whole record with anything but NUL behind it had its line end once.
+        if matches!(value.next(), Some(Ok(_))) {
+            let number = text[..end].iter().filter(|b| **b == b'\n').count() + 1;
+            all.push(Line::of(number, rest));
+            lines.whole = end + length;
+            lines.open = true;
+        }
+        lines.all = fitted(all);
+        lines
+    }
+
+    pub fn torn(&self, text: &[u8]) -> bool {
+        self.whole < text.len()
+    }
+}
+
+/// Marks what cannot stand where it is: the same line twice, the end of a run that is not open.
+pub fn fitted(mut all: Vec<Line>) -> Vec<Line> {
+    let mut seen: HashMap<&[u8], usize> = HashMap::new();
+    let mut open: BTreeMap<String, bool> = BTreeMap::new();
+    for line in &mut all {
+        let Ok(record) = &line.read else { continue };
+        if let Some(first) = seen.insert(line.bytes, line.number) {
+            line.read = Err(Bad::Twice(first));
+            continue;
+        }
+        match record {
+            Record::Begin(begin) => {
+                open.insert(begin.run.clone(), line.summed);
+            }
+            Record::Owned(_) => open.clear(),
+            Record::End(end) => {
+                let why = match open.remove(&end.run) {
+                    None => "it ends a run whose beginning is not there",
+                    // One process wrote both.
+                    Some(summed) if summed != line.summed => {
+                        "of it and the beginning of its run only one has a checksum"
+                    }
+                    Some(_) => continue,
+                };
+                line.read = Err(Bad::Damaged(why.to_string()));
+            }
+        }
+    }
+    all
+}
+
+impl<'a> Line<'a> {
+    pub fn of(number: usize, bytes: &'a [u8]) -> Self {
+        let summed = checksum(bytes);
+        let read = match summed {
+            Some(false) => Err(Bad::Damaged("its checksum is wrong".to_string())),
+            _ => read(bytes, summed.is_some()),
+        };
+        Line { number, bytes, read, summed: summed == Some(true) }
+    }
+
+    /// The records in a damaged line that are whole by their own checksums, and what else it holds:
+    /// a line end may be lost, or something have come before it or behind.
+    pub fn salvage(&self) -> (Vec<Line<'a>>, Vec<&'a [u8]>) {
+        const HEAD: &[u8] = br#"{"schema":"#;
+        let starts = self.bytes.windows(HEAD.len()).enumerate();
+        let starts: Vec<usize> = starts.filter(|(_, w)| *w == HEAD).map(|(at, _)| at).collect();
+        let (mut records, mut rest, mut done) = (Vec::new(), Vec::new(), 0);
+        for start in starts {
+            let ends = self.bytes[start..].windows(AFTER.len()).enumerate();
+            let ends = ends.filter(|(_, w)| *w == AFTER).map(|(at, _)| start + at + AFTER.len());
+            let whole = ends
+                .map(|end| (end, &self.bytes[start..end]))
+                .find(|(_, piece)| checksum(piece) == Some(true));
+            if let Some((end, piece)) = whole.filter(|_| start >= done) {
+                rest.push(&self.bytes[done..start]);
+                records.push(Line::of(self.number, piece));
+                done = end;
+            }
+        }
+        rest.push(&self.bytes[done..]);
+        // A line end, a mark or one byte in the place of a line end is nothing lost.
+        rest.retain(|rest| {
+            let rest = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest).trim_ascii();
+            rest.len() > 1 || records.is_empty() && !rest.is_empty()
+        });
+        (records, rest)
+    }
+}
+
+/// Whether the checksum is right; None where a line does not end in one.
+fn checksum(line: &[u8]) -> Option<bool> {
+    let rest = line.strip_suffix(AFTER)?;
+    let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
+    let content = rest.strip_suffix(BEFORE)?;
+    let lower = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    digits.iter().all(lower).then(|| sum(content).as_bytes() == digits)
+}
+
+fn read(bytes: &[u8], summed: bool) -> Result<Record, Bad> {
+    let damaged = |why: String| Bad::Damaged(why);
+    if bytes.contains(&0) {
+        return Err(damaged("it holds NUL bytes".into()));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8".into()))?;
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
+    }
+    // A newer one may hold records that cannot even be parsed.
+    if let Ok(Head { schema }) = serde_json::from_str(text)
+        && schema > SCHEMA
+    {
+        return Err(Bad::Newer(schema));
+    }
+    let content: Content = serde_json::from_str(text).map_err(|e| match e.is_data() {
+        true => damaged(format!("it is no record: {e}")),
+        false => damaged(format!("it is no JSON: {e}")),
+    })?;
+    // Before there were checksums a line had these fields and no other.
+    if !summed {
+        let fields: serde_json::Map<_, _> = serde_json::from_str(text).unwrap_or_default();
+        let known = serde_json::to_value(&content).unwrap_or_default();
+        if fields.keys().any(|key| known.get(key).is_none()) {
+            return Err(damaged("its checksum is not whole".into()));
+        }
+    }
+    Ok(content.record)
+}
