@@ -121,6 +121,7 @@ scripts! {
     notrack => "notrack",
     links => "links",
     drift => "drift",
+    sysctls => "sysctls",
     full_disk => "full-disk",
     bad_input => "bad-input",
     bake => "bake",

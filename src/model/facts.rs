@@ -195,6 +195,14 @@ pub struct Cpus {
     pub uncore: BTreeMap<String, u64>,
 }
 
+impl Cpus {
+    /// As many CPUs as the kernel may ever have: its masks are that wide.
+    pub fn bits(&self) -> u32 {
+        let last = |list: &str| super::cpulist::parse(list).and_then(|c| c.last().copied());
+        last(&self.possible).or_else(|| last(&self.online)).unwrap_or(0) + 1
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pstate {

@@ -17,6 +17,7 @@ pub mod restore;
 pub mod script;
 pub mod settings;
 pub mod state;
+pub mod sysctls;
 pub mod tweak;
 pub mod uplinks;
 pub mod xdp_limits;
