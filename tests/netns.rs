@@ -122,6 +122,7 @@ scripts! {
     links => "links",
     drift => "drift",
     sysctls => "sysctls",
+    readonly => "readonly",
     full_disk => "full-disk",
     bad_input => "bad-input",
     bake => "bake",

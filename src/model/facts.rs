@@ -122,6 +122,8 @@ pub struct Node {
     /// Whether this is the first network namespace: some sysctls exist only there.
     pub first_netns: bool,
     pub root: bool,
+    /// Those of /proc/sys, /sys and other places of values that are mounted read-only here.
+    pub read_only: Vec<String>,
     /// net.ipv6.conf.all.forwarding: the kernel itself forwards IPv6.
     pub ipv6_forwarding: bool,
 }

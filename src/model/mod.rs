@@ -10,6 +10,7 @@ pub mod facts;
 pub mod helm;
 pub mod need;
 pub mod placement;
+pub mod places;
 pub mod plan;
 pub mod reach;
 pub mod resource;
