@@ -123,6 +123,8 @@ scripts! {
     notrack => "notrack",
     links => "links",
     drift => "drift",
+    sysctls => "sysctls",
+    readonly => "readonly",
     full_disk => "full-disk",
     bad_input => "bad-input",
     bake => "bake",

@@ -9,6 +9,7 @@ use super::ledger::{Ledger, Owned};
 use super::{Exit, Observe, Refusal, order};
 use crate::model::bpf::Hook;
 use crate::model::facts::Facts;
+use crate::model::places::read_only;
 use crate::model::restore::{no_longer_fits, offline};
 use crate::model::{Change, Claims, Desired, Impact, Outcome, Resource, State, Want};
 
@@ -241,14 +242,25 @@ fn draft(
                 let why = ledger.refused.get(resource).map(|r| r.why.clone());
                 draft.missing(tweaks, resource, why);
             }
-            Ok(after) => draft.plan.changes.push(Change {
-                resource: resource.clone(),
-                before: state.clone(),
-                after,
-                impact: if dropped.is_empty() { impact } else { impact.max(impact_of(resource)) },
-                claims,
-                tweaks,
-            }),
+            Ok(after) => {
+                if after != *state
+                    && let Some(place) = read_only(resource, facts)
+                {
+                    draft.read_only(tweaks, place);
+                    continue;
+                }
+                draft.plan.changes.push(Change {
+                    resource: resource.clone(),
+                    before: state.clone(),
+                    after,
+                    impact: match dropped.is_empty() {
+                        true => impact,
+                        false => impact.max(impact_of(resource)),
+                    },
+                    claims,
+                    tweaks,
+                });
+            }
         }
     }
     let told = |c: &Change| c.resource == Resource::IrqbalanceBans && !c.back();
@@ -281,6 +293,13 @@ pub fn beyond(resource: &Resource, claims: &Claims, owned: &Owned, now: &State) 
 }
 
 impl Draft {
+    fn read_only(&mut self, tweaks: Vec<String>, place: &str) {
+        let reason = Reason::new("read-only", format!("{place} is mounted read-only here"))
+            .fix(format!("run nettune on the host itself, or mount -o remount,rw {place}"));
+        let blocked = |tweak| (tweak, Status::Blocked, reason.clone());
+        self.blocked.extend(tweaks.into_iter().map(blocked));
+    }
+
     fn missing(&mut self, tweaks: Vec<String>, resource: &Resource, refused: Option<String>) {
         let missing =
             |tweak| Missing { tweak, resource: resource.clone(), refused: refused.clone() };

@@ -300,7 +300,8 @@ pub fn rollback<H: Host>(
         !c.claim_only() && ran.done.iter().any(written)
     };
     let behind = plan.changes.iter().filter(gone_back);
-    notes.extend(behind.filter_map(|c| outlives(&c.resource, &c.before)).map(str::to_string));
+    let behind: BTreeSet<&str> = behind.filter_map(|c| outlives(&c.resource, &c.before)).collect();
+    notes.extend(behind.into_iter().map(str::to_string));
     notes.extend(ran.notes);
     stuck.extend(ran.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));

@@ -376,7 +376,7 @@ fn values(root: &Root, resources: &[Resource]) -> Vec<Option<State>> {
 
 fn set_value(root: &Root, resource: &Resource, state: &State) -> Result<()> {
     match resource {
-        Resource::Sysctl { key } => files::write_sysctl(root, key, state),
+        Resource::Sysctl { key } => files::write_sysctl(root, key, state).map(drop),
         Resource::Sysfs { path } => files::write_sysfs(root, path, state).map(drop),
         _ => Ok(()),
     }

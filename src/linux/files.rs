@@ -11,8 +11,9 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 use super::root::{Root, is_absent};
+use super::socket::errno;
 use crate::engine::Wrote;
-use crate::model::{State, state};
+use crate::model::{State, state, sysctls};
 
 /// Two keys of which the kernel zeroes the one that was not written last: one resource, whose text
 /// is "40" for a ratio and "bytes=N" for the other.
@@ -23,21 +24,48 @@ const EITHER_OR: [(&str, &str); 2] = [
 
 pub fn read_sysctl(root: &Root, key: &str) -> Result<State> {
     if let Some((_, bytes)) = EITHER_OR.iter().find(|(ratio, _)| *ratio == key)
-        && let State::Is(n) = read_value(root, &format!("proc/sys/{bytes}"))?
+        && let State::Is(n) = read_key(root, bytes)?
         && n != "0"
     {
         return Ok(State::Is(format!("bytes={n}")));
     }
-    read_value(root, &format!("proc/sys/{key}"))
+    read_key(root, key)
 }
 
-pub fn write_sysctl(root: &Root, key: &str, state: &State) -> Result<()> {
-    if let (Some((_, bytes)), Some(n)) =
-        (EITHER_OR.iter().find(|(ratio, _)| *ratio == key), state.field("bytes"))
-    {
-        return write_value(root, &format!("proc/sys/{bytes}"), &State::is(n));
+fn read_key(root: &Root, key: &str) -> Result<State> {
+    let path = format!("proc/sys/{key}");
+    let Some(text) = read_text(root, &path)? else { return Ok(State::Absent) };
+    let value = sysctls::read(key, &text);
+    if value.len() > TAKEN_BACK && !sysctls::any_length(key) {
+        let (path, length) = (root.full(&path), value.len());
+        bail!("read {path}: it has {length} bytes, and the kernel takes back {TAKEN_BACK} at most");
     }
-    write_value(root, &format!("proc/sys/{key}"), state)
+    Ok(State::Is(value))
+}
+
+/// What the kernel reads of a value that is written: all but the last byte of a page.
+const TAKEN_BACK: usize = 4095;
+
+pub fn write_sysctl(root: &Root, key: &str, state: &State) -> Result<Wrote> {
+    let ratio = EITHER_OR.iter().find(|(ratio, _)| *ratio == key);
+    let (key, state) = match (ratio, state.field("bytes")) {
+        (Some((_, bytes)), Some(n)) => (*bytes, State::is(n)),
+        _ => (key, state.clone()),
+    };
+    let path = format!("proc/sys/{key}");
+    match write_value(root, &path, &state) {
+        Ok(()) => Ok(Wrote::Yes),
+        Err(e) if errno(&e) == Some(nix::libc::EACCES) && locked(root, &path) => {
+            Ok(Wrote::KernelKeeps { why: "it is read-only here".into(), lasting: true })
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// A key without a write bit: some have it in the first network namespace alone.
+fn locked(root: &Root, path: &str) -> bool {
+    let meta = root.openat(path, OFlag::O_PATH, 0).and_then(|file| file.metadata());
+    meta.is_ok_and(|meta| meta.mode() & 0o222 == 0)
 }
 
 pub fn read_sysfs(root: &Root, path: &str) -> Result<State> {
@@ -48,17 +76,12 @@ pub fn write_sysfs(root: &Root, path: &str, state: &State) -> Result<Wrote> {
     match write_value(root, &format!("sys/{path}"), state) {
         Ok(()) => Ok(Wrote::Yes),
         // Threaded NAPI of a link that has no NAPI now: a veth without GRO. The rest can be had.
-        Err(e) if path.starts_with("class/net/") && is_refused(&e) => {
+        Err(e) if path.starts_with("class/net/") && errno(&e) == Some(nix::libc::EOPNOTSUPP) => {
             let why = "the link has nothing that it would be for".into();
             Ok(Wrote::KernelKeeps { why, lasting: false })
         }
         Err(e) => Err(e),
     }
-}
-
-fn is_refused(error: &anyhow::Error) -> bool {
-    let error = error.chain().find_map(|c| c.downcast_ref::<std::io::Error>());
-    error.is_some_and(|e| e.raw_os_error() == Some(nix::libc::EOPNOTSUPP))
 }
 
 /// Absent unless it is (still) one of the link's: numbers are given anew when a driver resets.
@@ -114,22 +137,26 @@ pub fn write_irq_default(root: &Root, state: &State) -> Result<()> {
 /// White space is folded; of a choice ("always [madvise] never", "none (full)") the chosen word is
 /// the state.
 fn read_value(root: &Root, path: &str) -> Result<State> {
-    // A sysctl may be a list of any length; what sysfs has fits a page.
-    let text = if path.starts_with("proc/sys/") { root.read(path) } else { root.value(path) };
-    match text {
-        Ok(text) => {
-            let between = |open, close| {
-                let (_, rest) = text.split_once(open)?;
-                rest.split_once(close).map(|(word, _)| word)
-            };
-            let chosen = match path.starts_with("sys/") {
-                true => between('[', ']').or_else(|| between('(', ')')),
-                false => None,
-            };
-            let text = chosen.unwrap_or(text.as_str());
-            Ok(State::Is(text.split_whitespace().collect::<Vec<_>>().join(" ")))
-        }
-        Err(e) if is_absent(&e) || inactive(&e, path) => Ok(State::Absent),
+    let Some(text) = read_text(root, path)? else { return Ok(State::Absent) };
+    let between = |open, close| {
+        let (_, rest) = text.split_once(open)?;
+        rest.split_once(close).map(|(word, _)| word)
+    };
+    let chosen = match path.starts_with("sys/") {
+        true => between('[', ']').or_else(|| between('(', ')')),
+        false => None,
+    };
+    let text = chosen.unwrap_or(text.as_str());
+    Ok(State::Is(text.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+fn read_text(root: &Root, path: &str) -> Result<Option<String>> {
+    match root.whole(path) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => bail!("read {}: it is no text", root.full(path)),
+        },
+        Err(e) if is_absent(&e) || inactive(&e, path) => Ok(None),
         Err(e) => Err(e).with_context(|| format!("read {}", root.full(path))),
     }
 }

@@ -208,7 +208,7 @@ impl Host for Linux {
 
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
         match resource {
-            Resource::Sysctl { key } => files::write_sysctl(&self.root, key, state)?,
+            Resource::Sysctl { key } => return files::write_sysctl(&self.root, key, state),
             Resource::Sysfs { path } => return files::write_sysfs(&self.root, path, state),
             Resource::Irq { vector, .. } => return files::write_irq(&self.root, *vector, state),
             Resource::IrqDefault => files::write_irq_default(&self.root, state)?,

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -97,6 +98,21 @@ impl Root {
     pub fn readlink(&self, path: &str) -> io::Result<String> {
         let link = self.openat(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
         Ok(readlinkat(link.as_fd(), "")?.to_string_lossy().into_owned())
+    }
+
+    /// One value of /proc/sys or /sys, whole. Many answer only a read from the start, and older
+    /// kernels make a buffer as large as what is asked for, so it is asked again for more.
+    pub fn whole(&self, path: &str) -> io::Result<Vec<u8>> {
+        let file = self.openat(path, OFlag::O_RDONLY, 0)?;
+        for size in [4 << 10, 64 << 10, 256 << 10] {
+            let mut bytes = vec![0; size];
+            let length = file.read_at(&mut bytes, 0)?;
+            if length < size {
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "the value is longer than 256 KiB"))
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Node {
     /// Whether this is the first network namespace: some sysctls exist only there.
     pub first_netns: bool,
     pub root: bool,
+    /// Those of /proc/sys, /sys and other places of values that are mounted read-only here.
+    pub read_only: Vec<String>,
     /// net.ipv6.conf.all.forwarding: the kernel itself forwards IPv6.
     pub ipv6_forwarding: bool,
 }
@@ -193,6 +195,14 @@ pub struct Cpus {
     pub boost: bool,
     /// Uncore frequency domains of intel_uncore_frequency, and the most that each takes, in kHz.
     pub uncore: BTreeMap<String, u64>,
+}
+
+impl Cpus {
+    /// As many CPUs as the kernel may ever have: its masks are that wide.
+    pub fn bits(&self) -> u32 {
+        let last = |list: &str| super::cpulist::parse(list).and_then(|c| c.last().copied());
+        last(&self.possible).or_else(|| last(&self.online)).unwrap_or(0) + 1
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -126,6 +126,12 @@ pub fn outlives(resource: &Resource, before: &State) -> Option<&'static str> {
         Resource::Sysctl { key } if key == "net/core/default_qdisc" && text == "fq" => {
             Some("links made meanwhile keep fq, and sch_fq stays loaded")
         }
+        Resource::Sysctl { key } if key.starts_with("net/ipv6/conf/default/") => {
+            Some("links made meanwhile keep what net.ipv6.conf.default was")
+        }
+        Resource::Sysctl { key } if key == "net/core/rps_default_mask" => {
+            Some("links made meanwhile keep what rps_default_mask was")
+        }
         _ => None,
     }
 }

@@ -81,9 +81,7 @@ impl Default for Steering {
 
 /// As wide as the kernel prints it: up to the highest CPU that it may ever have.
 fn mask(cpus: &Cpus, of: &BTreeSet<u32>) -> String {
-    let last = |list: &str| cpulist::parse(list).and_then(|c| c.last().copied());
-    let highest = last(&cpus.possible).or_else(|| last(&cpus.online)).unwrap_or(0);
-    cpulist::to_mask(of, highest + 1)
+    cpulist::to_mask(of, cpus.bits())
 }
 
 /// Queues in use: those that are only allocated have no folder in /sys.

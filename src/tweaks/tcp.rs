@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
-use crate::model::{Context, Desired, Impact, Resource, Side, Tweak, Want};
+use crate::model::{Context, Desired, Impact, Resource, Side, Tweak, Want, sysctls};
 
 pub const ENTRY: Entry = Entry {
     name: "tcp",
@@ -62,46 +62,28 @@ impl Scalar {
     fn text(&self) -> String {
         match self {
             Scalar::Number(n) => n.to_string(),
-            Scalar::Text(t) => t.split_whitespace().collect::<Vec<_>>().join(" "),
+            Scalar::Text(t) => t.clone(),
         }
     }
 }
 
 impl Value {
-    fn want(&self) -> Want {
+    /// `printed` is what will be read once a text is written.
+    fn want(&self, printed: impl Fn(&str) -> String) -> Want {
         match self {
-            Value::Number(n) => Want::is(n.to_string()),
-            Value::Text(t) => Want::is(t.split_whitespace().collect::<Vec<_>>().join(" ")),
-            Value::Bound(Bound::AtLeast(n)) => Want::AtLeast(n.text()),
-            Value::Bound(Bound::AtMost(n)) => Want::AtMost(n.text()),
+            Value::Number(n) => Want::is(printed(&n.to_string())),
+            Value::Text(t) => Want::is(printed(t)),
+            Value::Bound(Bound::AtLeast(n)) => Want::AtLeast(printed(&n.text())),
+            Value::Bound(Bound::AtMost(n)) => Want::AtMost(printed(&n.text())),
         }
     }
 }
 
-/// Keys whose writing rewrites others that nettune does not put back, keys that Cilium or kube-proxy
-/// write, and keys that another tweak owns.
-fn refused(key: &str) -> Option<&'static str> {
-    let parts: Vec<&str> = key.split(['.', '/']).collect();
-    match parts[..] {
-        ["net", "ipv4", "ip_forward"] => Some("it wipes the per-link forwarding values"),
-        ["net", "ipv6", "conf", _, "forwarding"] => {
-            Some("it removes routes that routers advertised")
-        }
-        ["vm", "overcommit_ratio" | "overcommit_kbytes"] => Some("the two exclude each other"),
-        ["kernel", "modules_disabled" | "kexec_load_disabled" | "unprivileged_bpf_disabled"] => {
-            Some("it cannot be taken back before the next boot")
-        }
-        ["net", "ipv4" | "ipv6", "conf", "all", ..] => Some("it rewrites the values of all links"),
-        ["net", "ipv6", "conf", _, "disable_ipv6"] => Some("it removes addresses and routes"),
-        ["vm", "dirty_bytes" | "dirty_background_bytes"] => {
-            Some("it and its ratio exclude each other: set the ratio")
-        }
-        ["net", "ipv4", "conf", _, "rp_filter"] => Some("the CNI decides it"),
-        ["net", "core", "default_qdisc"] => Some("tweak bandwidth-manager sets it"),
-        ["net", "ipv4", "tcp_congestion_control"] => Some("tweak bbr sets it"),
-        ["net", "netfilter", "nf_conntrack_max"] => Some("kube-proxy or Cilium sets it"),
-        ["net" | "vm" | "kernel" | "fs", ..] => None,
-        _ => Some("only keys below net, vm, kernel and fs can be set"),
+/// A key as the path below /proc/sys, however the profile writes it.
+fn slashed(key: &str) -> String {
+    match Resource::sysctl(key) {
+        Resource::Sysctl { key } => key,
+        _ => key.to_string(),
     }
 }
 
@@ -110,21 +92,22 @@ fn refused(key: &str) -> Option<&'static str> {
 fn machine_wide(key: &str) -> bool {
     const OF_A_NAMESPACE: [&str; 5] =
         ["optmem_max", "rps_default_mask", "somaxconn", "tstamp_allow_data", "txrehash"];
-    let parts: Vec<&str> = key.split(['.', '/']).collect();
+    let parts: Vec<&str> = key.split('/').collect();
     match parts[..] {
         ["net", "core", name] => !OF_A_NAMESPACE.contains(&name),
-        ["net", "ipv4", "tcp_mem" | "udp_mem"] => true,
+        ["net", "ipv4", "tcp_allowed_congestion_control" | "tcp_mem" | "udp_mem"] => true,
+        ["net", "netfilter", "nf_conntrack_buckets" | "nf_conntrack_expect_max"] => true,
         ["net", ..] => false,
         _ => true,
     }
 }
 
 /// What a new network namespace takes over from the first; the rest starts at the kernel's default.
-const INHERITED: [&str; 2] = ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"];
+const INHERITED: [&str; 2] = ["net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem"];
 
 impl Tcp {
     fn here(&self, key: &str, cx: &Context) -> bool {
-        cx.facts.node.first_netns || !machine_wide(key)
+        cx.facts.node.first_netns || !machine_wide(&slashed(key))
     }
 }
 
@@ -132,8 +115,18 @@ impl Tweak for Tcp {
     fn validate(&self) -> Result<()> {
         for key in self.sysctl.keys() {
             Resource::sysctl(key).validate().map_err(anyhow::Error::msg)?;
-            if let Some(why) = refused(key) {
-                bail!("sysctl {key} is refused: {why}");
+        }
+        let keys: Vec<(&String, String)> =
+            self.sysctl.keys().map(|key| (key, slashed(key))).collect();
+        for (at, (key, path)) in keys.iter().enumerate() {
+            let same = |(_, other): &&(&String, String)| sysctls::one_value(path, other);
+            if let Some((other, _)) = keys[..at].iter().find(same) {
+                bail!("sysctls {other} and {key} are one value of the kernel: keep one of the two");
+            }
+        }
+        for (key, path) in &keys {
+            if let Some((why, instead)) = sysctls::refused(path) {
+                bail!("sysctl {key} is refused: {why}; {instead}");
             }
         }
         for path in self.sysfs.keys() {
@@ -155,7 +148,7 @@ impl Tweak for Tcp {
             remarks
                 .push(format!("these are of the whole machine, and this is a namespace: {list}"));
         }
-        let inherited = keys().filter(|k| INHERITED.contains(k)).count();
+        let inherited = keys().filter(|k| INHERITED.contains(&slashed(k).as_str())).count();
         if inherited > 0 && cx.facts.node.first_netns && cx.facts.kubernetes() {
             remarks.push(format!(
                 "{inherited} of {} reach new pods, which inherit them",
@@ -168,31 +161,73 @@ impl Tweak for Tcp {
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
         for (key, value) in self.sysctl.iter().filter(|(key, _)| self.here(key, cx)) {
-            desired.push(Desired::new(Resource::sysctl(key), value.want(), Impact::NewFlows));
+            let path = slashed(key);
+            let want = value.want(|text| sysctls::canonical(&path, text, cx.facts));
+            desired.push(Desired::new(Resource::sysctl(key), want, Impact::NewFlows));
         }
         for (path, value) in self.sysfs.iter().filter(|_| cx.facts.node.first_netns) {
             let resource = Resource::sysfs(path.trim_start_matches("/sys/"));
-            desired.push(Desired::new(resource, value.want(), Impact::Node));
+            let folded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            desired.push(Desired::new(resource, value.want(folded), Impact::Node));
         }
         Ok(desired)
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Facts;
+
+    fn tcp(profile: &str) -> Tcp {
+        toml::from_str(profile).unwrap()
+    }
+
+    fn refused(keys: &str) -> String {
+        tcp(&format!("[sysctl]\n{keys}")).validate().unwrap_err().to_string()
+    }
 
     #[test]
-    fn keys_that_rewrite_others_are_refused() {
-        for key in [
-            "net.ipv4.ip_forward",
-            "net.ipv4.conf.all.rp_filter",
-            "net/ipv6/conf/eth0/disable_ipv6",
-            "vm.dirty_bytes",
-            "user.max_user_namespaces",
-        ] {
-            assert!(refused(key).is_some(), "{key}");
-        }
-        assert!(refused("net.core.somaxconn").is_none() && refused("vm.dirty_ratio").is_none());
+    fn what_is_refused_names_its_keys_and_what_to_do() {
+        assert_eq!(
+            refused("\"net/ipv4/conf/e0.7/rp_filter\" = 1"),
+            "sysctl net/ipv4/conf/e0.7/rp_filter is refused: the CNI decides it; set it in the CNI"
+        );
+        assert_eq!(
+            refused(
+                "\"net.ipv4.neigh.e0.retrans_time_ms\" = 9\n\"net.ipv4.neigh.e0.retrans_time\" = 9"
+            ),
+            "sysctls net.ipv4.neigh.e0.retrans_time and net.ipv4.neigh.e0.retrans_time_ms are one \
+             value of the kernel: keep one of the two"
+        );
+        let twice = "\"net.core.somaxconn\" = 9\n\"net/core/somaxconn\" = 9";
+        assert!(refused(twice).contains("net.core.somaxconn and net/core/somaxconn are one value"));
+        assert!(tcp("[sysctl]\n\"net.core.somaxconn\" = 9").validate().is_ok());
+    }
+
+    #[test]
+    fn a_wish_is_in_the_form_of_its_key() {
+        let tcp = tcp("[sysctl]\n\"net.core.somaxconn\" = { at-least = \"0x1000\" }\n\
+             \"net/ipv4/ip_local_reserved_ports\" = \"102,100-101\"\n\"vm.swappiness\" = 10");
+        let mut facts = Facts::default();
+        facts.node.first_netns = true;
+        let cx = Context {
+            facts: &facts,
+            links: &[],
+            pod_links: &[],
+            placement: Default::default(),
+            native_xdp: Default::default(),
+            enabled: Default::default(),
+        };
+        let desired = tcp.desired(&cx).unwrap();
+        let wants: Vec<String> =
+            desired.iter().map(|d| format!("{} {}", d.resource, d.want)).collect();
+        assert_eq!(
+            wants,
+            [
+                "sysctl:net.core.somaxconn at least 4096",
+                "sysctl:net.ipv4.ip_local_reserved_ports 100-102",
+                "sysctl:vm.swappiness 10",
+            ]
+        );
     }
 }

@@ -15,6 +15,8 @@ mod unix_http;
 mod vectors;
 
 use anyhow::Result;
+use nix::fcntl::OFlag;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::link::Links;
 use super::nft;
@@ -22,6 +24,7 @@ use super::root::Root;
 use super::socket::errno;
 use crate::model::Facts;
 use crate::model::facts::{Chain, Conntrack, Fact, Kernel, Link, Module, Netfilter, Node};
+use crate::model::places::PLACES;
 
 /// `cilium` is the path of its agent's socket.
 pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
@@ -93,8 +96,18 @@ fn node(root: &Root, agents: &crate::model::facts::Agents) -> Node {
         first_netns: root.exists("proc/sys/net/core/default_qdisc"),
         ipv6_forwarding: root.line("proc/sys/net/ipv6/conf/all/forwarding").as_deref() == Some("1"),
         root: nix::unistd::geteuid().is_root(),
+        read_only: read_only(root),
         name,
     }
+}
+
+fn read_only(root: &Root) -> Vec<String> {
+    let is = |place: &&&str| {
+        let folder = root.openat(place, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0);
+        let mount = folder.ok().and_then(|folder| fstatvfs(&folder).ok());
+        mount.is_some_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY))
+    };
+    PLACES.iter().filter(is).map(|place| place.to_string()).collect()
 }
 
 fn kubernetes_name(root: &Root) -> Option<String> {

@@ -47,6 +47,19 @@ ours() {
     return 1
 }
 
+# Bash writes 1024 bytes at once, and the kernel takes a number that is cut there for a whole one: a list
+# goes in parts.
+write() {
+    left=$1
+    while [ ${#left} -gt 1000 ]; do
+        part=$(printf '%.1000s' "$left")
+        case $part in *,*) part=${part%,*}, ;; *) break ;; esac
+        printf '%s' "$part"
+        left=${left#"$part"}
+    done
+    printf '%s\n' "$left"
+}
+
 # put FILE VALUE [OURS ..]: leaves what somebody else has written since.
 put() {
     file=$1 to=$2
@@ -62,7 +75,7 @@ put() {
         [ -n "$last" ] || bad "$file is $now, which is not ours (FORCE=1 writes $to all the same)"
         return
     }
-    printf '%s\n' "$to" > "$file" 2> /dev/null
+    write "$to" > "$file" 2> /dev/null
     [ "$(value "$file")" = "$to" ] || [ -z "$last" ] || bad "$file: $to"
 }
 

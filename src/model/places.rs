@@ -1,0 +1,58 @@
+//! Where values are written, as far as they are files: places that a container often has read-only.
+
+use super::Resource;
+use super::facts::Facts;
+
+/// Each may be a mount of its own; what lies below two belongs to the longer.
+pub const PLACES: [&str; 6] =
+    ["/etc", "/proc/irq", "/proc/sys", "/sys", "/sys/fs/bpf", "/sys/kernel/debug"];
+
+/// The place that a write of the resource would need, and that is mounted read-only here.
+pub fn read_only(resource: &Resource, facts: &Facts) -> Option<&'static str> {
+    let path = file(resource)?;
+    let beneath = |place: &&&str| {
+        path.strip_prefix(**place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let place = PLACES.iter().filter(beneath).max_by_key(|place| place.len())?;
+    facts.node.read_only.iter().any(|p| p == place).then_some(place)
+}
+
+fn file(resource: &Resource) -> Option<String> {
+    match resource {
+        Resource::File { path } => Some(path.clone()),
+        Resource::Sysctl { key } => Some(format!("/proc/sys/{key}")),
+        Resource::Sysfs { path } => Some(format!("/sys/{path}")),
+        Resource::Irq { .. } | Resource::IrqDefault => Some("/proc/irq".to_string()),
+        Resource::Bpf { .. } => Some("/sys/fs/bpf".to_string()),
+        // An enablement is a link below /etc; systemd writes it, which may see another /etc.
+        Resource::Unit { .. }
+        | Resource::Tuned
+        | Resource::IrqbalanceBans
+        | Resource::Ethtool { .. }
+        | Resource::Rss { .. }
+        | Resource::Mtu { .. }
+        | Resource::RouteMtu { .. }
+        | Resource::LinkSizes { .. }
+        | Resource::Qdisc { .. }
+        | Resource::Nft { .. }
+        | Resource::Flow { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_below_a_read_only_one_is_its_own() {
+        let mut facts = Facts::default();
+        facts.node.read_only = ["/proc/sys", "/sys"].map(String::from).to_vec();
+        let of = |text: &str| read_only(&text.parse().unwrap(), &facts);
+        assert_eq!(of("sysctl:net.core.somaxconn"), Some("/proc/sys"));
+        assert_eq!(of("sysfs:class/net/eth0/queues/tx-0/xps_cpus"), Some("/sys"));
+        assert_eq!(of("sysfs:kernel/debug/sched/preempt"), None);
+        assert_eq!(of("irq:default"), None);
+        assert_eq!(of("file:/etcetera/x"), None);
+        assert_eq!(of("mtu:eth0"), None);
+    }
+}
