@@ -86,13 +86,7 @@ fn get(socket: &OwnedFd, level: i32, option: i32, bytes: &mut [u8]) -> io::Resul
     let mut length = libc::socklen_t::try_from(bytes.len()).map_err(io::Error::other)?;
     // SAFETY: the kernel writes at most `length` bytes, which is this slice's.
     let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            bytes.as_mut_ptr().cast(),
-            &mut length,
-        )
+        libc::getsockopt(socket.as_raw_fd(), level, option, bytes.as_mut_ptr().cast(), &mut length)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -112,9 +106,8 @@ pub fn kind(what: &str, name: &str, (_, data): (u32, &[u8])) -> String {
 pub fn label(what: &str, name: &str, extension: (u32, &[u8])) -> String {
     let kind = kind(what, name, extension);
     let (revision, data) = extension;
-    let half = |at: usize| {
-        Some(u32::from(u16::from_ne_bytes(data.get(at..at + 2)?.try_into().ok()?)))
-    };
+    let half =
+        |at: usize| Some(u32::from(u16::from_ne_bytes(data.get(at..at + 2)?.try_into().ok()?)));
     // struct xt_conntrack_mtinfo3, that of revision 2 alike up to there.
     let states = match (what, name, revision) {
         ("match", "conntrack", 2 | 3) => match (half(146), half(148), half(150)) {
@@ -129,13 +122,8 @@ pub fn label(what: &str, name: &str, extension: (u32, &[u8])) -> String {
 
 /// `untracked` is the bit of that state, which the interfaces number differently.
 pub fn with_states(label: &str, states: u32, untracked: u32) -> String {
-    let names = [
-        (1, "invalid"),
-        (2, "established"),
-        (4, "related"),
-        (8, "new"),
-        (untracked, "untracked"),
-    ];
+    let names =
+        [(1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (untracked, "untracked")];
     let told: u32 = names.iter().map(|(bit, _)| bit).sum();
     if states == 0 || states & !told != 0 {
         return label.to_string();

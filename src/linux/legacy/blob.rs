@@ -242,9 +242,7 @@ fn rule(
     let part = |index: usize, width: usize| {
         entry.bytes.get(index * width..(index + 1) * width).unwrap_or_default()
     };
-    for (index, field, bit) in
-        [(0, &mut rule.source, 0x08), (1, &mut rule.destination, 0x10)]
-    {
+    for (index, field, bit) in [(0, &mut rule.source, 0x08), (1, &mut rule.destination, 0x10)] {
         let (mask, inverted) = (part(index + 2, width), inverted & bit != 0);
         if mask.iter().all(|b| *b == 0) {
             rule.further |= inverted;
@@ -268,12 +266,15 @@ fn rule(
         let compared = mask.iter().take_while(|b| **b == 0xff).count();
         if mask.iter().all(|b| *b == 0) {
             rule.further |= !sign.is_empty();
-        } else if mask[compared..].iter().any(|b| *b != 0) || compared < link.len() {
+        } else if mask[compared..].iter().any(|b| *b != 0) {
             rule.further = true;
         } else {
-            // A name that is compared with its end is whole.
-            let wild = if compared > link.len() { "" } else { "*" };
-            *field = Some(format!("{sign}{link}{wild}"));
+            // A name that is compared with its end is whole; the "+" of a beginning is stored too.
+            let (name, wild) = match link.get(..compared) {
+                Some(beginning) => (beginning, "*"),
+                None => (link.as_str(), ""),
+            };
+            *field = Some(format!("{sign}{name}{wild}"));
         }
     }
     rule

@@ -79,8 +79,7 @@ pub fn read(family: u8, expressions: &[(String, Attrs)]) -> Rule {
         rule.expressions.push(label);
     }
     // A rule of a mixed table for one protocol alone.
-    if let (INET, Some(protocol), None, None) =
-        (family, protocol, &rule.source, &rule.destination)
+    if let (INET, Some(protocol), None, None) = (family, protocol, &rule.source, &rule.destination)
     {
         rule.source = Some(if protocol == IPV4 { "0.0.0.0/0" } else { "::/0" }.to_string());
     }
@@ -131,13 +130,16 @@ fn compare(rule: &mut Rule, protocol: &mut Option<u8>, what: Loaded, c: &Compare
         Loaded::State => {
             let mask = c.mask.and_then(|m| Some(u32::from_ne_bytes(m.try_into().ok()?)));
             let any_of = !c.equal && word() == Some(0);
-            if let (Some(mask), true, Some(last)) = (mask, any_of, rule.expressions.iter_mut().rfind(|e| *e == "ct state")) {
+            if let (Some(mask), true, Some(last)) =
+                (mask, any_of, rule.expressions.iter_mut().rfind(|e| *e == "ct state"))
+            {
                 *last = legacy::with_states("ct state", mask, 64);
             }
             false
         }
         Loaded::Input | Loaded::Output if c.mask.is_none() => {
-            let field = if matches!(what, Loaded::Input) { &mut rule.input } else { &mut rule.output };
+            let field =
+                if matches!(what, Loaded::Input) { &mut rule.input } else { &mut rule.output };
             let wild = if c.value.contains(&0) || c.value.len() >= 16 { "" } else { "*" };
             set(field, c.equal, format!("{}{wild}", c_string(c.value)))
         }
