@@ -108,10 +108,13 @@ pub fn label(what: &str, name: &str, extension: (u32, &[u8])) -> String {
     let (revision, data) = extension;
     let half =
         |at: usize| Some(u32::from(u16::from_ne_bytes(data.get(at..at + 2)?.try_into().ok()?)));
+    const CT_STATE: u32 = 1;
+    /// Given as `-m state`.
+    const CT_STATE_BY_ALIAS: u32 = CT_STATE | 1 << 13;
     // struct xt_conntrack_mtinfo3, that of revision 2 alike up to there.
     let states = match (what, name, revision) {
         ("match", "conntrack", 2 | 3) => match (half(146), half(148), half(150)) {
-            (Some(1), Some(0), Some(states)) => Some((states, 256)),
+            (Some(CT_STATE | CT_STATE_BY_ALIAS), Some(0), Some(states)) => Some((states, 256)),
             _ => None,
         },
         ("match", "state", _) => blob::word(data, 0).map(|states| (states, 64)),

@@ -112,7 +112,7 @@ impl HostRouting {
                 needs.push(Need::unknown("netfilter-rules", unknown, fix));
             }
             Fact::Known(false) if self.mode.is_none() => {
-                let why = "no rule here looks at connections: packets need none";
+                let why = "no rule here looks at connections of these packets: they need none";
                 let fix = "use notrack, or set host-routing.mode = \"full\" or \"established\"";
                 needs.push(Need::blocked("stateful-rules", why, fix));
             }

@@ -3,6 +3,8 @@
 
 mod packets;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use crate::model::Context;
 use crate::model::facts::{Attached, Bpf, Chain, Fact, Facts, Link};

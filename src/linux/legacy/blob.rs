@@ -108,7 +108,9 @@ fn data(extension: &[u8]) -> (u32, &[u8]) {
 /// `info` is a struct ipt_getinfo, as read with the entries.
 pub fn parse(family: Family, table: &str, info: &[u8], bytes: &[u8]) -> Result<Vec<Chain>> {
     let layout = family.layout();
-    ensure!(info.len() == INFO_LEN, "the kernel's answer has another length");
+    let told =
+        info.len() == INFO_LEN && word(info, INFO_LEN - 4) == u32::try_from(bytes.len()).ok();
+    ensure!(told, "the kernel's answer has another length");
     let mut entries = BTreeMap::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -279,3 +281,6 @@ fn rule(
     }
     rule
 }
+
+#[cfg(test)]
+mod tests;

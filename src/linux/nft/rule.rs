@@ -193,3 +193,108 @@ fn set(field: &mut Option<String>, equal: bool, text: String) -> bool {
     *field = Some(if equal { text } else { format!("!{text}") });
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::linux::nft::summary::expressions;
+    use crate::linux::nft::{Match, expression};
+    use crate::linux::socket::{c_bytes, nla};
+
+    fn rule(family: u8, list: &[u8]) -> Rule {
+        super::read(family, &expressions(&Attrs::from([(4, list)])))
+    }
+
+    fn load(kind: &str, key: u32) -> Vec<u8> {
+        expression(kind, &[(1, &1_u32.to_be_bytes()), (2, &key.to_be_bytes())])
+    }
+
+    fn cmp(operation: u32, value: &[u8]) -> Vec<u8> {
+        let (register, operation) = (1_u32.to_be_bytes(), operation.to_be_bytes());
+        expression("cmp", &[(1, &register), (2, &operation), (3, &nla(1, value))])
+    }
+
+    fn header(offset: u32, length: u32) -> Vec<u8> {
+        let numbers = [1, 1, offset, length].map(u32::to_be_bytes);
+        let parts: Vec<(u16, &[u8])> =
+            numbers.iter().enumerate().map(|(i, n)| (i as u16 + 1, &n[..])).collect();
+        expression("payload", &parts)
+    }
+
+    #[test]
+    fn networks_as_nft_compares_them() {
+        let matched = |text: &str| {
+            let words: Vec<&str> = text.split(' ').collect();
+            rule(INET, &Match::parse(&words).unwrap().encode())
+        };
+        let found = matched("ip saddr 10.128.0.0/9 notrack");
+        assert_eq!((found.source.as_deref(), found.further), (Some("10.128.0.0/9"), false));
+        let found = matched("ip6 daddr fd00::/121 notrack");
+        assert_eq!((found.source, found.destination.as_deref()), (None, Some("fd00::/121")));
+        // A prefix of whole bytes is loaded alone; two addresses may be loaded at once.
+        let short = [header(12, 3), cmp(0, &[10, 78, 0])].concat();
+        assert_eq!(rule(IPV4, &short).source.as_deref(), Some("10.78.0.0/24"));
+        let both = [header(12, 7), cmp(0, &[10, 0, 0, 1, 10, 2, 3])].concat();
+        let found = rule(IPV4, &both);
+        assert_eq!(found.source.as_deref(), Some("10.0.0.1/32"));
+        assert_eq!(found.destination.as_deref(), Some("10.2.3.0/24"));
+        assert!(!found.further);
+    }
+
+    #[test]
+    fn what_is_not_understood_narrows_nothing() {
+        let nothing = |family, list: Vec<u8>| {
+            let found = rule(family, &list);
+            assert_eq!((found.source, found.destination), (None, None));
+            assert_eq!((found.input, found.output, found.further), (None, None, true));
+        };
+        let both = cmp(1, &[10, 0, 0, 1, 10, 2, 3, 0]);
+        nothing(IPV4, [header(12, 8), both].concat());
+        nothing(IPV4, [header(9, 1), cmp(0, &[6])].concat());
+        nothing(INET, [header(12, 4), cmp(0, &[10, 0, 0, 1])].concat());
+        // Less than, and a register that something else was put in.
+        nothing(IPV4, [header(12, 4), cmp(2, &[10, 0, 0, 1])].concat());
+        nothing(IPV4, [header(12, 4), expression("numgen", &[]), cmp(0, &[10, 0, 0, 1])].concat());
+        nothing(IPV4, [header(12, 4), expression("lookup", &[(1, &c_bytes("s"))])].concat());
+    }
+
+    #[test]
+    fn links_protocols_and_states() {
+        let name = |text: &str| [text.as_bytes(), &vec![0; 16 - text.len()]].concat();
+        let found = rule(INET, &[load("meta", 6), cmp(0, &name("eth0"))].concat());
+        assert_eq!((found.input.as_deref(), found.further), (Some("eth0"), false));
+        let found = rule(INET, &[load("meta", 7), cmp(1, b"lxc")].concat());
+        assert_eq!(found.output.as_deref(), Some("!lxc*"));
+        let found = rule(INET, &[load("meta", 4), cmp(0, &7_u32.to_ne_bytes())].concat());
+        assert_eq!(found.input.as_deref(), Some("#7"));
+        let found = rule(INET, &[load("meta", 15), cmp(0, &[IPV6])].concat());
+        assert_eq!((found.source.as_deref(), found.further), (Some("::/0"), false));
+        let mask = |bits: u32| {
+            let (one, four) = (1_u32.to_be_bytes(), 4_u32.to_be_bytes());
+            let (bits, zero) = (nla(1, &bits.to_ne_bytes()), nla(1, &[0; 4]));
+            expression("bitwise", &[(1, &one), (2, &one), (3, &four), (4, &bits), (5, &zero)])
+        };
+        let found = rule(INET, &[load("ct", 0), mask(6), cmp(1, &[0; 4])].concat());
+        assert_eq!(found.expressions[0], "ct state established,related");
+        let found = rule(INET, &[load("ct", 0), mask(6), cmp(0, &[0; 4])].concat());
+        assert_eq!(found.expressions[0], "ct state");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(family in 0..11_u8, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = rule(family, &bytes);
+        }
+
+        #[test]
+        fn no_changed_byte_makes_it_panic(at: prop::sample::Index, byte: u8, more: prop::sample::Index) {
+            let mut list = [header(12, 7), cmp(0, &[10, 0, 0, 1, 10, 2, 3]), load("meta", 6), cmp(1, b"lxc")].concat();
+            let length = list.len();
+            list[at.index(length)] = byte;
+            list[more.index(length)] ^= byte;
+            let _ = rule(IPV4, &list);
+        }
+    }
+}

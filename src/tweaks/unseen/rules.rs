@@ -1,8 +1,6 @@
 //! Which rules matter to packets that shall go around them. A chain is walked as the packets would
 //! walk it; what is not understood counts as met, so that only what is surely for others is passed.
 
-use std::collections::BTreeMap;
-
 use super::packets::{Origin, Packets};
 use crate::model::facts::{Chain, Rule};
 
@@ -128,9 +126,13 @@ fn helper(label: &str) -> bool {
 
 /// The rules that the packets would no longer meet, or would meet without what they need.
 pub fn find(chains: &[Chain], packets: &Packets, lost: Lost) -> Vec<Found> {
-    let mut tables: BTreeMap<(&str, &str), Vec<&Chain>> = BTreeMap::new();
+    let mut tables: Vec<((&str, &str), Vec<&Chain>)> = Vec::new();
     for chain in chains.iter().filter(|c| !c.table.starts_with("nettune-")) {
-        tables.entry((&chain.family, &chain.table)).or_default().push(chain);
+        let name = (chain.family.as_str(), chain.table.as_str());
+        match tables.iter_mut().find(|(table, _)| *table == name) {
+            Some((_, all)) => all.push(chain),
+            None => tables.push((name, vec![chain])),
+        }
     }
     let mut found: Vec<Found> = Vec::new();
     for ((family, _), table) in tables {
@@ -285,17 +287,20 @@ impl<'a> Walk<'a> {
 
     /// Into the chains that the rule leads to.
     fn lead(&mut self, rule: &'a Rule, effect: Effect) {
-        let map = effect == Effect::Map;
-        if map && std::mem::replace(&mut self.mapped, true) {
-            return;
+        let map = effect == Effect::Map || rule.to.is_none();
+        if map {
+            self.found.extend(self.waiting.take());
+            if std::mem::replace(&mut self.mapped, true) {
+                return;
+            }
         }
         let to = |c: &&&Chain| c.hook.is_empty() && (map || rule.to.as_ref() == Some(&c.chain));
         let table = self.table;
         for next in table.iter().filter(to) {
             self.chain(next);
         }
-        if let (true, Some(waiting)) = (map, self.waiting.take()) {
-            self.found.push(waiting);
+        if map {
+            self.found.extend(self.waiting.take());
         }
     }
 
