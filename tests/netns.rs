@@ -121,6 +121,7 @@ scripts! {
     tuned => "tuned",
     nic => "nic",
     notrack => "notrack",
+    legacy => "legacy",
     links => "links",
     drift => "drift",
     sysctls => "sysctls",
@@ -303,6 +304,68 @@ fn looking_changes_nothing() {
         let before = sh(all);
         host.facts().unwrap();
         assert_eq!(sh(all), before);
+    });
+}
+
+#[test]
+fn rules_are_told_with_their_packets() {
+    in_namespace(|host| {
+        sh(r#"nft 'table inet f { chain c { type filter hook forward priority 5; policy drop;
+            ip saddr 10.78.0.0/24 ip daddr != 10.64.0.0/10 ct state established,related accept;
+            iifname "lxc*" oifname != eth0 ip6 saddr fd00::/7 jump d; iif lo tcp dport 22 drop; };
+            chain d { ct mark set 7; }; }'"#);
+        sh(
+            "iptables-nft -A FORWARD -s 192.0.2.0/25 -o wg+ -m conntrack --ctstate NEW -j MARK --set-mark 1",
+        );
+        sh(
+            "iptables-legacy -A FORWARD ! -s 192.0.2.0/25 -o wg+ -m conntrack --ctstate NEW -j DROP",
+        );
+        let netfilter = host.facts().unwrap().netfilter;
+        let mut told = Vec::new();
+        for chain in netfilter.chains.known().unwrap() {
+            for r in chain.detail.iter().flatten() {
+                let words = [&r.source, &r.destination, &r.input, &r.output, &r.to];
+                let words = words.map(|w| w.as_deref().unwrap_or("-").to_string()).join(" ");
+                let loud = |e: &&String| {
+                    !["meta", "cmp", "payload", "bitwise", "counter"].contains(&e.as_str())
+                };
+                let does: Vec<&str> =
+                    r.expressions.iter().filter(loud).map(String::as_str).collect();
+                told.push(format!("{} {} {words} {}", chain.table, chain.chain, does.join("+")));
+            }
+        }
+        told.sort();
+        let mut want = vec![
+            "f c - - #1 - - drop",
+            "f c 10.78.0.0/24 !10.64.0.0/10 - - - ct state established,related+accept",
+            "f c fc00::/7 - lxc* !eth0 d jump",
+            "f d - - - - - immediate+ct set mark",
+        ];
+        // Where they are installed, and the kernel has them.
+        let extra = [
+            (
+                "filter ",
+                "filter FORWARD 192.0.2.0/25 - - wg* - xt match conntrack new+xt target MARK",
+            ),
+            (
+                "filter (legacy)",
+                "filter (legacy) FORWARD !192.0.2.0/25 - - wg* - xt match conntrack new+drop",
+            ),
+        ];
+        for (table, line) in extra {
+            match told.iter().any(|t| t.starts_with(table)) {
+                true => want.push(line),
+                false => skip(&format!("no table {table} could be made here")),
+            }
+        }
+        want.sort();
+        assert_eq!(told, want);
+        // Without legacy tables nothing is registered by looking.
+        assert!(
+            netfilter.legacy.known().unwrap().iter().all(|t| t == "ip filter"),
+            "{:?}",
+            netfilter.legacy
+        );
     });
 }
 

@@ -7,6 +7,7 @@ mod ethtool;
 pub mod facts;
 mod files;
 mod irqbalance;
+mod legacy;
 mod link;
 mod nexthops;
 mod nft;

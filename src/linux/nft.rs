@@ -2,6 +2,7 @@
 //! are those of linux/netfilter/nf_tables.h.
 
 mod flow;
+mod rule;
 mod summary;
 mod transport;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
 pub use flow::{read_link, write_link};
-pub use summary::{Chain, list_rules_summary};
+pub use summary::{bound, list_rules_summary};
 pub use transport::loaded;
 
 use super::root::Root;
@@ -25,7 +26,7 @@ use transport::{
     IPV4, IPV6, NEW_CHAIN, NEW_FLOWTABLE, NEW_RULE, NEW_TABLE, Nft, consistent, number, string,
 };
 
-const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
+pub const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
 const MARK: &str = "nettune";
 
 /// The table as canonical text: the same text that [`replace_table`] takes.

@@ -480,9 +480,9 @@ pub struct AgentConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Netfilter {
-    /// Base chains of nf_tables; empty when nf_tables is not in use.
+    /// Chains of nf_tables and of registered legacy tables, which are called "filter (legacy)".
     pub chains: Fact<Vec<Chain>>,
-    /// Registered tables of legacy iptables, such as "ip nat": reading one would register it.
+    /// Registered tables of legacy iptables, such as "ip nat": reading any other would register it.
     pub legacy: Fact<Vec<String>>,
     /// Connections tracked now and their limit; null without conntrack.
     pub conntrack: Option<Conntrack>,
@@ -507,10 +507,37 @@ pub struct Chain {
     pub priority: i32,
     /// Its policy is not to accept.
     pub drops: bool,
-    /// Rules in it and in the chains of its table that it may jump to.
+    /// Rules in it; those of the chains that it jumps to are theirs.
     pub rules: u32,
-    /// Kinds of expressions in those rules: "nat", "ct", "masq", "fib", ...
+    /// Kinds of expressions in those rules: "dnat", "ct state", "masq", "fib", ...
     pub expressions: Vec<String>,
+    /// The rules one by one; null where its table has too many to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Vec<Rule>>,
+}
+
+/// What a rule does, and to which packets. Links are names ("eth0", "lxc*") or indexes ("#3"); a
+/// "!" before one of these means all but that.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// As those of its chain, connection states told: "ct state established,related".
+    pub expressions: Vec<String>,
+    /// A network such as "10.0.0.0/8".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// It asks for more than these four.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub further: bool,
+    /// The chain that it jumps or goes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 impl Link {

@@ -441,7 +441,7 @@ fn netfilter(facts: &Facts) -> String {
     let chains = match &facts.netfilter.chains {
         Fact::Known(chains) => {
             let rules: u32 = chains.iter().map(|c| c.rules).sum();
-            format!("{rules} nf_tables rules in {} chains", chains.len())
+            format!("{rules} rules in {} chains", chains.len())
         }
         Fact::Unknown { unknown } => format!("nf_tables unknown: {unknown}"),
     };

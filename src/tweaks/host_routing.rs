@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Doc, Entry, cilium_side, lever, unseen};
 use crate::model::bpf::{Hook, tag};
-use crate::model::facts::{Chain, Fact, Link, Module};
+use crate::model::facts::{Fact, Link, Module};
 use crate::model::need::HelmValue;
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
@@ -55,19 +55,6 @@ const FLOWTABLE: &str = "flowtable f hook ingress priority 0\nchain forward hook
 /// The kernel takes no more in one message (NFT_NETDEVICE_MAX), and lists them in one.
 const MOST_DEVICES: usize = 256;
 
-/// Whether a rule looks at connections, or changes them.
-fn stateful(chain: &Chain) -> bool {
-    let ours = chain.table.starts_with("nettune-");
-    let looks = |e: &String| {
-        e.starts_with("ct ")
-            || matches!(e.as_str(), "masq" | "snat" | "dnat" | "redir" | "connlimit")
-            || ["conntrack", "state", "MASQUERADE", "DNAT", "SNAT", "connlimit"]
-                .iter()
-                .any(|word| e.strip_prefix("xt ").is_some_and(|x| x.ends_with(&format!(" {word}"))))
-    };
-    !ours && chain.rules > 0 && chain.expressions.iter().any(looks)
-}
-
 impl HostRouting {
     fn mode(&self) -> Mode {
         self.mode.unwrap_or(Mode::Established)
@@ -97,7 +84,8 @@ impl HostRouting {
         let links = self.links(cx);
         needs.extend(unseen::programs(links.iter().map(|(l, _)| *l), &["tc ingress"]));
         if !self.bypass_netfilter {
-            needs.extend(unseen::rules(facts, "host-routing.bypass-netfilter"));
+            let links = links.iter().map(|(l, _)| *l).collect();
+            needs.extend(unseen::rules(cx, links, "host-routing.bypass-netfilter"));
         }
         needs
     }
@@ -117,18 +105,18 @@ impl HostRouting {
         if let Some(Fact::Known(Module::Absent)) = facts.kernel.modules.get("nf_tables") {
             needs.push(Need::unsupported("nf-tables-module", "this kernel has no nf_tables"));
         }
-        match &facts.netfilter.chains {
-            Fact::Unknown { unknown } => {
+        let unread = facts.netfilter.chains.known().is_none();
+        match unseen::stateful(cx) {
+            Fact::Unknown { unknown } if unread || self.mode.is_none() => {
                 let fix = Some("sudo nettune check");
-                needs.push(Need::unknown("netfilter-rules", unknown.clone(), fix));
+                needs.push(Need::unknown("netfilter-rules", unknown, fix));
             }
-            Fact::Known(chains) => {
-                if self.mode.is_none() && !chains.iter().any(stateful) {
-                    let why = "no rule here looks at connections: packets need none";
-                    let fix = "use notrack, or set host-routing.mode = \"full\" or \"established\"";
-                    needs.push(Need::blocked("stateful-rules", why, fix));
-                }
+            Fact::Known(false) if self.mode.is_none() => {
+                let why = "no rule here looks at connections of these packets: they need none";
+                let fix = "use notrack, or set host-routing.mode = \"full\" or \"established\"";
+                needs.push(Need::blocked("stateful-rules", why, fix));
             }
+            _ => {}
         }
         needs
     }

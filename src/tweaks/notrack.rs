@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, host_routing_needs, no_chaining, on, routed};
-use super::{Doc, Entry, lever};
-use crate::model::facts::{Chain, Fact, Module};
+use super::{Doc, Entry, lever, unseen};
+use crate::model::facts::{Fact, Module};
 use crate::model::helm::{HelmValue, NO_CONNTRACK};
 use crate::model::{
     Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
@@ -41,33 +41,10 @@ pub struct Notrack {
 }
 
 const OVERLAYS: [&str; 3] = ["vxlan", "geneve", "ipip"];
-/// Expressions that need the connection of the packet they look at.
-const TRACKING: [&str; 13] = [
-    "masq",
-    "snat",
-    "dnat",
-    "nat",
-    "redir",
-    "ct state",
-    "ct status",
-    "ct mark",
-    "connlimit",
-    "xt match conntrack",
-    "xt match state",
-    "xt target MASQUERADE",
-    "xt target DNAT",
-];
-
 impl Notrack {
     fn cidrs<'a>(&'a self, cx: &Context<'a>) -> &'a [String] {
         self.cidrs.as_deref().unwrap_or(&cx.facts.agents.pod_cidrs)
     }
-}
-
-fn needs_tracking(chain: &Chain) -> bool {
-    let ours = chain.table.starts_with("nettune-");
-    let used = chain.expressions.iter().any(|e| TRACKING.contains(&e.as_str()));
-    !ours && chain.rules > 0 && (used || chain.kind == "nat")
 }
 
 impl Tweak for Notrack {
@@ -102,48 +79,8 @@ impl Tweak for Notrack {
                 "use native routing, or leave notrack off",
             ));
         }
-        if self.bypass_netfilter {
-            return needs;
-        }
-        let sign = "move these rules, or sign with notrack.bypass-netfilter = true";
-        match &facts.netfilter.chains {
-            Fact::Unknown { unknown } => {
-                needs.push(Need::unknown(
-                    "netfilter-rules",
-                    unknown.clone(),
-                    Some("sudo nettune check"),
-                ));
-            }
-            Fact::Known(chains) => {
-                let theirs: Vec<String> = chains
-                    .iter()
-                    .filter(|c| needs_tracking(c))
-                    .map(|c| format!("{} {} {}", c.family, c.table, c.chain))
-                    .collect();
-                if let [first, rest @ ..] = &theirs[..] {
-                    let more = if rest.is_empty() {
-                        String::new()
-                    } else {
-                        format!(" and {} more", rest.len())
-                    };
-                    let why = format!("chain {first}{more} need connection tracking");
-                    needs.push(Need::blocked("netfilter-rules", why, sign));
-                }
-            }
-        }
-        match &facts.netfilter.legacy {
-            Fact::Unknown { unknown } => {
-                needs.push(Need::unknown(
-                    "iptables-legacy",
-                    unknown.clone(),
-                    Some("sudo nettune check"),
-                ));
-            }
-            Fact::Known(tables) if tables.iter().any(|t| t.ends_with(" nat")) => {
-                let why = "legacy iptables has a nat table, whose rules nettune does not read";
-                needs.push(Need::blocked("iptables-legacy", why, sign));
-            }
-            Fact::Known(_) => {}
+        if !self.bypass_netfilter {
+            needs.extend(unseen::tracking(cx, self.cidrs(cx), "notrack.bypass-netfilter"));
         }
         needs
     }

@@ -1,8 +1,16 @@
 //! What packets that go around the stack would no longer meet: what no signature waives, and what the
 //! operator may sign for.
 
+mod packets;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use crate::model::Context;
 use crate::model::facts::{Attached, Bpf, Chain, Fact, Facts, Link};
 use crate::model::need::Need;
+use packets::Packets;
+use rules::{Lost, find};
 
 const ROOT: Option<&str> = Some("sudo nettune check");
 
@@ -50,8 +58,56 @@ pub fn never_waived(facts: &Facts) -> Vec<Need> {
     needs
 }
 
-/// Rules that forwarded packets meet; `key` is the setting that signs for them.
-pub fn rules(facts: &Facts, key: &str) -> Vec<Need> {
+/// Rules that packets between these links meet; `key` is the setting that signs for them.
+pub fn rules<'a>(cx: &Context<'a>, links: Vec<&'a Link>, key: &str) -> Vec<Need> {
+    let uplinks = cx.uplinks();
+    let is = |all: &[&Link], link: &Link| all.iter().any(|l| l.index == link.index);
+    let mut pods = cx.pod_links();
+    pods.retain(|p| is(&links, p) && !is(&uplinks, p));
+    let packets = Packets::between(cx.facts, links, pods);
+    let why = |first: &str, by: Option<&str>| {
+        let by = by.map(|by| format!(" (`{by}`)")).unwrap_or_default();
+        format!("rules of chain {first} would no longer be met{by}")
+    };
+    needs(cx.facts, &packets, Lost::Chains, key, why)
+}
+
+/// Rules that need the connections of packets from and to these networks.
+pub fn tracking(cx: &Context, networks: &[String], key: &str) -> Vec<Need> {
+    let packets = Packets::of(cx.facts, networks, cx.pod_links());
+    let why = |first: &str, by: Option<&str>| {
+        let by = by.map(|by| format!(": rules by `{by}`")).unwrap_or_default();
+        format!("chain {first} need connection tracking{by}")
+    };
+    needs(cx.facts, &packets, Lost::Tracking, key, why)
+}
+
+/// Whether pods' packets meet rules that need their connections.
+pub fn stateful(cx: &Context) -> Fact<bool> {
+    let facts = cx.facts;
+    let packets = Packets::of(facts, &facts.agents.pod_cidrs, cx.pod_links());
+    match &facts.netfilter.chains {
+        Fact::Unknown { unknown } => Fact::unknown(unknown.clone()),
+        Fact::Known(chains) if !find(chains, &packets, Lost::Tracking).is_empty() => {
+            Fact::Known(true)
+        }
+        Fact::Known(_) => match unread(facts) {
+            Some(Fact::Unknown { unknown }) => Fact::unknown(unknown),
+            Some(Fact::Known(table)) => {
+                Fact::unknown(format!("rules of legacy table {table} were not read"))
+            }
+            None => Fact::Known(false),
+        },
+    }
+}
+
+fn needs(
+    facts: &Facts,
+    packets: &Packets,
+    lost: Lost,
+    key: &str,
+    why: impl Fn(&str, Option<&str>) -> String,
+) -> Vec<Need> {
     let mut needs = Vec::new();
     let sign = format!("move these rules, or sign with {key} = true");
     match &facts.netfilter.chains {
@@ -59,38 +115,38 @@ pub fn rules(facts: &Facts, key: &str) -> Vec<Need> {
             needs.push(Need::unknown("netfilter-rules", unknown.clone(), ROOT));
         }
         Fact::Known(chains) => {
-            let found: Vec<&Chain> = chains.iter().filter(|c| meets(c)).collect();
-            if let [first, rest @ ..] = &found[..] {
-                let why = format!(
-                    "rules of chain {}{} would no longer be met",
-                    named(first),
-                    more(rest.len())
-                );
+            if let [first, rest @ ..] = &find(chains, packets, lost)[..] {
+                let name = format!("{}{}", first.chain, more(rest.len()));
+                let why = why(&name, first.by.as_deref());
                 needs.push(Need::blocked("netfilter-rules", why, sign.clone()));
             }
         }
     }
-    match &facts.netfilter.legacy {
-        Fact::Unknown { unknown } => {
-            needs.push(Need::unknown("iptables-legacy", unknown.clone(), ROOT));
+    match unread(facts) {
+        Some(Fact::Unknown { unknown }) => {
+            needs.push(Need::unknown("iptables-legacy", unknown, ROOT));
         }
-        Fact::Known(tables) => {
-            if let Some(first) = tables.first() {
-                let why =
-                    format!("legacy iptables has table {first}, whose rules nettune does not read");
-                needs.push(Need::blocked("iptables-legacy", why, sign));
-            }
+        Some(Fact::Known(table)) => {
+            let why = format!("legacy iptables has table {table}, whose rules were not read");
+            needs.push(Need::blocked("iptables-legacy", why, sign));
         }
+        None => {}
     }
     needs
 }
 
-/// A hook on the way through the node, with something to say.
-fn meets(chain: &Chain) -> bool {
-    let ours = chain.table.starts_with("nettune-");
-    let way = matches!(chain.hook.as_str(), "prerouting" | "forward" | "postrouting");
-    let family = matches!(chain.family.as_str(), "ip" | "ip6" | "inet");
-    !ours && way && family && (chain.rules > 0 || chain.drops)
+/// A legacy table that is registered and has no row among the chains: read, it has its base chains.
+fn unread(facts: &Facts) -> Option<Fact<String>> {
+    let tables = match &facts.netfilter.legacy {
+        Fact::Unknown { unknown } => return Some(Fact::unknown(unknown.clone())),
+        Fact::Known(tables) => tables,
+    };
+    let chains = facts.netfilter.chains.known();
+    let read = |table: &String| {
+        let is = |c: &Chain| format!("{} {}", c.family, c.table) == format!("{table} (legacy)");
+        chains.is_some_and(|all| all.iter().any(is))
+    };
+    tables.iter().find(|t| !read(t)).map(|t| Fact::Known(t.clone()))
 }
 
 /// Programs of others that would no longer see these packets.

@@ -381,7 +381,7 @@ impl Xdp {
             needs.push(Need::blocked("qdisc", why, "take the qdisc away, or leave this off"));
         }
         if !self.bypass_netfilter {
-            needs.extend(unseen::rules(facts, "xdp.bypass-netfilter"));
+            needs.extend(unseen::rules(cx, links.to_vec(), "xdp.bypass-netfilter"));
         }
         needs
     }

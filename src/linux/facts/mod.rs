@@ -6,6 +6,7 @@ mod cilium_api;
 mod cpus;
 pub mod kernel;
 mod links;
+mod netfilter;
 mod preflight;
 #[cfg(test)]
 mod roots;
@@ -19,11 +20,9 @@ use nix::fcntl::OFlag;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use super::link::Links;
-use super::nft;
 use super::root::Root;
-use super::socket::errno;
 use crate::model::Facts;
-use crate::model::facts::{Chain, Conntrack, Fact, Kernel, Link, Module, Netfilter, Node};
+use crate::model::facts::{Fact, Kernel, Link, Module, Node};
 use crate::model::places::PLACES;
 
 /// `cilium` is the path of its agent's socket.
@@ -33,10 +32,10 @@ pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
     let netlink = links;
     let mut links = links::gather(root, netlink)?;
     xdp_sockets(&kernel, &mut links);
-    let netfilter = netfilter(root);
+    let netfilter = netfilter::gather(root);
     let mut agents = agents::gather(root, cilium, &links);
     netlink.count_pod_routes(&mut links, &agents.pod_networks())?;
-    agents.kube_proxy_rules = kube_proxy(&netfilter);
+    agents.kube_proxy_rules = netfilter::kube_proxy(&netfilter);
     if let Some(cilium) = &mut agents.cilium {
         cilium::no_conntrack(cilium, &netfilter);
     }
@@ -120,69 +119,4 @@ fn memory(root: &Root) -> u64 {
     use procfs::FromRead;
     let text = root.bytes("proc/meminfo").unwrap_or_default();
     procfs::Meminfo::from_read(text.as_slice()).map_or(0, |m| m.mem_total / 1024)
-}
-
-fn netfilter(root: &Root) -> Netfilter {
-    let number = |path: &str| root.line(path).and_then(|t| t.parse().ok());
-    let conntrack = number("proc/sys/net/netfilter/nf_conntrack_count")
-        .zip(number("proc/sys/net/netfilter/nf_conntrack_max"))
-        .map(|(count, max)| Conntrack { count, max });
-    Netfilter { chains: chains(root), legacy: legacy(root), conntrack }
-}
-
-/// By its chains: KUBE-SERVICES of the iptables modes, table kube-proxy of the nftables mode.
-fn kube_proxy(netfilter: &Netfilter) -> Fact<bool> {
-    match &netfilter.chains {
-        Fact::Known(chains) => {
-            let theirs = |c: &Chain| c.table == "kube-proxy" || c.chain == "KUBE-SERVICES";
-            Fact::Known(chains.iter().any(theirs))
-        }
-        Fact::Unknown { unknown } => Fact::unknown(unknown.clone()),
-    }
-}
-
-/// Chains with their rules; those that only jumps lead to stand with an empty hook.
-fn chains(root: &Root) -> Fact<Vec<Chain>> {
-    let all = match nft::list_rules_summary(root) {
-        Ok(all) => all,
-        Err(e) if errno(&e) == Some(nix::libc::EPERM) => {
-            return Fact::unknown("nf_tables rules can be read by root only");
-        }
-        // No nf_tables in this kernel: no rules either.
-        Err(e) if matches!(errno(&e), Some(nix::libc::EOPNOTSUPP | nix::libc::EPROTONOSUPPORT)) => {
-            return Fact::Known(Vec::new());
-        }
-        Err(e) => return Fact::unknown(format!("{e:#}")),
-    };
-    let chain = |c: nft::Chain| {
-        let base = c.base;
-        Chain {
-            family: c.family,
-            table: c.table,
-            chain: c.name,
-            kind: base.as_ref().map(|b| b.kind.clone()).unwrap_or_default(),
-            hook: base.as_ref().map(|b| b.hook.clone()).unwrap_or_default(),
-            priority: base.as_ref().map_or(0, |b| b.priority),
-            drops: base.as_ref().is_some_and(|b| !b.accept),
-            rules: c.rules as u32,
-            expressions: c.kinds.into_keys().collect(),
-        }
-    };
-    Fact::Known(all.into_iter().filter(|c| !c.dormant).map(chain).collect())
-}
-
-/// Only what is registered already: asking for a legacy table's rules would register it.
-fn legacy(root: &Root) -> Fact<Vec<String>> {
-    let mut tables = Vec::new();
-    for (family, path) in [
-        ("ip", "proc/thread-self/net/ip_tables_names"),
-        ("ip6", "proc/thread-self/net/ip6_tables_names"),
-    ] {
-        match root.read(path) {
-            Ok(text) => tables.extend(text.lines().map(|t| format!("{family} {t}"))),
-            Err(e) if super::root::is_absent(&e) => {}
-            Err(e) => return Fact::unknown(format!("read {}: {e}", root.full(path))),
-        }
-    }
-    Fact::Known(tables)
 }

@@ -10,10 +10,14 @@ use super::transport::{
     ACCEPT, ARP, GET_CHAIN, GET_RULE, GET_TABLE, NETDEV, UNSPEC, consistent, family_name, loaded,
     number, string,
 };
+use crate::linux::legacy;
 use crate::linux::root::Root;
 use crate::linux::socket::{Attrs, attrs, c_string, nlas};
+use crate::model::facts::Chain;
 
 const DORMANT: u32 = 1;
+/// Of one table.
+const MOST_RULES: usize = 512;
 const VERDICTS: [&str; 5] = ["return", "goto", "jump", "break", "continue"];
 const CT_KEYS: &str = "state direction status mark secmark expiration helper l3proto src dst \
                        protocol proto-src proto-dst label packets bytes avgpkt zone event";
@@ -26,20 +30,7 @@ pub struct Base {
     pub accept: bool,
 }
 
-/// `base` is None for a chain that only jumps and verdict maps lead to. `kinds` counts expressions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    pub family: String,
-    pub table: String,
-    pub name: String,
-    pub dormant: bool,
-    pub base: Option<Base>,
-    pub rules: usize,
-    pub kinds: BTreeMap<String, usize>,
-    pub comments: BTreeSet<String>,
-}
-
-/// All chains of all families.
+/// All chains of all families, but those of dormant tables.
 pub fn list_rules_summary(root: &Root) -> Result<Vec<Chain>> {
     if !loaded(root) {
         return Ok(Vec::new());
@@ -59,15 +50,17 @@ pub fn list_rules_summary(root: &Root) -> Result<Vec<Chain>> {
             let (family, table, name) =
                 (family_name(message.head[0]), string(&chain, 1), string(&chain, 3));
             index.insert((family.clone(), table.clone(), name.clone()), chains.len());
+            let base = base(message.head[0], &chain);
             chains.push(Chain {
-                dormant: dormant.contains(&(family.clone(), table.clone())),
-                base: base(message.head[0], &chain),
+                kind: base.as_ref().map(|b| b.kind.clone()).unwrap_or_default(),
+                hook: base.as_ref().map(|b| b.hook.clone()).unwrap_or_default(),
+                priority: base.as_ref().map_or(0, |b| b.priority),
+                drops: base.as_ref().is_some_and(|b| !b.accept),
                 family,
                 table,
-                name,
-                rules: 0,
-                kinds: BTreeMap::new(),
-                comments: BTreeSet::new(),
+                chain: name,
+                detail: Some(Vec::new()),
+                ..Chain::default()
             });
         }
         for message in dump(GET_RULE, "list rules")? {
@@ -76,16 +69,35 @@ pub fn list_rules_summary(root: &Root) -> Result<Vec<Chain>> {
             let position = index.get(&key).with_context(|| format!("list rules: no {key:?}"))?;
             let chain = &mut chains[*position];
             chain.rules += 1;
-            chain.comments.extend(rule.get(&7).and_then(|data| comment(data)));
-            for (name, data) in expressions(&rule) {
-                if name == "match" && string(&data, 1) == "comment" {
-                    chain.comments.insert(string(&data, 3));
-                }
-                *chain.kinds.entry(expression_kind(&name, &data)).or_default() += 1;
+            let parts = expressions(&rule);
+            chain.expressions.extend(parts.iter().map(|(name, data)| expression_kind(name, data)));
+            if let Some(detail) = chain.detail.as_mut().filter(|d| d.len() < MOST_RULES) {
+                detail.push(super::rule::read(message.head[0], &parts));
             }
         }
+        chains.retain(|c| !dormant.contains(&(c.family.clone(), c.table.clone())));
+        for chain in &mut chains {
+            chain.expressions.sort_unstable();
+            chain.expressions.dedup();
+        }
+        bound(&mut chains);
         Ok(chains)
     })
+}
+
+/// A table of kube-proxy may have a hundred thousand rules: those are told by their kinds alone.
+pub fn bound(chains: &mut [Chain]) {
+    let mut rules: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for chain in chains.iter() {
+        *rules.entry((chain.family.clone(), chain.table.clone())).or_default() +=
+            chain.rules as usize;
+    }
+    rules.retain(|_, count| *count > MOST_RULES);
+    for chain in chains {
+        if rules.contains_key(&(chain.family.clone(), chain.table.clone())) {
+            chain.detail = None;
+        }
+    }
 }
 
 pub fn base(family: u8, chain: &Attrs) -> Option<Base> {
@@ -132,10 +144,25 @@ pub fn expression_kind(name: &str, data: &Attrs) -> String {
             let set = if data.contains_key(&4) { "set " } else { "" };
             format!("ct {set}{}", key.unwrap_or("other"))
         }
+        "meta" if data.contains_key(&3) => "meta set".to_owned(),
+        "payload" if data.contains_key(&5) => "payload set".to_owned(),
+        "exthdr" if data.contains_key(&7) => "exthdr set".to_owned(),
+        "objref" => match number(data, 1) {
+            Some(3) => "ct helper",
+            Some(7) => "ct timeout",
+            Some(9) => "ct expectation",
+            _ => "objref",
+        }
+        .to_owned(),
         "nat" => if number(data, 1) == Some(0) { "snat" } else { "dnat" }.to_owned(),
-        "match" | "target" => format!("xt {name} {}", string(data, 1)),
+        "match" | "target" => legacy::kind(name, &string(data, 1), extension(data)),
         name => name.to_owned(),
     }
+}
+
+/// Revision and data of an extension of iptables.
+pub fn extension<'a>(data: &Attrs<'a>) -> (u32, &'a [u8]) {
+    (number(data, 2).unwrap_or(0), data.get(&3).copied().unwrap_or_default())
 }
 
 /// The comment in userdata: type 0, length, string.
