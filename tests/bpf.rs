@@ -7,6 +7,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "support/here.rs"]
+mod here;
 #[path = "support/packets.rs"]
 mod packets;
 
@@ -34,24 +36,14 @@ fn sh(command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_string()
 }
 
-/// Runs `test` in namespaces of its own thread.
 fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var("NETTUNE_TEST_ALL").is_err(), "loading programs takes root");
-        eprintln!("skipped: loading programs takes root");
-        return;
-    }
-    let thread = std::thread::spawn(move || {
-        use nix::mount::{MsFlags, mount};
-        use nix::sched::CloneFlags;
-        nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        test();
-    });
-    thread.join().unwrap();
+    here::in_namespace(
+        &[("sysfs", "/sys"), ("tmpfs", "/run")],
+        || match aya::sys::is_map_supported(aya::maps::MapType::Array) {
+            Ok(_) => test(),
+            Err(e) => here::skip(&format!("the bpf call is refused here: {e}: {}", e.io_error)),
+        },
+    );
 }
 
 fn object(name: &str) -> Vec<u8> {

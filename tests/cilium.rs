@@ -1,8 +1,14 @@
 //! Cilium on a node: a real HTTP server on a unix socket that answers well, cut off, slowly, without
 //! end and with nonsense; state files where nobody answers; and what `check` makes of it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
-#![allow(clippy::print_stdout, reason = "a skip says why")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
+#[path = "support/here.rs"]
+mod here;
 mod support;
 
 use std::io::{Read, Write};
@@ -394,10 +400,7 @@ fn an_ordinary_user_gets_unknown_and_why() {
     let output = match command.output() {
         Ok(output) => output,
         // The build folder is closed to others.
-        Err(e) if std::env::var_os("NETTUNE_TEST_ALL").is_none() => {
-            return println!("skipped: run as another user: {e}");
-        }
-        Err(e) => panic!("{e}"),
+        Err(e) => return here::skip(&format!("run as another user: {e}")),
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let json: serde_json::Value =

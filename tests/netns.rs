@@ -7,32 +7,16 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "support/here.rs"]
+mod here;
 mod support;
 
 use std::process::Command;
 
+use here::{root, skip};
 use nettune::engine::{Host, Observe};
 use nettune::linux::Linux;
 use nettune::model::{Resource, State};
-
-/// With NETTUNE_TEST_ALL=1, as in CI, a skip is a failure.
-fn skip(why: &str) {
-    if std::env::var("NETTUNE_TEST_ALL").is_ok_and(|v| v == "1") {
-        panic!("skipped: {why}");
-    }
-    eprintln!("skipped: {why}");
-}
-
-fn root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
-/// An ordinary user gets a user namespace as well.
-fn unshare() -> Command {
-    let mut command = Command::new("unshare");
-    command.arg(if root() { "-nm" } else { "-Urnm" });
-    command
-}
 
 fn script(name: &str) {
     run(name, "rollback");
@@ -41,16 +25,11 @@ fn script(name: &str) {
 /// With `back` "script" undo.sh stands in for rollback.
 fn run(name: &str, back: &str) {
     let path = format!("{}/tests/netns/{name}.sh", env!("CARGO_MANIFEST_DIR"));
-    if !unshare().arg("true").status().is_ok_and(|s| s.success()) {
-        return skip("no namespaces may be made here");
-    }
-    for tool in ["ip", "tc", "nft", "ethtool", "sysctl", "ping"] {
-        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output();
-        if !found.is_ok_and(|o| o.status.success()) {
-            return skip(&format!("{tool} is not installed"));
-        }
-    }
-    let output = unshare()
+    let mut command = match here::namespaces() {
+        Ok(command) => command,
+        Err(why) => return skip(&why),
+    };
+    let output = command
         .args(["sh", &path])
         .env("NETTUNE", env!("CARGO_BIN_EXE_nettune"))
         .env("BACK", back)
@@ -146,18 +125,9 @@ scripts! {
     xdp_forward => "xdp-forward",
 }
 
-/// Runs `test` in a network and a mount namespace of its own thread.
+/// Runs `test` in namespaces with a pair of links.
 fn in_namespace(test: impl FnOnce(&mut Linux) + Send + 'static) {
-    if !root() {
-        return skip("entering a namespace from a thread takes root");
-    }
-    let thread = std::thread::spawn(move || {
-        use nix::mount::{MsFlags, mount};
-        use nix::sched::CloneFlags;
-        nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
+    here::in_namespace(&[("sysfs", "/sys")], || {
         sh(
             "ip link add v0 numtxqueues 4 numrxqueues 4 type veth peer name v1 numtxqueues 4 numrxqueues 4",
         );
@@ -165,7 +135,6 @@ fn in_namespace(test: impl FnOnce(&mut Linux) + Send + 'static) {
         let mut host = Linux::open("/".as_ref()).unwrap();
         test(&mut host);
     });
-    thread.join().unwrap();
 }
 
 fn sh(command: &str) -> String {

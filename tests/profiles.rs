@@ -1,9 +1,16 @@
 //! Where profiles come from, who may write them, and what a value's origin is.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "support/here.rs"]
+mod here;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use nettune::engine::{Exit, Refusal};
 use nettune::profile::{Finder, Profile};
@@ -91,9 +98,11 @@ fn every_built_in_profile_is_whole() {
 #[test]
 fn without_root_nothing_is_changed() {
     for verb in [&["apply", "-p", "cilium-max"][..], &["rollback"]] {
-        let mut command = Command::new("unshare");
-        command.args(["-U", env!("CARGO_BIN_EXE_nettune")]).args(verb);
-        let Ok(output) = command.output() else { continue };
+        let mut command = match here::unshared("-U", "true") {
+            Ok(command) => command,
+            Err(why) => return here::skip(&why),
+        };
+        let output = command.arg(env!("CARGO_BIN_EXE_nettune")).args(verb).output().unwrap();
         assert_eq!(output.status.code(), Some(77), "{verb:?}: {output:?}");
     }
 }

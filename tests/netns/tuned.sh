@@ -2,7 +2,10 @@
 # told, chosen by itself, or off; what it does by itself is drift. Sysctls outside namespaces are the
 # machine's, so its profiles here set nothing, the stock ones are hidden, and /proc/sys and /sys are
 # read-only to it.
-[ "${1-}" = inside ] || exec unshare -pf --mount-proc --kill-child sh "$0" inside
+if [ "${1-}" != inside ]; then
+    unshare -pf --mount-proc true || exit 77
+    exec unshare -pf --mount-proc --kill-child sh "$0" inside
+fi
 . "$(dirname "$0")/lib.sh"
 for tool in dbus-daemon dbus-send tuned; do
     command -v "$tool" > /dev/null || skip "$tool is not installed"
