@@ -62,7 +62,7 @@ fn what_is_refused() {
     let folder = root.path().join("p");
     let finder = Finder { folders: vec![folder.clone()], strict: false };
     write(&folder, "loop", "include = [\"loop\"]\n");
-    refused(Profile::load(&finder, "loop", &[]), "nested deeper than 8");
+    refused(Profile::load(&finder, "loop", &[]), "profile loop: it includes itself: loop loop");
     write(&folder, "large", &format!("summary = \"{}\"\n", "x".repeat(1 << 20)));
     refused(Profile::load(&finder, "large", &[]), "larger than 1 MiB");
     refused(Profile::load(&finder, "cilium-mx", &[]), "did you mean \"cilium-max\"?");

@@ -21,7 +21,7 @@ use crate::report::json::plan_id;
 use crate::tweaks;
 
 pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
-    if args.choice.profile.is_none() && session.node_profile().is_none() {
+    if args.choice.profile.is_none() && session.node_profile()?.is_none() {
         let text = "apply needs a profile: -p PROFILE (nettune list profiles), or profile = \"NAME\" in \
                     /etc/nettune/nettune.toml";
         return Err(Refusal::with(Exit::Usage, text));

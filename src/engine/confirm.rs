@@ -3,8 +3,7 @@
 //! reads it and takes the run back when its time is up.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 
@@ -16,6 +15,7 @@ use super::ledger::Ledger;
 use super::{Exit, Refusal};
 use crate::model::reach::Reach;
 use crate::model::{Claims, Resource, State};
+use crate::open;
 
 pub const SCHEMA: u32 = 1;
 pub const MOST_SECONDS: u32 = 86400;
@@ -118,7 +118,7 @@ impl RunDir {
     pub fn load(&self, boot: &str) -> Result<Option<Pending>> {
         let path = self.file();
         let verb = || format!("read {}", path.display());
-        let file = match File::open(&path) {
+        let file = match open::regular(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).with_context(verb),
@@ -134,9 +134,8 @@ impl RunDir {
                 return Err(Refusal::with(Exit::Config, text));
             }
         }
-        let mut text = String::new();
-        file.take(MOST_BYTES).read_to_string(&mut text).with_context(verb)?;
-        let pending: Pending = serde_json::from_str(&text).map_err(|e| {
+        let text = open::all(file, MOST_BYTES).with_context(verb)?;
+        let pending: Pending = serde_json::from_slice(&text).map_err(|e| {
             Refusal::with(Exit::Config, format!("{}: not a pending run: {e}", path.display()))
         })?;
         if pending.schema > SCHEMA {

@@ -19,6 +19,7 @@ use crate::profile::Profile;
 use files::Content;
 use kernels::Finding;
 use manifest::{Entry, Manifest};
+pub use tree::MOST_BYTES;
 use tree::{Bytes, Meta, Node, Time};
 
 pub struct Ask<'a> {
@@ -190,7 +191,7 @@ fn folders(root: &Root, manifest: &Manifest) -> Result<Vec<(String, Time)>> {
             Some((folder, _)) => folder,
         };
         // Through links, as the files in it are reached.
-        if let Ok(open) = root.openat(folder, nix::fcntl::OFlag::O_RDONLY, 0) {
+        if let Ok(open) = root.openat(folder, nix::fcntl::OFlag::O_PATH, 0) {
             times.insert(folder.to_string(), Time::of(&open.metadata()?));
         }
     }

@@ -21,8 +21,7 @@ const FEATURES: [(&str, &str); 5] = [
 
 pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
     let mut all = Vec::new();
-    for file in super::files(root, &FOLDERS, ".nmconnection") {
-        let Ok(text) = root.read(&file) else { continue };
+    for (file, text) in root.texts(super::files(root, &FOLDERS, ".nmconnection")) {
         let pairs = super::pairs(&text);
         let name = pairs
             .iter()

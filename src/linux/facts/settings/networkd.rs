@@ -49,9 +49,8 @@ pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
     let mut all = Vec::new();
     // (file, its pairs), so that each is read once however many links there are.
     let read = |ending: &str| -> Vec<(String, Vec<Line>)> {
-        let files = super::files(root, &FOLDERS, ending);
-        let text = |file: String| root.read(&file).ok().map(|text| (file, super::pairs(&text)));
-        files.into_iter().filter_map(text).collect()
+        let texts = root.texts(super::files(root, &FOLDERS, ending));
+        texts.into_iter().map(|(file, text)| (file, super::pairs(&text))).collect()
     };
     let (link_files, network_files) = (read(".link"), read(".network"));
     for link in links.iter().filter(|l| l.bus.is_some()) {

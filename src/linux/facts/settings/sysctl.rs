@@ -10,8 +10,7 @@ const FOLDERS: [&str; 5] =
 
 pub fn gather(root: &Root) -> Vec<Setting> {
     let mut all: Vec<Setting> = Vec::new();
-    for file in super::files(root, &FOLDERS, ".conf") {
-        let Ok(text) = root.read(&file) else { continue };
+    for (file, text) in root.texts(super::files(root, &FOLDERS, ".conf")) {
         for (at, line) in text.lines().enumerate() {
             let line = line.trim().trim_start_matches('-');
             let Some((key, value)) = line.split_once('=') else { continue };
