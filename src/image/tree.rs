@@ -209,6 +209,13 @@ pub fn read(root: &Root, path: &str) -> Result<Node> {
     Ok(Node::File { meta, content: Bytes(bytes) })
 }
 
+/// How many names what is there has: more than one are hard links.
+pub fn names(root: &Root, path: &str) -> Result<u64> {
+    let place = root.openat(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0);
+    let found = place.and_then(|place| place.metadata());
+    Ok(found.with_context(|| format!("look at {}", root.full(path)))?.nlink())
+}
+
 /// Makes it so, by a temporary file and a rename where it is a file or a link.
 pub fn write(root: &Root, path: &str, node: &Node) -> Result<()> {
     let verb = || format!("write {}", root.full(path));

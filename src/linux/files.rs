@@ -163,6 +163,11 @@ pub fn read_file(root: &Root, path: &str) -> Result<State> {
     if !meta.is_file() {
         return Ok(what());
     }
+    // A new file would part it from its other names, and the old one would not bring them back.
+    if meta.nlink() > 1 {
+        let what = format!("a file with {} names (hard links)", meta.nlink());
+        return Ok(State::Foreign { what, owner: None });
+    }
     let Ok(content) = String::from_utf8(root.bytes(path).with_context(verb)?) else {
         return Ok(what());
     };
