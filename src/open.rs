@@ -1,6 +1,8 @@
 //! The one way to a file's bytes in the whole program: a FIFO, device or socket that lies where a
 //! file should be is an error and never a wait, and no file is longer than what its reader expects.
 
+#![allow(clippy::disallowed_methods, reason = "here they are asked with care")]
+
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};

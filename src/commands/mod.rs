@@ -158,7 +158,7 @@ impl Session<'_> {
     }
 
     pub fn lock(&self) -> Result<Lock> {
-        Lock::take(&self.state_dir(), Duration::from_secs(self.cli.global.wait))
+        Lock::take(&self.state_dir(), Duration::from_secs(self.cli.global.wait.into()))
     }
 
     /// The profile that is asked for, else the node's own, else cilium-max.
@@ -174,9 +174,8 @@ impl Session<'_> {
     /// `profile = "NAME"` in /etc/nettune/nettune.toml.
     pub fn node_profile(&self) -> Result<Option<String>> {
         let path = self.cli.global.host.join("etc/nettune/nettune.toml");
-        let wrong = |why: String| {
-            Refusal::with(Exit::Config, format!("read {}: {why}", path.display()))
-        };
+        let wrong =
+            |why: String| Refusal::with(Exit::Config, format!("read {}: {why}", path.display()));
         let bytes = match open::bytes(&path, MOST_CONFIG) {
             Ok(bytes) => bytes,
             Err(e) if is_absent(&e) => return Ok(None),

@@ -139,7 +139,8 @@ impl Root {
 
     /// One value, without its line end; None when there is no such file.
     pub fn line(&self, path: &str) -> Option<String> {
-        self.value(path).ok().map(|text| text.trim().to_string())
+        let text = if self.of_kernel(path) { self.value(path) } else { self.read(path) };
+        text.ok().map(|text| text.trim().to_string())
     }
 
     /// A file of /proc or /sys that holds one value: the kernel hands it out in one read.
@@ -191,4 +192,72 @@ impl Root {
 pub fn is_absent(e: &io::Error) -> bool {
     use nix::libc::{ENODEV, ENOENT, ENOTDIR, EOPNOTSUPP};
     matches!(e.raw_os_error(), Some(ENOENT | ENOTDIR | ENODEV | EOPNOTSUPP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fifo(path: &Path) {
+        nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_named_and_what_is_not_there_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("proc/sys")).unwrap();
+        for path in ["fifo", "proc/fifo", "proc/sys/fifo"] {
+            fifo(&dir.path().join(path));
+        }
+        std::os::unix::fs::symlink("fifo", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", dir.path().join("masked")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for path in ["/fifo", "link", "proc/fifo", "masked", "none"] {
+            assert!(root.read(path).is_err(), "{path}");
+            assert!(root.value(path).is_err(), "{path}");
+        }
+        assert!(root.write("proc/sys/fifo", "1").is_err());
+        let below = root.below("proc").unwrap();
+        assert!(below.read("sys/fifo").is_err());
+        let unread = root.unread();
+        assert_eq!(unread.keys().collect::<Vec<_>>(), ["/fifo", "/link"]);
+        assert_eq!(unread["/fifo"], "is no regular file");
+        assert_eq!(Root::open(Path::new("/")).unwrap().read("dev/null").unwrap(), "");
+    }
+
+    /// Ten files of 8 GB, and more text than any node has.
+    #[test]
+    fn configuration_is_bounded_one_by_one_and_together() {
+        let dir = tempfile::tempdir().unwrap();
+        for at in 0..10 {
+            let file = std::fs::File::create(dir.path().join(format!("s{at}"))).unwrap();
+            file.set_len(8 << 30).unwrap();
+        }
+        for at in 10..30 {
+            let text = vec![b'\n'; MOST_CONFIG as usize];
+            std::fs::write(dir.path().join(format!("t{at}")), text).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let texts = root.texts(root.list(".").unwrap());
+        let names: Vec<_> = texts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["t10", "t11", "t12", "t13", "t14", "t15"]);
+        let unread = root.unread();
+        assert_eq!(unread.len(), 24);
+        assert_eq!(unread["/s0"], "is longer than 1048576 bytes");
+        assert_eq!(unread["/t16"], "16 MiB were read before it");
+        assert_eq!(root.long("s0").unwrap_err().to_string(), "is longer than 67108864 bytes");
+    }
+
+    #[test]
+    fn a_folder_of_a_million_entries_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let many = dir.path().join("many");
+        std::fs::create_dir(&many).unwrap();
+        for at in 0..=open::MOST_ENTRIES {
+            std::fs::File::create(many.join(at.to_string())).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        assert!(root.list("many").is_err());
+        assert_eq!(root.unread()["/many"], "has more than 16384 entries");
+    }
 }

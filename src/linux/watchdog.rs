@@ -81,9 +81,8 @@ pub fn binary() -> Option<PathBuf> {
 pub fn binary_on(host: &Path) -> Option<PathBuf> {
     let own = open::bytes(Path::new("/proc/self/exe"), MOST_BINARY).ok()?;
     let places = ["usr/local/bin/nettune", "usr/bin/nettune", "opt/bin/nettune"];
-    let same = |place: &&&str| {
-        open::bytes(&host.join(place), MOST_BINARY).is_ok_and(|bytes| bytes == own)
-    };
+    let same =
+        |place: &&&str| open::bytes(&host.join(place), MOST_BINARY).is_ok_and(|bytes| bytes == own);
     places.iter().find(same).map(|place| Path::new("/").join(place))
 }
 

@@ -189,3 +189,77 @@ pub fn names(finder: &Finder) -> Result<Vec<(String, String)>> {
     }
     Ok(all.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, name: &str, text: &str) {
+        fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+    }
+
+    /// Twelve includes a level and eight levels are 12^8 ways, and 97 files.
+    #[test]
+    fn what_is_included_by_many_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let finder = Finder { folders: vec![dir.path().to_path_buf()], strict: false };
+        let names = |level: u32| (0..12).map(move |n| format!("l{level}-{n}"));
+        let list =
+            |level: u32| names(level).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(",");
+        write(dir.path(), "top", &format!("include = [{}]\n", list(1)));
+        let mut total = format!("include = [{}]\n", list(1)).len();
+        for level in 1..=8 {
+            for (at, name) in names(level).enumerate() {
+                let below = if level < 8 { list(level + 1) } else { String::new() };
+                let text = format!("include = [{below}]\n[cpu]\nidle-latency-us = {at}\n");
+                write(dir.path(), &name, &text);
+                total += text.len();
+            }
+        }
+        let mut reading =
+            Reading { finder: &finder, bytes: 0, order: Vec::new(), files: BTreeMap::new() };
+        assert_eq!(reading.visit("top", &mut Vec::new()).unwrap(), 8);
+        assert_eq!((reading.files.len(), reading.bytes), (97, total));
+        let profile = Profile::load(&finder, "top", &[]).unwrap();
+        assert_eq!(profile.table["cpu"]["idle-latency-us"].as_integer(), Some(11));
+        assert!(profile.origins["cpu.idle-latency-us"].ends_with("/l1-11.toml"));
+    }
+
+    /// The last to say a thing wins, as if each file were read wherever it is named.
+    #[test]
+    fn the_last_place_of_a_file_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let finder = Finder { folders: vec![dir.path().to_path_buf()], strict: false };
+        write(dir.path(), "a", "[steering]\nrfs = 1\n[cpu]\ngovernor = \"a\"\n");
+        write(dir.path(), "b", "[steering]\nrfs = 2\n");
+        write(dir.path(), "c", "include = [\"a\"]\n");
+        write(dir.path(), "d", "include = [\"b\"]\n[cpu]\ngovernor = \"d\"\n");
+        let value = |list: &str| {
+            write(dir.path(), "top", &format!("include = [{list}]\n"));
+            let table = Profile::load(&finder, "top", &[]).unwrap().table;
+            let governor = table["cpu"]["governor"].as_str().map(str::to_string).unwrap();
+            (table["steering"]["rfs"].as_integer().unwrap(), governor)
+        };
+        let is = |rfs, governor: &str| (rfs, governor.to_string());
+        assert_eq!(value(r#""a", "b", "c""#), is(1, "a"));
+        assert_eq!(value(r#""c", "b", "d", "a", "d""#), is(2, "d"));
+        assert_eq!(value(r#""a", "d", "b""#), is(2, "d"));
+        assert_eq!(value(r#""d", "c", "b""#), is(2, "a"));
+    }
+
+    #[test]
+    fn a_profile_has_a_bound_with_what_it_includes() {
+        let dir = tempfile::tempdir().unwrap();
+        let finder = Finder { folders: vec![dir.path().to_path_buf()], strict: false };
+        let names: Vec<String> = (0..MOST_FILES).map(|n| format!("\"n{n}\"")).collect();
+        for at in 0..MOST_FILES {
+            write(dir.path(), &format!("n{at}"), "");
+        }
+        let load = |count: usize| {
+            write(dir.path(), "top", &format!("include = [{}]\n", names[..count].join(",")));
+            Profile::load(&finder, "top", &[]).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(load(MOST_FILES - 1), Ok(()));
+        assert!(load(MOST_FILES).unwrap_err().contains("256 files or 4 MiB"));
+    }
+}

@@ -188,8 +188,7 @@ fn modules(
                     Some("n") => Fact::Known(Module::Absent),
                     // "m", or no configuration to be found: what is installed decides.
                     _ => {
-                        let (builtin, dep) =
-                            asked.get_or_insert_with(|| lists(root, release));
+                        let (builtin, dep) = asked.get_or_insert_with(|| lists(root, release));
                         installed(name, builtin.as_deref(), dep.as_deref())
                     }
                 }
