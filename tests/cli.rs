@@ -181,7 +181,7 @@ fn every_number_of_a_profile() {
             }
             for number in NUMBERS {
                 let set = format!("{}.{key}={number}", entry.name);
-                let profile = Profile::load(&finder, "cilium-max", &[set.clone()])
+                let profile = Profile::load(&finder, "cilium-max", std::slice::from_ref(&set))
                     .and_then(|p| p.tweaks().map(|tweaks| (tweaks, p.links())));
                 let (tweaks, links) = match profile {
                     Ok(taken) => taken,

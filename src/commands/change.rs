@@ -89,6 +89,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let mut answer = result?;
     tidy(&mut host, &mut answer);
     answer.notes.splice(0..0, first);
+    answer.notes.extend(look::unread(&facts.unread));
     if !args.persist && args.boot.is_none() {
         answer.notes.extend(persist::remark(&store, "apply --persist to make it follow"));
     }
