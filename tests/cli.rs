@@ -306,7 +306,7 @@ fn what_is_no_file_on_a_host_is_named_and_never_waited_for() {
         }
         let said = nettune(dir.path(), &["check"]);
         assert_eq!(said.code, 0, "{odd:?}: {}", said.err);
-        let named = said.err.contains("could not be read, what it sets is not known: /boot/config");
+        let named = said.err.contains("could not be read, what it says is not known: /boot/config");
         assert_eq!(named, !matches!(odd, Odd::NoText), "{odd:?}: {}", said.err);
         if !matches!(odd, Odd::NoText) {
             let more = format!(" and {} more", READ.len() - 4);

@@ -123,7 +123,7 @@ pub fn unread(unread: &BTreeMap<String, String>) -> Option<String> {
         more => format!(" and {more} more"),
     };
     (!unread.is_empty())
-        .then(|| format!("could not be read, what it sets is not known: {shown}{more}"))
+        .then(|| format!("could not be read, what it says is not known: {shown}{more}"))
 }
 
 pub fn verify(session: &Session) -> Result<Exit> {
