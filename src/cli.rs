@@ -45,8 +45,15 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Wait so long for another nettune to finish
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
-    pub wait: u64,
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0,
+          value_parser = seconds::<0>)]
+    pub wait: u32,
+}
+
+/// At most a day: whatever is added to it stays a time.
+fn seconds<const LEAST: u32>(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|n| (LEAST..=MOST_SECONDS).contains(n));
+    number.ok_or_else(|| format!("it is a whole number from {LEAST} to {MOST_SECONDS}"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -254,7 +261,7 @@ pub struct ConfirmArgs {
     /// Take it all back unless `nettune confirm` comes within so many seconds, or when a probe that
     /// answered before does not answer afterwards
     #[arg(long, value_name = "SECONDS", conflicts_with = "dry_run",
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_SECONDS)))]
+          value_parser = seconds::<1>)]
     pub confirm: Option<u32>,
     /// What must still answer: tcp:ADDRESS:PORT or icmp:ADDRESS [default: the gateways, SSH peers and
     /// the API server that answer before]

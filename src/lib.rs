@@ -14,6 +14,7 @@
         reason = "a test that cannot go on has failed"
     )
 )]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod cilium;
 pub mod cli;

@@ -120,7 +120,7 @@ impl Image {
     }
 }
 
-/// Path -> kind, mode, time and content.
+/// Path -> kind, mode, count of names, time and content.
 fn tree(top: &Path) -> BTreeMap<String, String> {
     fn walk(top: &Path, at: &Path, out: &mut BTreeMap<String, String>) {
         let meta = fs::symlink_metadata(at).unwrap();
@@ -131,8 +131,9 @@ fn tree(top: &Path) -> BTreeMap<String, String> {
             format!("folder {:o} {}.{}", meta.mode(), meta.mtime(), meta.mtime_nsec())
         } else {
             format!(
-                "file {:o} {}.{} {:?}",
+                "file {:o} {} names {}.{} {:?}",
                 meta.mode(),
+                meta.nlink(),
                 meta.mtime(),
                 meta.mtime_nsec(),
                 fs::read(at).unwrap()
@@ -224,6 +225,77 @@ fn the_same_image_gives_the_same_bytes_and_undo_leaves_nothing() {
     assert!(image::check(&one.root()).unwrap().is_none());
     let error = image::undo(&one.root()).unwrap_err();
     assert_eq!(error.downcast_ref::<Refusal>().unwrap().exit, Exit::Nothing);
+}
+
+/// A new file under one of several names leaves the others behind: refused before the first write.
+#[test]
+fn a_file_with_other_names_is_not_replaced() {
+    for path in ["etc/default/grub", "etc/tuned/active_profile", "boot/loader/entries/a.conf"] {
+        let image = Image::new();
+        fs::hard_link(image.path(path), image.path("usr/lib/other")).unwrap();
+        image.age();
+        let before = tree(image.dir.path());
+        let (code, said) = exit(image.bake(PROFILE));
+        assert_eq!(code, Exit::Config, "{said}");
+        assert!(said.contains(&format!("{path} has 2 names (hard links)")), "{said}");
+        assert_eq!(tree(image.dir.path()), before);
+        // What it says to do helps, and what bake does not replace may have as many names as it likes.
+        fs::copy(image.path(path), image.path("copy")).unwrap();
+        fs::rename(image.path("copy"), image.path(path)).unwrap();
+        fs::hard_link(image.path("usr/lib/other"), image.path("usr/lib/third")).unwrap();
+        image.age();
+        let before = tree(image.dir.path());
+        image.bake(PROFILE).unwrap();
+        assert!(image::undo(&image.root()).unwrap().left.is_empty());
+        assert_eq!(tree(image.dir.path()), before);
+    }
+}
+
+#[test]
+fn a_link_with_other_names_is_not_replaced() {
+    let image = Image::new();
+    let unit = image.path("etc/systemd/system/irqbalance.service");
+    symlink("/usr/lib/systemd/system/irqbalance.service", &unit).unwrap();
+    fs::hard_link(&unit, image.path("etc/systemd/system/other.service")).unwrap();
+    assert!(exit(image.bake(PROFILE)).1.contains("irqbalance.service has 2 names"));
+}
+
+/// What lies among an image's files and is none is neither waited for nor opened nor edited.
+#[test]
+fn what_is_no_file_is_named() {
+    let fifo = |path: &Path| {
+        let _ = fs::remove_file(path);
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    let image = Image::new();
+    fifo(&image.path("etc/sysctl.d/zzzz.conf"));
+    fifo(&image.path("etc/kernel/cmdline"));
+    fifo(&image.path("boot/fifo"));
+    fs::remove_file(image.path("boot/loader/entries/a.conf")).unwrap();
+    symlink("/boot/fifo", image.path("boot/loader/entries/a.conf")).unwrap();
+    fs::write(image.path("etc/default/grub"), b"# \xe9t\xe9\nGRUB_CMDLINE_LINUX=\"\"\n").unwrap();
+    let baked = image.bake(PROFILE).unwrap();
+    for (path, why) in [
+        ("/etc/sysctl.d/zzzz.conf", "could not be read: is no regular file"),
+        ("/etc/kernel/cmdline", "cannot be read (is no regular file): add preempt=none there"),
+        ("/boot/loader/entries/a.conf", "cannot be read (is no regular file): add preempt=none"),
+        ("/etc/default/grub", "cannot be read (is no UTF-8 text): add preempt=none there yourself"),
+    ] {
+        let of = |n: &&String| n.starts_with(&format!("{path} "));
+        let said: Vec<_> = baked.notes.iter().filter(of).collect();
+        assert!(said.len() == 1 && said[0].contains(why), "{path}: {:?}", baked.notes);
+    }
+    let ours =
+        |f: &nettune::image::manifest::Entry| f.path.ends_with("/zzzz.conf.zzz-nettune.conf");
+    assert!(baked.manifest.files.iter().any(ours), "{:?}", baked.manifest.files);
+    for path in ["etc/os-release", "usr/lib/systemd/systemd", "etc/nettune/baked.json"] {
+        let image = Image::new();
+        fs::create_dir_all(image.path("etc/nettune")).unwrap();
+        fifo(&image.path(path));
+        let said = image.bake(PROFILE).err().map(|e| format!("{e:#}"));
+        // Of os-release only that it is there is asked.
+        assert_eq!(said.is_none(), path == "etc/os-release", "{path}: {said:?}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn admin_over_vendor_over_built_in_and_includes_before_the_file() {
     assert_eq!(value(&mine, "cpu.governor").1, "network-latency (built in)");
     assert_eq!(value(&mine, "summary").1, "network-latency (built in)");
     assert_eq!(
-        nettune::profile::names(&finder).iter().filter(|(n, _)| n == "cilium-max").count(),
+        nettune::profile::names(&finder).unwrap().iter().filter(|(n, _)| n == "cilium-max").count(),
         1
     );
 }
@@ -69,9 +69,37 @@ fn what_is_refused() {
     let folder = root.path().join("p");
     let finder = Finder { folders: vec![folder.clone()], strict: false };
     write(&folder, "loop", "include = [\"loop\"]\n");
-    refused(Profile::load(&finder, "loop", &[]), "nested deeper than 8");
+    refused(Profile::load(&finder, "loop", &[]), "profile loop: it includes itself: loop loop");
     write(&folder, "large", &format!("summary = \"{}\"\n", "x".repeat(1 << 20)));
-    refused(Profile::load(&finder, "large", &[]), "larger than 1 MiB");
+    refused(Profile::load(&finder, "large", &[]), "is longer than 1048576 bytes");
+    std::fs::write(folder.join("latin.toml"), b"summary = \"\xe9\"\n").unwrap();
+    refused(Profile::load(&finder, "latin", &[]), "it is no UTF-8 text");
+    std::fs::create_dir(folder.join("folder.toml")).unwrap();
+    refused(Profile::load(&finder, "folder", &[]), "Is a directory");
+    nix::unistd::mkfifo(&folder.join("fifo.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused(Profile::load(&finder, "fifo", &[]), "is no regular file");
+    std::os::unix::fs::symlink("fifo.toml", folder.join("link.toml")).unwrap();
+    write(&folder, "includes", "include = [\"link\"]\n");
+    refused(Profile::load(&finder, "includes", &[]), "link.toml: is no regular file");
+    std::os::unix::fs::symlink("/dev/zero", folder.join("zero.toml")).unwrap();
+    refused(Profile::load(&finder, "zero", &[]), "is no regular file");
+    write(&folder, "round", "include = [\"trip\"]\n");
+    write(&folder, "trip", "include = [\"open\", \"round\"]\n");
+    write(&folder, "open", "[cpu]\n");
+    refused(Profile::load(&finder, "round", &[]), "it includes itself: round trip round");
+    for at in 0..9 {
+        write(&folder, &format!("deep{at}"), &format!("include = [\"deep{}\"]\n", at + 1));
+    }
+    write(&folder, "deep9", "[cpu]\n");
+    refused(Profile::load(&finder, "deep0", &[]), "nested deeper than 8");
+    Profile::load(&finder, "deep1", &[]).unwrap();
+    // Known from a shorter way already.
+    write(&folder, "twice", "include = [\"deep1\", \"deep9\"]\n");
+    refused(Profile::load(&finder, "twice", &[]), "nested deeper than 8");
+    write(&folder, "twice", "include = [\"deep2\", \"deep1\"]\n");
+    refused(Profile::load(&finder, "twice", &[]), "nested deeper than 8");
+    write(&folder, "twice", "include = [\"deep2\", \"deep8\"]\n");
+    Profile::load(&finder, "twice", &[]).unwrap();
     refused(Profile::load(&finder, "cilium-mx", &[]), "did you mean \"cilium-max\"?");
     refused(Profile::load(&finder, "..", &[]), "not the name of a profile");
     write(&folder, "open", "[cpu]\n");
@@ -88,7 +116,7 @@ fn what_is_refused() {
 #[test]
 fn every_built_in_profile_is_whole() {
     let finder = Finder { folders: Vec::new(), strict: true };
-    for (name, origin) in nettune::profile::names(&finder) {
+    for (name, origin) in nettune::profile::names(&finder).unwrap() {
         let profile = Profile::load(&finder, &name, &[]).unwrap();
         assert!(profile.tweaks().unwrap().iter().any(|t| t.enable), "{name}");
         assert!(!profile.summary().is_empty() && origin == "built in", "{name}");

@@ -3,12 +3,15 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use crate::open;
+
 const MOST_FILE: u64 = 64 << 20;
+const MOST_FILES: usize = 1 << 17;
 const MOST_NAME: usize = 253;
 const MOST_REASON: usize = 200;
 const SCHEMA: u32 = 1;
@@ -121,37 +124,32 @@ pub fn read(paths: &[String], mut take: impl FnMut(&Report) -> Result<()>) -> Re
             read_one("standard input", std::io::stdin().lock(), &mut buffer, &mut take)?;
         } else if Path::new(path).is_dir() {
             for file in files(Path::new(path))? {
-                open(&file.display().to_string(), &file, &mut buffer, &mut take)?;
+                read_file(&file, &mut buffer, &mut take)?;
             }
         } else {
-            open(path, Path::new(path), &mut buffer, &mut take)?;
+            read_file(Path::new(path), &mut buffer, &mut take)?;
         }
     }
     Ok(())
 }
 
-fn files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let mut found = Vec::new();
-    let list = || format!("list {}", folder.display());
-    for entry in std::fs::read_dir(folder).with_context(list)? {
-        let path = entry.with_context(list)?.path();
-        if path.extension().is_some_and(|e| e == "json") {
-            found.push(path);
-        }
-    }
-    found.sort();
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let names = open::entries(folder, MOST_FILES);
+    let names = names.with_context(|| format!("list {}", folder.display()))?;
+    let paths = names.into_iter().map(|name| folder.join(name));
+    let found: Vec<_> = paths.filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
     ensure!(!found.is_empty(), "{} has no *.json", folder.display());
     Ok(found)
 }
 
-fn open(
-    name: &str,
+fn read_file(
     path: &Path,
     buffer: &mut Vec<u8>,
     take: &mut impl FnMut(&Report) -> Result<()>,
 ) -> Result<()> {
-    let file = std::fs::File::open(path).with_context(|| format!("open {name}"))?;
-    read_one(name, file, buffer, take)
+    let name = path.display().to_string();
+    let file = open::regular(path).with_context(|| format!("open {name}"))?;
+    read_one(&name, file, buffer, take)
 }
 
 fn read_one(

@@ -17,7 +17,7 @@ pub fn list(session: &Session, what: Listed) -> Result<Exit> {
         Listed::Profiles => {
             let finder = session.finder();
             let mut rows = Vec::new();
-            for (name, origin) in names(&finder) {
+            for (name, origin) in names(&finder)? {
                 // A profile that cannot be read is still one that is there.
                 let summary = match Profile::load(&finder, &name, &[]) {
                     Ok(profile) => profile.summary().to_string(),

@@ -10,11 +10,12 @@ use crate::cli::BakeArgs;
 use crate::engine::{Exit, Refusal};
 use crate::image::{self, Ask};
 use crate::linux::root::Root;
+use crate::open;
 use crate::profile::Profile;
 use crate::report::json::BakeJson;
 
 pub fn bake(session: &Session, args: &BakeArgs) -> Result<Exit> {
-    let root = open(args)?;
+    let root = image_root(args)?;
     let place = args.root.display().to_string();
     if args.check {
         let Some(checked) = image::check(&root)? else {
@@ -68,7 +69,7 @@ pub fn bake(session: &Session, args: &BakeArgs) -> Result<Exit> {
 }
 
 /// `/` by whatever name only where somebody says that it is an image that is being built.
-fn open(args: &BakeArgs) -> Result<Root> {
+fn image_root(args: &BakeArgs) -> Result<Root> {
     let at = &args.root;
     let bad = |text: String| Refusal::with(Exit::Config, text);
     let meta = std::fs::metadata(at).map_err(|e| bad(format!("--root {}: {e}", at.display())))?;
@@ -96,14 +97,14 @@ fn kubelet_runs() -> Option<String> {
         ["kubelet", "k3s", "k3s-server", "k3s-agent", "rke2", "k0s", "kubelite"];
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
-        .filter_map(|p| std::fs::read_to_string(p.path().join("comm")).ok())
-        .map(|comm| comm.trim().to_string())
+        .filter_map(|p| open::bytes(&p.path().join("comm"), 64).ok())
+        .map(|comm| String::from_utf8_lossy(&comm).trim().to_string())
         .find(|comm| NAMES.contains(&comm.as_str()))
 }
 
 fn binary(args: &BakeArgs) -> Result<Vec<u8>> {
     let path = args.binary.as_deref().unwrap_or(Path::new("/proc/self/exe"));
-    std::fs::read(path)
+    open::bytes(path, image::MOST_BYTES)
         .map_err(|e| Refusal::with(Exit::Config, format!("--binary {}: {e}", path.display())))
 }
 

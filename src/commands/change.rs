@@ -21,7 +21,7 @@ use crate::report::json::plan_id;
 use crate::tweaks;
 
 pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
-    if args.choice.profile.is_none() && session.node_profile().is_none() {
+    if args.choice.profile.is_none() && session.node_profile()?.is_none() {
         let text = "apply needs a profile: -p PROFILE (nettune list profiles), or profile = \"NAME\" in \
                     /etc/nettune/nettune.toml";
         return Err(Refusal::with(Exit::Usage, text));
@@ -89,6 +89,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let mut answer = result?;
     tidy(&mut host, &mut answer);
     answer.notes.splice(0..0, first);
+    answer.notes.extend(look::unread(&facts.unread));
     if !args.persist && args.boot.is_none() {
         answer.notes.extend(persist::remark(&store, "apply --persist to make it follow"));
     }

@@ -1,6 +1,6 @@
 //! What a fleet should tell Cilium.
 
-use std::io::Read;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -14,6 +14,7 @@ use crate::cilium::{diff as difference, values as merged};
 use crate::cli::{Choice, DiffArgs, ValuesArgs};
 use crate::engine::{Exit, Observe, Refusal};
 use crate::model::Side;
+use crate::open;
 use crate::report::{ValuesForm, json};
 use crate::tweaks::TWEAKS;
 
@@ -78,16 +79,11 @@ fn configuration(session: &Session, args: &DiffArgs) -> Result<Config> {
         return configmap::of_agent(cilium)
             .map_err(|e| Refusal::with(Exit::Config, format!("{e:#}{more}")));
     };
-    let mut text = Vec::new();
-    let most = configmap::MOST_BYTES + 1;
     let read = match path.as_str() {
-        "-" => std::io::stdin().lock().take(most).read_to_end(&mut text),
-        path => std::fs::File::open(path).and_then(|f| f.take(most).read_to_end(&mut text)),
+        "-" => open::all(std::io::stdin().lock(), configmap::MOST_BYTES),
+        path => open::bytes(Path::new(path), configmap::MOST_BYTES),
     };
-    read.with_context(|| format!("read {path}")).map_err(bad)?;
-    if text.len() as u64 > configmap::MOST_BYTES {
-        return Err(Refusal::with(Exit::Config, format!("{path} is over 4 MiB")));
-    }
+    let text = read.with_context(|| format!("read {path}")).map_err(bad)?;
     configmap::parse(&text).with_context(|| format!("read {path}")).map_err(bad)
 }
 

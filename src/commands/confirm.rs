@@ -335,7 +335,7 @@ pub fn confirm(session: &Session) -> Result<Exit> {
         return nothing("nothing waits for a confirmation".into());
     }
     // The run that is to be confirmed may just be ending.
-    let wait = Duration::from_secs(session.cli.global.wait.max(5));
+    let wait = Duration::from_secs(session.cli.global.wait.max(5).into());
     let lock = Lock::take(&session.state_dir(), wait)?;
     let Some(mut pending) = dir.load(&boot)? else {
         return nothing("nothing waits for a confirmation".into());

@@ -1,6 +1,8 @@
 //! Verbs that only look: they need no root, say what they could not see without it, and change
 //! nothing at all.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::{Session, accepted, confirm, persist, scope};
@@ -103,10 +105,24 @@ pub fn looked(
     } else if store.unreadable {
         answer.notes.push("what is applied can be seen by root only".to_string());
     }
+    answer.notes.extend(unread(&facts.unread));
     let view =
         View { verb, profile: Some(&profile), facts: &facts, store: &store, answer: &answer };
     show(&host, &view)?;
     Ok(answer.exit)
+}
+
+/// What could not be read leaves unknown, in one line.
+pub fn unread(unread: &BTreeMap<String, String>) -> Option<String> {
+    const SHOWN: usize = 4;
+    let shown = unread.iter().take(SHOWN).map(|(path, why)| format!("{path} ({why})"));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let more = match unread.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!unread.is_empty())
+        .then(|| format!("could not be read, what it says is not known: {shown}{more}"))
 }
 
 pub fn verify(session: &Session) -> Result<Exit> {

@@ -26,10 +26,14 @@ use crate::engine::run::Meta;
 use crate::engine::store::{Lock, Store};
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::Linux;
+use crate::linux::root::is_absent;
 use crate::model::{Facts, Impact};
+use crate::open;
 use crate::profile::{Finder, Profile};
 use crate::report::Report;
 use crate::tweaks;
+
+const MOST_CONFIG: u64 = 1 << 20;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -156,7 +160,7 @@ impl Session<'_> {
     }
 
     pub fn lock(&self) -> Result<Lock> {
-        Lock::take(&self.state_dir(), Duration::from_secs(self.cli.global.wait))
+        Lock::take(&self.state_dir(), Duration::from_secs(self.cli.global.wait.into()))
     }
 
     /// The profile that is asked for, else the node's own, else cilium-max.
@@ -164,16 +168,25 @@ impl Session<'_> {
         let finder = self.finder();
         let name = match &choice.profile {
             Some(name) => name.clone(),
-            None => self.node_profile().unwrap_or_else(|| "cilium-max".to_string()),
+            None => self.node_profile()?.unwrap_or_else(|| "cilium-max".to_string()),
         };
         Profile::load(&finder, &name, &choice.sets.set)
     }
 
     /// `profile = "NAME"` in /etc/nettune/nettune.toml.
-    pub fn node_profile(&self) -> Option<String> {
+    pub fn node_profile(&self) -> Result<Option<String>> {
         let path = self.cli.global.host.join("etc/nettune/nettune.toml");
-        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
-        table.get("profile").and_then(|v| v.as_str()).map(str::to_string)
+        let wrong =
+            |why: String| Refusal::with(Exit::Config, format!("read {}: {why}", path.display()));
+        let bytes = match open::bytes(&path, MOST_CONFIG) {
+            Ok(bytes) => bytes,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(wrong(e.to_string())),
+        };
+        let text = String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8 text".into()))?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| wrong(e.message().to_string()))?;
+        Ok(table.get("profile").and_then(|v| v.as_str()).map(str::to_string))
     }
 
     pub fn meta(&self, verb: &'static str, profile: Option<String>) -> Meta {

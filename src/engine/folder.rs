@@ -33,6 +33,7 @@ impl Folder {
         let path: PathBuf = path.components().collect();
         let follow = if strict { OFlag::O_NOFOLLOW } else { OFlag::empty() };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | follow;
+        #[expect(clippy::disallowed_methods, reason = "a folder, by its path and not by a link")]
         let dir = match open(&path, flags, Mode::empty()) {
             Ok(dir) => File::from(dir),
             Err(Errno::ENOENT) => return Ok(None),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::linux::root::Root;
+use crate::linux::root::{Root, is_absent};
 
 /// What is to be written, and what the builder must do or know.
 #[derive(Debug, Default)]
@@ -61,6 +61,19 @@ fn has(text: &str, key: &str) -> Option<String> {
     text.split(|c: char| c.is_whitespace() || "\"'".contains(c)).find(set).map(str::to_string)
 }
 
+/// A file that is to be edited, whole or not at all; empty where there is none. What is no plain text
+/// is left as it is, and said.
+fn text(root: &Root, path: &str, argument: &str, out: &mut Arguments) -> Option<String> {
+    let why = match root.bytes(path).map(String::from_utf8) {
+        Ok(Ok(text)) => return Some(text),
+        Err(e) if is_absent(&e) => return Some(String::new()),
+        Ok(Err(_)) => "is no UTF-8 text".to_string(),
+        Err(e) => e.to_string(),
+    };
+    out.notes.push(format!("{path} cannot be read ({why}): add {argument} there yourself"));
+    None
+}
+
 /// Debian's GRUB reads a folder of files, in which ours stands alone; elsewhere its one file is edited.
 fn grub(root: &Root, key: &str, argument: &str, out: &mut Arguments) -> bool {
     let path = "/etc/default/grub";
@@ -69,10 +82,11 @@ fn grub(root: &Root, key: &str, argument: &str, out: &mut Arguments) -> bool {
     if !there {
         return false;
     }
-    let mut texts = vec![root.read(path).unwrap_or_default()];
-    for name in root.list(folder).unwrap_or_default().iter().filter(|n| n.ends_with(".cfg")) {
-        texts.push(root.read(&format!("{folder}/{name}")).unwrap_or_default());
-    }
+    let mut paths = vec![path.to_string()];
+    let names = root.list(folder).unwrap_or_default().into_iter();
+    paths.extend(names.filter(|n| n.ends_with(".cfg")).map(|n| format!("{folder}/{n}")));
+    let read = paths.iter().map(|path| text(root, path, argument, out));
+    let Some(texts) = read.collect::<Option<Vec<String>>>() else { return true };
     let arguments = |text: &String| {
         let line = |l: &&str| {
             l.trim_start().trim_start_matches("export ").starts_with("GRUB_CMDLINE_LINUX")
@@ -100,8 +114,11 @@ fn grub(root: &Root, key: &str, argument: &str, out: &mut Arguments) -> bool {
         }
     }
     for generated in ["boot/grub/grub.cfg", "boot/grub2/grub.cfg"] {
-        let Ok(text) = root.read(generated) else { continue };
-        if !text.contains("blscfg") {
+        let text = root.long(generated);
+        if text.as_ref().is_err_and(is_absent) {
+            continue;
+        }
+        if !text.is_ok_and(|t| t.contains("blscfg")) {
             out.notes.push(format!(
                 "/{generated} is generated from GRUB's defaults: run update-grub or grub2-mkconfig in the image"
             ));
@@ -152,10 +169,7 @@ fn entries(root: &Root, key: &str, argument: &str, out: &mut Arguments) -> bool 
         for name in root.list(folder).unwrap_or_default().iter().filter(|n| n.ends_with(".conf")) {
             any = true;
             let path = format!("/{folder}/{name}");
-            let Ok(text) = root.read(&path) else {
-                out.notes.push(format!("{path} cannot be read: add {argument} there yourself"));
-                continue;
-            };
+            let Some(text) = text(root, &path, argument, out) else { continue };
             let options = |l: &&str| l.split_whitespace().next() == Some("options");
             if let Some(set) = text.lines().filter(options).find_map(|l| has(l, key)) {
                 if set != argument {
@@ -178,9 +192,10 @@ fn entries(root: &Root, key: &str, argument: &str, out: &mut Arguments) -> bool 
 /// What kernel-install gives to the entries it will make.
 fn kernel_install(root: &Root, key: &str, argument: &str, out: &mut Arguments) -> bool {
     let own = "/etc/kernel/cmdline";
-    let Some(text) = [own, "/usr/lib/kernel/cmdline"].iter().find_map(|p| root.read(p).ok()) else {
+    let Some(path) = [own, "/usr/lib/kernel/cmdline"].into_iter().find(|p| root.exists(p)) else {
         return false;
     };
+    let Some(text) = text(root, path, argument, out) else { return true };
     match has(&text, key) {
         Some(set) if set != argument => {
             out.notes.push(format!("kernel-install's arguments say {set} already, which is left"));

@@ -3,7 +3,6 @@
 use std::io::Read;
 
 use anyhow::Result;
-use nix::fcntl::OFlag;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -62,7 +61,7 @@ pub fn root_file_system(root: &Root) -> Result<String> {
         return Err(bad(format!("{here} has no systemd, which is to start nettune at boot")));
     };
     let mut head = [0; 20];
-    let read = root.openat(systemd, OFlag::O_RDONLY, 0).and_then(|mut f| f.read_exact(&mut head));
+    let read = root.file(systemd).and_then(|mut f| f.read_exact(&mut head));
     match read.ok().and_then(|()| machine(&head)) {
         Some(arch) => Ok(arch.to_string()),
         None => Err(bad(format!("{} is no program of a known architecture", root.full(systemd)))),

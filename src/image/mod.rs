@@ -19,6 +19,7 @@ use crate::profile::Profile;
 use files::Content;
 use kernels::Finding;
 use manifest::{Entry, Manifest};
+pub use tree::MOST_BYTES;
 use tree::{Bytes, Meta, Node, Time};
 
 pub struct Ask<'a> {
@@ -61,7 +62,8 @@ pub fn bake(root: &Root, ask: &Ask) -> Result<Baked> {
         return Err(Refusal::with(Exit::Config, text));
     }
     // What an earlier bake wrote goes first: it is not what the image was.
-    if Manifest::load(root)?.is_some() {
+    let earlier = Manifest::load(root)?.is_some();
+    if earlier {
         let undone = undo(root)?;
         if !undone.left.is_empty() {
             let text = format!("baked before, and changed since: {}", undone.left.join(", "));
@@ -78,7 +80,14 @@ pub fn bake(root: &Root, ask: &Ask) -> Result<Baked> {
     let met = kernels::meet(root, &arch, asked, &selection);
     let mut planned = files::files(root, ask.profile, &met)?;
     let mut notes = std::mem::take(&mut planned.notes);
-    let nodes = nodes(root, ask, planned.all, &mut notes)?;
+    let nodes = nodes(root, ask, planned.all, &mut notes).map_err(|e| match earlier {
+        true => e.context("what was baked before is taken out"),
+        false => e,
+    })?;
+    let unread = root.unread().into_iter();
+    let told = |path: &String| notes.iter().any(|n| n.starts_with(path));
+    let unread: Vec<_> = unread.filter(|(path, _)| !told(path)).collect();
+    notes.extend(unread.iter().map(|(path, why)| format!("{path} could not be read: {why}")));
     let mut manifest = Manifest {
         schema: manifest::SCHEMA,
         version: ask.version.to_string(),
@@ -175,10 +184,29 @@ fn nodes(
         }
         // The same already: nothing to write, and nothing to take out again.
         if !before.same(&after) {
+            alone(root, &path, &before)?;
             nodes.push((path, before, after));
         }
     }
     Ok(nodes)
+}
+
+/// A file is replaced by a new one, which parts it from its other names: undo could not join them
+/// again, and written in place it would change by those names as well, outside the image even.
+fn alone(root: &Root, path: &str, before: &Node) -> Result<()> {
+    let names = match before {
+        Node::File { .. } | Node::Link { .. } => tree::names(root, path)?,
+        Node::Absent | Node::Folder { .. } => return Ok(()),
+    };
+    if names == 1 {
+        return Ok(());
+    }
+    let full = root.full(path);
+    let text = format!(
+        "{full} has {names} names (hard links), which bake would part and undo could not join again: \
+         give the image a copy of its own (cp -a {full} {full}.new && mv {full}.new {full})"
+    );
+    Err(Refusal::with(Exit::Config, text))
 }
 
 /// Folders that are there and get or lose an entry.
@@ -190,7 +218,7 @@ fn folders(root: &Root, manifest: &Manifest) -> Result<Vec<(String, Time)>> {
             Some((folder, _)) => folder,
         };
         // Through links, as the files in it are reached.
-        if let Ok(open) = root.openat(folder, nix::fcntl::OFlag::O_RDONLY, 0) {
+        if let Ok(open) = root.openat(folder, nix::fcntl::OFlag::O_PATH, 0) {
             times.insert(folder.to_string(), Time::of(&open.metadata()?));
         }
     }

@@ -43,9 +43,9 @@ impl Contexts {
             return None;
         }
         let base = format!("etc/selinux/{policy}/contexts/files/file_contexts");
-        let main = root.read(&base).ok()?;
+        let main = root.long(&base).ok()?;
         let mut contexts = Contexts { specs: Vec::new(), aliases: Vec::new() };
-        for text in [Some(main), root.read(&format!("{base}.local")).ok()].into_iter().flatten() {
+        for text in [Some(main), root.long(&format!("{base}.local")).ok()].into_iter().flatten() {
             contexts.specs.extend(text.lines().filter_map(spec));
         }
         for file in ["subs_dist", "subs"] {

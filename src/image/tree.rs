@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -17,9 +17,10 @@ use sha2::{Digest, Sha256};
 
 use super::selinux::ATTRIBUTE;
 use crate::linux::root::{Root, is_absent};
+use crate::open;
 
 /// Files that bake edits or replaces are configuration; what is longer is none.
-const MOST_BYTES: u64 = 64 << 20;
+pub const MOST_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -167,23 +168,33 @@ pub fn read(root: &Root, path: &str) -> Result<Node> {
         Err(e) if is_absent(&e) => return Ok(Node::Absent),
         Err(e) => return Err(e).with_context(verb),
     };
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let mut file = match openat(&folder, name, flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::ENOENT) => return Ok(Node::Absent),
-        Err(Errno::ELOOP) => {
-            let target = readlinkat(&folder, name).with_context(verb)?;
-            let target =
-                target.into_string().ok().context("its target is no text").with_context(verb)?;
-            let place = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
-            let time = Time::of(&std::fs::symlink_metadata(&place).with_context(verb)?);
-            let mut value = vec![0; 1 << 12];
-            let length = rustix::fs::lgetxattr(&place, ATTRIBUTE, &mut value[..]).ok();
-            let label = length.map(|n| Bytes(value[..n].to_vec()));
-            return Ok(Node::Link { target, time, label });
-        }
+    let at = |flags: OFlag| -> std::io::Result<File> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&folder, name, flags, Mode::empty())?))
+    };
+    let found = match at(OFlag::O_PATH).and_then(|place| place.metadata()) {
+        Ok(found) => found,
+        Err(e) if is_absent(&e) => return Ok(Node::Absent),
         Err(e) => return Err(e).with_context(verb),
     };
+    if found.is_symlink() {
+        let target = readlinkat(&folder, name).with_context(verb)?;
+        let target =
+            target.into_string().ok().context("its target is no text").with_context(verb)?;
+        let place = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
+        let mut value = vec![0; 1 << 12];
+        let length = rustix::fs::lgetxattr(&place, ATTRIBUTE, &mut value[..]).ok();
+        let label = length.map(|n| Bytes(value[..n].to_vec()));
+        return Ok(Node::Link { target, time: Time::of(&found), label });
+    }
+    if !found.is_dir() && (!found.is_file() || found.len() > MOST_BYTES) {
+        bail!("{}: it is no file that bake would replace", root.full(path));
+    }
+    let file = match found.is_dir() {
+        true => at(OFlag::O_RDONLY | OFlag::O_DIRECTORY),
+        false => open::opened(at),
+    };
+    let file = file.with_context(verb)?;
     let found = file.metadata().with_context(verb)?;
     let meta = Meta {
         mode: found.mode() & 0o7777,
@@ -194,12 +205,15 @@ pub fn read(root: &Root, path: &str) -> Result<Node> {
     if found.is_dir() {
         return Ok(Node::Folder { meta });
     }
-    if !found.is_file() || found.len() > MOST_BYTES {
-        bail!("{}: it is no file that bake would replace", root.full(path));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).with_context(verb)?;
+    let bytes = open::all(file, MOST_BYTES).with_context(verb)?;
     Ok(Node::File { meta, content: Bytes(bytes) })
+}
+
+/// How many names what is there has: more than one are hard links.
+pub fn names(root: &Root, path: &str) -> Result<u64> {
+    let place = root.openat(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0);
+    let found = place.and_then(|place| place.metadata());
+    Ok(found.with_context(|| format!("look at {}", root.full(path)))?.nlink())
 }
 
 /// Makes it so, by a temporary file and a rename where it is a file or a link.

@@ -182,12 +182,12 @@ pub fn read_file(root: &Root, path: &str) -> Result<State> {
     if let Ok(target) = root.readlink(path) {
         return Ok(State::Is(format!("link {target}")));
     }
-    let file = match root.openat(path, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0) {
-        Ok(file) => file,
+    let place = match root.openat(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0) {
+        Ok(place) => place,
         Err(e) if is_absent(&e) => return Ok(State::Absent),
         Err(e) => return Err(e).with_context(verb),
     };
-    let meta = file.metadata().with_context(verb)?;
+    let meta = place.metadata().with_context(verb)?;
     let what = || State::Foreign { what: "something that is no text file".into(), owner: None };
     let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
     if meta.is_dir() {
@@ -195,6 +195,11 @@ pub fn read_file(root: &Root, path: &str) -> Result<State> {
     }
     if !meta.is_file() {
         return Ok(what());
+    }
+    // A new file would part it from its other names, and the old one would not bring them back.
+    if meta.nlink() > 1 {
+        let what = format!("a file with {} names (hard links)", meta.nlink());
+        return Ok(State::Foreign { what, owner: None });
     }
     let Ok(content) = String::from_utf8(root.bytes(path).with_context(verb)?) else {
         return Ok(what());
@@ -279,14 +284,17 @@ pub fn sysctl_files(root: &Root) -> Vec<(String, String)> {
         "usr/lib/sysctl.d",
         "lib/sysctl.d",
     ];
-    let mut files = Vec::new();
+    let mut paths = Vec::new();
     for folder in folders {
-        for name in root.list(folder).unwrap_or_default() {
-            if name.ends_with(".conf") && !name.ends_with("zzz-nettune.conf") {
-                let text = root.read(&format!("{folder}/{name}")).unwrap_or_default();
-                files.push((name, text));
-            }
-        }
+        let names = root.list(folder).unwrap_or_default().into_iter();
+        let others = names.filter(|n| n.ends_with(".conf") && !n.ends_with("zzz-nettune.conf"));
+        paths.extend(others.map(|name| format!("{folder}/{name}")));
     }
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_string();
+    let mut files: Vec<_> = root.texts(paths).into_iter().map(|(p, t)| (name(&p), t)).collect();
+    // What cannot be read may set any key.
+    let unread = root.unread().into_keys().filter(|path| path.ends_with(".conf"));
+    let ours = unread.filter(|p| folders.iter().any(|f| p.starts_with(&format!("/{f}/"))));
+    files.extend(ours.map(|path| (name(&path), "* = ?".to_string())));
     files
 }

@@ -13,12 +13,15 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::engine::confirm::Process;
+use crate::open;
 
 /// linux/nsfs.h: PID_NS_INIT_INO, the number of the first pid namespace on every kernel.
 const FIRST_PID_NS: &str = "pid:[4026531836]";
 /// Words in a process's cgroup that tell a container, whatever runs it.
 const CONTAINERS: [&str; 7] =
     ["kubepods", "docker", "libpod", "containerd", "crio", "buildah", "lxc.payload"];
+const MOST_TEXT: u64 = 1 << 20;
+const MOST_BINARY: u64 = 256 << 20;
 const READY: &[u8] = b"ready\n";
 
 /// Milliseconds since boot, suspend included.
@@ -33,9 +36,14 @@ pub fn this_process() -> Result<Process> {
     Ok(Process { pid, start })
 }
 
+fn text(path: &str) -> Option<String> {
+    let bytes = open::bytes(Path::new(path), MOST_TEXT).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Field 22 of its stat; the name before it may hold anything, so fields count from its last bracket.
 fn start_of(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text(&format!("/proc/{pid}/stat"))?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
@@ -58,7 +66,7 @@ pub fn container() -> Option<String> {
     if own.is_some_and(|ns| ns.as_os_str() != FIRST_PID_NS) {
         return Some("its pid namespace is not the node's".into());
     }
-    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let cgroup = text("/proc/self/cgroup").unwrap_or_default();
     CONTAINERS.iter().find(|w| cgroup.contains(*w)).map(|w| format!("its cgroup is of {w}"))
 }
 
@@ -71,9 +79,10 @@ pub fn binary() -> Option<PathBuf> {
 
 /// The same binary where the node has it, as a path on the node.
 pub fn binary_on(host: &Path) -> Option<PathBuf> {
-    let own = std::fs::read("/proc/self/exe").ok()?;
+    let own = open::bytes(Path::new("/proc/self/exe"), MOST_BINARY).ok()?;
     let places = ["usr/local/bin/nettune", "usr/bin/nettune", "opt/bin/nettune"];
-    let same = |place: &&&str| std::fs::read(host.join(place)).is_ok_and(|bytes| bytes == own);
+    let same =
+        |place: &&&str| open::bytes(&host.join(place), MOST_BINARY).is_ok_and(|bytes| bytes == own);
     places.iter().find(same).map(|place| Path::new("/").join(place))
 }
 

@@ -55,6 +55,8 @@ pub struct Facts {
     pub preflight: Preflight,
     pub routing: Routing,
     pub bpf: Bpf,
+    /// Files and folders of configuration that are there and could not be read, and why.
+    pub unread: BTreeMap<String, String>,
 }
 
 /// What a route lookup by BPF does not see, and what it starts from.

@@ -31,7 +31,7 @@ pub struct Profile {
 impl Profile {
     pub fn load(finder: &Finder, name: &str, sets: &[String]) -> Result<Self> {
         let mut profile = Profile { name: name.to_string(), ..Profile::default() };
-        source::read_into(&mut profile, finder, name, 0)?;
+        source::read_into(&mut profile, finder, name)?;
         for set in sets {
             let table = syntax::assignment(set)?;
             syntax::check(&toml::to_string(&table).unwrap_or_default(), &format!("--set {set}"))?;

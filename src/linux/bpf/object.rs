@@ -8,11 +8,11 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use nix::fcntl::OFlag;
 
 use super::super::root::Root;
 use super::pins::Pins;
 use crate::model::bpf::Deny;
+use crate::open;
 
 pub static ROUTING: &[u8] = include_bytes_aligned!("../../../bpf/host_routing.bpf.o");
 pub static XDP: &[u8] = include_bytes_aligned!("../../../bpf/xdp.bpf.o");
@@ -227,10 +227,9 @@ pub fn filter(counters: &Path, program: &str, deny: &[Deny]) -> Result<Loaded> {
 
 /// The operator's own object. Only root may have written it, or whoever could would own the node.
 pub fn operator(root: &Root, path: &str, program: &str) -> Result<Loaded> {
-    use std::io::Read;
     use std::os::unix::fs::MetadataExt;
     let full = root.full(path);
-    let file = root.openat(path, OFlag::O_RDONLY, 0).with_context(|| format!("open {full}"))?;
+    let file = root.file(path).with_context(|| format!("open {full}"))?;
     let meta = file.metadata().with_context(|| format!("stat {full}"))?;
     ensure!(meta.is_file(), "{full} is not a file");
     ensure!(
@@ -238,8 +237,7 @@ pub fn operator(root: &Root, path: &str, program: &str) -> Result<Loaded> {
         "{full} may be written by others than root: chown root, chmod go-w"
     );
     ensure!(meta.len() <= MOST_BYTES, "{full} is larger than {} MiB", MOST_BYTES >> 20);
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes).with_context(|| format!("read {full}"))?;
+    let bytes = open::all(file, MOST_BYTES).with_context(|| format!("read {full}"))?;
     let bpf = EbpfLoader::new()
         .load(&bytes)
         .map_err(described)

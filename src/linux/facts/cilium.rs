@@ -15,7 +15,7 @@ use crate::model::facts::{Chain, Cilium, CiliumLive, Fact, Link, Netfilter};
 pub const SOCKET: &str = "/var/run/cilium/cilium.sock";
 /// For all that is asked of the agent together.
 const PATIENCE: Duration = Duration::from_millis(500);
-const MOST_STATE: usize = 4 << 20;
+const MOST_STATE: u64 = 4 << 20;
 const STATE: [&str; 2] = ["run/cilium/state", "var/run/cilium/state"];
 const PINS: &str = "sys/fs/bpf/cilium/devices";
 /// As the kernel keeps the name of a program.
@@ -97,12 +97,8 @@ fn read_state(
 ) {
     let mut file = |name: &str| {
         let path = format!("{state}/{name}");
-        match root.bytes(&path) {
-            Ok(bytes) if bytes.len() <= MOST_STATE => Some(bytes),
-            Ok(_) => {
-                cilium.unread.push(format!("read {}: too long", root.full(&path)));
-                None
-            }
+        match root.bytes_within(&path, MOST_STATE) {
+            Ok(bytes) => Some(bytes),
             Err(e) if is_absent(&e) => None,
             Err(e) => {
                 cilium.unread.push(format!("read {}: {e}", root.full(&path)));

@@ -1,12 +1,15 @@
 //! The kernel: release, configuration, modules, preemption, BPF.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use procfs::{ConfigSetting, FromBufRead, KernelConfig};
 
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Fact, Kernel, Module, Preempt};
+use crate::open;
+
+/// Ten times what a kernel's configuration is.
+const MOST_CONFIG: u64 = 4 << 20;
 
 /// Options that some lever asks for.
 const OPTIONS: [&str; 27] = [
@@ -71,8 +74,7 @@ pub fn gather(root: &Root) -> Kernel {
 /// builds the image shows in /proc and /sys.
 pub fn of_image(root: &Root, release: &str, arch: &str) -> Kernel {
     let (config_file, config) = config_among(root, &places(release)[1..]);
-    let dep = |f: &str| root.read(&format!("lib/modules/{release}/{f}")).ok();
-    let (builtin, dep) = (dep("modules.builtin"), dep("modules.dep"));
+    let (builtin, dep) = lists(root, release);
     let module = |(name, option): &(&str, &str)| {
         let state = match config.get(*option).map(String::as_str) {
             Some("y") => Fact::Known(Module::Builtin),
@@ -140,16 +142,14 @@ fn places(release: &str) -> [String; 4] {
 
 fn config_among(root: &Root, places: &[String]) -> (Option<String>, BTreeMap<String, String>) {
     for place in places {
-        let Ok(bytes) = root.bytes(place) else { continue };
-        let mut text = String::new();
-        if place.ends_with(".gz") {
-            if flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).is_err() {
-                continue;
-            }
-        } else {
-            text = String::from_utf8_lossy(&bytes).into_owned();
-        }
-        return (Some(format!("/{place}")), options(&text));
+        let Ok(bytes) = root.bytes_within(place, MOST_CONFIG) else { continue };
+        let bytes = match place.ends_with(".gz") {
+            // A small file may unfold to one that fills the memory.
+            true => open::all(flate2::read::GzDecoder::new(bytes.as_slice()), MOST_CONFIG),
+            false => Ok(bytes),
+        };
+        let Ok(bytes) = bytes else { continue };
+        return (Some(format!("/{place}")), options(&String::from_utf8_lossy(&bytes)));
     }
     (None, BTreeMap::new())
 }
@@ -174,7 +174,7 @@ fn modules(
     release: &str,
     config: &BTreeMap<String, String>,
 ) -> BTreeMap<String, Fact<Module>> {
-    let mut lists: Option<(Option<String>, Option<String>)> = None;
+    let mut asked = None;
     MODULES
         .iter()
         .map(|(name, option)| {
@@ -188,11 +188,7 @@ fn modules(
                     Some("n") => Fact::Known(Module::Absent),
                     // "m", or no configuration to be found: what is installed decides.
                     _ => {
-                        let (builtin, dep) = lists.get_or_insert_with(|| {
-                            let read =
-                                |f: &str| root.read(&format!("lib/modules/{release}/{f}")).ok();
-                            (read("modules.builtin"), read("modules.dep"))
-                        });
+                        let (builtin, dep) = asked.get_or_insert_with(|| lists(root, release));
                         installed(name, builtin.as_deref(), dep.as_deref())
                     }
                 }
@@ -200,6 +196,14 @@ fn modules(
             (name.to_string(), state)
         })
         .collect()
+}
+
+/// What is built in and what can be loaded; without one of the two lists nothing is known to be absent.
+fn lists(root: &Root, release: &str) -> (Option<String>, Option<String>) {
+    let read = |file: &str| root.long(&format!("lib/modules/{release}/{file}"));
+    let builtin = read("modules.builtin");
+    let whole = builtin.as_ref().map_or_else(is_absent, |_| true);
+    (builtin.ok(), read("modules.dep").ok().filter(|_| whole))
 }
 
 fn installed(name: &str, builtin: Option<&str>, dep: Option<&str>) -> Fact<Module> {

@@ -49,6 +49,7 @@ pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
         netfilter,
         routing,
         bpf: super::bpf::probes::gather(root),
+        unread: root.unread(),
         kernel,
         links,
         agents,

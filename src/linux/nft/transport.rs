@@ -43,7 +43,7 @@ pub fn loaded(root: &Root) -> bool {
         return true;
     }
     let release = root.read("proc/sys/kernel/osrelease").unwrap_or_default();
-    match root.read(&format!("lib/modules/{}/modules.builtin", release.trim())) {
+    match root.long(&format!("lib/modules/{}/modules.builtin", release.trim())) {
         Ok(builtin) => builtin.lines().any(|line| line.ends_with("/nf_tables.ko")),
         Err(_) => {
             root.read("proc/kallsyms").is_ok_and(|symbols| symbols.contains(" nft_register_expr"))

@@ -14,9 +14,8 @@ const ALONE: &str = "etc/sysctl.conf";
 pub fn gather(root: &Root) -> Vec<Setting> {
     let mut all: Vec<Setting> = Vec::new();
     let files = super::files(root, &FOLDERS, ".conf");
-    for file in &files {
-        let text = root.read(file).unwrap_or_default();
-        for setting in settings("systemd-sysctl", file, &text) {
+    for (file, text) in root.texts(files.clone()) {
+        for setting in settings("systemd-sysctl", &file, &text) {
             all.retain(|s| s.resource != setting.resource);
             all.push(setting);
         }
