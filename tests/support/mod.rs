@@ -294,6 +294,7 @@ impl Host for Memory {
         self.writes += 1;
         if let Some((at, other, state)) = self.meanwhile.clone()
             && at == number
+            && other.link().is_none_or(|link| self.facts.link(link).is_some())
         {
             self.put(&other, state);
         }
