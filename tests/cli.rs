@@ -97,6 +97,9 @@ fn every_number_of_the_command_line() {
         "18446744073709551615",
         "18446744073709551616",
         "9223372036854775807",
+        "4294967296",
+        "4294967295",
+        "86401",
         "-1",
         "-9223372036854775808",
         "1e9",
@@ -124,7 +127,7 @@ fn every_number_of_the_command_line() {
             }
             let large = said("18446744073709551615").err;
             assert!(large.lines().next().unwrap().ends_with(" to 86400"), "{large}");
-            for value in ["0", "1", "86400", "86401", "4294967295", "4294967296"] {
+            for value in ["0", "1", "86400"] {
                 let said = said(value);
                 let fine = [0, 2, 3, 77].contains(&said.code);
                 assert!(fine, "{verb:?} {option} {value}: {} {}", said.code, said.err);

@@ -298,3 +298,27 @@ pub fn sysctl_files(root: &Root) -> Vec<(String, String)> {
     files.extend(ours.map(|path| (name(&path), "* = ?".to_string())));
     files
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a rename would part, or is no file at all, is somebody else's.
+    #[test]
+    fn only_a_file_of_one_name_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("one"), "text").unwrap();
+        std::fs::write(at("two"), "text").unwrap();
+        std::fs::hard_link(at("two"), at("other")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        let foreign = |name: &str| match read_file(&root, name).unwrap() {
+            State::Foreign { what, .. } => Some(what),
+            _ => None,
+        };
+        assert_eq!(foreign("/one"), None);
+        assert_eq!(foreign("/two").unwrap(), "a file with 2 names (hard links)");
+        assert_eq!(foreign("/fifo").unwrap(), "something that is no text file");
+    }
+}
