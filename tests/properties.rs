@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use nettune::engine::Observe;
 use nettune::engine::evaluate::Selected;
 use nettune::engine::plan::Scope;
@@ -132,24 +134,23 @@ proptest! {
             }
         }
         (host.fault, host.meanwhile, host.leaves) = (None, None, None);
-        // What somebody set once it was given back is theirs, and what we found there since.
+        // What we hold over a value of its own goes back to that. What somebody set once it was given
+        // back is theirs, and what we found there since.
         let ledger = Store::read(dir.path(), &host.facts().unwrap()).unwrap().ledger;
         let theirs = State::is(THEIRS);
-        let found = ledger.owned.iter().filter(|(_, o)| o.baseline == theirs).map(|(r, _)| r);
-        let found: Vec<Resource> = found.cloned().collect();
-        let there = host.states.iter().filter(|(_, state)| **state == theirs).map(|(r, _)| r);
+        let owned = ledger.owned.iter().filter(|(_, o)| o.baseline != theirs).map(|(r, _)| r);
         let begun = ledger.open.iter().flat_map(|b| &b.changes);
-        let begun = begun.filter(|c| c.before == theirs || c.after == theirs).map(|c| &c.resource);
-        for resource in there.chain(&found).chain(begun) {
-            let mut begun = ledger.open.iter().flat_map(|b| &b.changes);
-            let open = begun.any(|c| c.resource == *resource && c.before != theirs && c.after != theirs);
-            let held = ledger.owned.contains_key(resource) && !found.contains(resource);
-            if !open && !held {
-                let old = match resource.link() {
-                    Some(name) if name == NAMES[1] => resource.renamed(NAMES[0]),
-                    _ => resource.clone(),
-                };
-                before.insert(old, theirs.clone());
+        let begun = begun.filter(|c| c.before != theirs && c.after != theirs).map(|c| &c.resource);
+        let of = |r: &Resource| match r.link() {
+            Some(name) if name == NAMES[1] => r.renamed(NAMES[0]),
+            _ => r.clone(),
+        };
+        let mut held: BTreeSet<Resource> = owned.chain(begun).map(of).collect();
+        // A run that died may have given it back before somebody came.
+        for change in ledger.open.iter().flat_map(|b| &b.changes) {
+            let resource = of(&change.resource);
+            if before.get(&resource) == Some(&change.after) {
+                held.remove(&resource);
             }
         }
         let answer = rollback_as(&mut host, dir.path(), Scope::default(), true).unwrap();
@@ -158,6 +159,11 @@ proptest! {
         }
         if host.facts.link(POD).is_none() {
             before.retain(|r, _| r.link() != Some(POD));
+        }
+        for (resource, state) in &host.states {
+            if *state == theirs && !held.contains(resource) {
+                before.insert(resource.clone(), theirs.clone());
+            }
         }
         let wrong: Vec<_> = before
             .iter()

@@ -96,10 +96,6 @@ const RULES: &[(&str, Option<(&str, &str)>)] = &[
         Some(("tweak bandwidth-manager sets it", "see [bandwidth-manager]")),
     ),
     ("net/ipv4/tcp_congestion_control", Some(("tweak bbr sets it", "see [bbr]"))),
-    (
-        "net/netfilter/nf_conntrack_max",
-        Some(("kube-proxy or Cilium sets it", "set kube-proxy's conntrack or Cilium's values")),
-    ),
     ("net/**", None),
     ("vm/**", None),
     ("kernel/**", None),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Doc, Entry, lever};
-use crate::model::{Context, Desired, Impact, Resource, Side, Tweak, Want, sysctls};
+use crate::model::{Context, Desired, Facts, Impact, Resource, Side, Tweak, Want, sysctls};
 
 pub const ENTRY: Entry = Entry {
     name: "tcp",
@@ -105,9 +105,26 @@ fn machine_wide(key: &str) -> bool {
 /// What a new network namespace takes over from the first; the rest starts at the kernel's default.
 const INHERITED: [&str; 2] = ["net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem"];
 
+/// kube-proxy and Cilium set it on their nodes; on others it may be raised.
+const CONNTRACK_MAX: &str = "net/netfilter/nf_conntrack_max";
+
+/// Who sets the limit of connections here; where it could not be told, somebody may.
+fn sets_conntrack_max(facts: &Facts) -> Option<&'static str> {
+    let agents = &facts.agents;
+    if agents.cilium.is_some() {
+        return Some("Cilium");
+    }
+    let none = agents.kube_proxy_rules.known() == Some(&false) && !facts.kubernetes();
+    (!none).then_some("kube-proxy")
+}
+
 impl Tcp {
     fn here(&self, key: &str, cx: &Context) -> bool {
-        cx.facts.node.first_netns || !machine_wide(&slashed(key))
+        (cx.facts.node.first_netns || !machine_wide(&slashed(key))) && !self.left(key, cx)
+    }
+
+    fn left(&self, key: &str, cx: &Context) -> bool {
+        slashed(key) == CONNTRACK_MAX && sets_conntrack_max(cx.facts).is_some()
     }
 }
 
@@ -129,6 +146,11 @@ impl Tweak for Tcp {
                 bail!("sysctl {key} is refused: {why}; {instead}");
             }
         }
+        let lowers = |value: &Value| !matches!(value, Value::Bound(Bound::AtLeast(_)));
+        let max = |key: &&String| slashed(key) == CONNTRACK_MAX;
+        if let Some(key) = self.sysctl.keys().find(max).filter(|key| lowers(&self.sysctl[*key])) {
+            bail!("sysctl {key} may only be raised: write it as {{ at-least = NUMBER }}");
+        }
         for path in self.sysfs.keys() {
             let resource = Resource::sysfs(path.trim_start_matches("/sys/"));
             resource.validate().map_err(anyhow::Error::msg)?;
@@ -142,7 +164,13 @@ impl Tweak for Tcp {
     fn remarks(&self, cx: &Context) -> Vec<String> {
         let mut remarks = Vec::new();
         let keys = || self.sysctl.keys().map(String::as_str);
-        let elsewhere: Vec<&str> = keys().filter(|k| !self.here(k, cx)).collect();
+        let elsewhere: Vec<&str> =
+            keys().filter(|k| !self.here(k, cx) && !self.left(k, cx)).collect();
+        if let (Some(key), Some(who)) =
+            (keys().find(|k| self.left(k, cx)), sets_conntrack_max(cx.facts))
+        {
+            remarks.push(format!("{key} is left to {who}, which sets it here"));
+        }
         if !elsewhere.is_empty() {
             let list = elsewhere.join(" ");
             remarks

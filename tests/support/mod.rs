@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -48,6 +48,7 @@ pub struct Memory {
     pub meanwhile: Option<(usize, Resource, State)>,
     /// A link leaves at the moment of our n-th write.
     pub leaves: Option<(usize, String)>,
+    gone: BTreeSet<String>,
     /// What cannot be read now.
     pub unreadable: Option<Resource>,
     /// Keys of a resource (`tx` of its rings) that the driver refuses; "" for the whole of it.
@@ -303,8 +304,15 @@ impl Host for Memory {
         {
             self.states.retain(|r, _| r.link() != Some(&link));
             self.facts.links.retain(|l| l.name != link);
+            self.gone.insert(link);
         }
         let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        if resource.link().is_some_and(|link| self.gone.contains(link)) {
+            if fault.is_some_and(|fault| DEATHS.contains(&fault)) {
+                std::panic::panic_any(Died);
+            }
+            bail!("write {resource}: No such device (os error 19)");
+        }
         match fault {
             Some(Fault::Refuse) => bail!("write {resource}: Operation not permitted (os error 1)"),
             Some(Fault::DieBefore) => std::panic::panic_any(Died),
