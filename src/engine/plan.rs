@@ -212,7 +212,7 @@ fn draft(
             continue;
         }
         if let Some(owned) = owned.filter(|o| o.drifted(state) && !wanders)
-            && let Some(why) = drift(owned, state, options)
+            && let Some(why) = drift(resource, owned, state, options)
         {
             draft.plan.drifted.push((resource.clone(), why));
             continue;
@@ -337,7 +337,7 @@ impl Draft {
         let missing = *state == State::Absent && !resource.creatable();
         if owned.drifted(state)
             && !missing
-            && let Some(why) = drift(owned, state, options)
+            && let Some(why) = drift(resource, owned, state, options)
         {
             self.plan.drifted.push((resource.clone(), why));
             return;
@@ -359,9 +359,11 @@ impl Draft {
     }
 }
 
-fn drift(owned: &Owned, state: &State, options: &Options) -> Option<String> {
+fn drift(resource: &Resource, owned: &Owned, state: &State, options: &Options) -> Option<String> {
     (!options.force).then(|| {
-        format!("is {state}; nettune wrote {}, before it was {}", owned.present(), owned.baseline)
+        let (now, wrote) = resource.shown_both(state, owned.present());
+        let (before, _) = resource.shown_both(&owned.baseline, owned.present());
+        format!("is {now}; nettune wrote {wrote}, before it was {before}")
     })
 }
 

@@ -242,7 +242,7 @@ impl<H: Host> Stage<'_, H> {
         match self.host.read(resource) {
             Ok(kept) if kept == *state => Ok(wrote),
             Ok(kept) => {
-                let (asked, kept) = (resource.shown(state), resource.shown(&kept));
+                let (asked, kept) = resource.shown_both(state, &kept);
                 Err(Failed::bent(format!("{resource}: asked for {asked}, kernel kept {kept}")))
             }
             Err(e) => Err(Failed::refused(e)),

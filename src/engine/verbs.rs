@@ -367,8 +367,9 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
                     };
                     row.changes.push((change, Outcome::Drifted));
                     let left = remains(state);
-                    let now = left.clone().unwrap_or_else(|| state.to_string());
-                    let text = format!("{resource} is {now}, applied was {}", owned.present());
+                    let (now, applied) = resource.shown_both(state, owned.present());
+                    let now = left.clone().unwrap_or(now);
+                    let text = format!("{resource} is {now}, applied was {applied}");
                     // A value back at its old one is nobody's and may be set again.
                     let fix = if *state == owned.baseline || left.is_some() {
                         "nettune apply sets it again"

@@ -301,7 +301,8 @@ pub fn write(index: u32, group: Group, wanted: &State) -> Result<Wrote> {
     let differs = |pair: &(&str, &str)| pair.1 != AUTO && now.field(pair.0) != Some(pair.1);
     let changed: Vec<(&str, &str)> = state::fields(text).filter(differs).collect();
     let ethtool = Ethtool::open()?;
-    let what = format!("set {} to {}", group.name(), wanted);
+    let pairs: Vec<String> = changed.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let what = format!("set {} to {}", group.name(), pairs.join(" "));
     let Err(e) = ethtool.send(index, group, &changed, &what) else { return Ok(Wrote::Yes) };
     // ENODEV and EPERM are about the link and the caller, not about a key.
     if !errno(&e).is_some_and(|n| REFUSALS.contains(&n)) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::state::fields;
 use super::{State, cpulist};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -233,6 +234,19 @@ impl Resource {
         }
     }
 
+    /// Two states side by side, for people: of a group of settings those that differ.
+    pub fn shown_both(&self, a: &State, b: &State) -> (String, String) {
+        let (Resource::Ethtool { .. }, Some(from), Some(to)) = (self, a.text(), b.text()) else {
+            return (self.shown(a), self.shown(b));
+        };
+        let differing = |of: &str, other: &State| {
+            let pairs = fields(of).filter(|(key, value)| other.field(key) != Some(value));
+            pairs.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let (from, to) = (differing(from, b), differing(to, a));
+        if from.is_empty() || to.is_empty() { (self.shown(a), self.shown(b)) } else { (from, to) }
+    }
+
     /// Whether writing it makes it when it is absent. The rest is there or cannot be had.
     pub fn creatable(&self) -> bool {
         matches!(
@@ -421,6 +435,20 @@ impl<'de> Deserialize<'de> for Resource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_groups_of_settings_only_what_differs_is_shown() {
+        let features = Resource::Ethtool { link: "eth0".into(), group: Group::Features };
+        let both = |a: &str, b: &str| features.shown_both(&State::is(a), &State::is(b));
+        let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
+        assert_eq!(
+            both("gro=on tso=on lro=off", "gro=off tso=on lro=on"),
+            pair("gro=on lro=off", "gro=off lro=on")
+        );
+        assert_eq!(both("gro=on", "gro=on"), pair("gro=on", "gro=on"));
+        let mtu = Resource::Mtu { link: "eth0".into() };
+        assert_eq!(mtu.shown_both(&State::is("1"), &State::Absent), pair("1", "absent"));
+    }
 
     #[test]
     fn text_form_comes_back() {

@@ -227,13 +227,9 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
         }
         for (change, outcome) in &made {
             let outcome = format!("{outcome:?}").to_lowercase();
-            let text = format!(
-                "{}: {} -> {} [{}, {outcome}]",
-                change.resource,
-                change.resource.shown(&change.before),
-                change.resource.shown(&change.after),
-                change.impact
-            );
+            let (before, after) = change.resource.shown_both(&change.before, &change.after);
+            let (resource, impact) = (&change.resource, change.impact);
+            let text = format!("{resource}: {before} -> {after} [{impact}, {outcome}]");
             lines.push(clean(&text));
         }
     }
@@ -264,7 +260,7 @@ pub fn push_lines(builder: &mut Builder, row: &Row, lines: &[String], style: &St
 /// The first change stands for the rest.
 fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
     let show = |c: &Change| {
-        let (before, after) = (c.resource.shown(&c.before), c.resource.shown(&c.after));
+        let (before, after) = c.resource.shown_both(&c.before, &c.after);
         clean(&format!("{}: {before} -> {after}", c.resource))
     };
     let count = |outcome: Outcome| made.iter().filter(|(_, o)| *o == outcome).count();
