@@ -7,6 +7,7 @@ pub mod collateral;
 pub mod cpulist;
 pub mod drivers;
 pub mod facts;
+pub mod group;
 pub mod helm;
 pub mod need;
 pub mod placement;
@@ -24,8 +25,9 @@ pub mod uplinks;
 pub mod xdp_limits;
 
 pub use facts::Facts;
+pub use group::{AUTO, Group};
 pub use need::{Need, Probe, Warning};
 pub use plan::{Change, Claims, Desired, Impact, Outcome, Proof};
-pub use resource::{AUTO, Group, Resource, UnitAspect};
+pub use resource::{Resource, UnitAspect};
 pub use state::{State, Want};
 pub use tweak::{Context, Live, NativeXdp, Side, Tweak};

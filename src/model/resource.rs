@@ -10,6 +10,7 @@ use super::{State, cpulist};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bpf::Hook;
+use super::group::{GROUPS, Group};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resource {
@@ -85,24 +86,6 @@ pub enum UnitAspect {
     /// enabled, disabled, masked: lives on.
     Enabled,
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Group {
-    Channels,
-    Rings,
-    Features,
-    Coalesce,
-}
-
-/// A value that is the driver's to choose.
-pub const AUTO: &str = "auto";
-
-const GROUPS: [(Group, &str); 4] = [
-    (Group::Channels, "channels"),
-    (Group::Rings, "rings"),
-    (Group::Features, "features"),
-    (Group::Coalesce, "coalesce"),
-];
 
 impl Resource {
     pub fn sysctl(key: &str) -> Self {
@@ -342,28 +325,6 @@ impl fmt::Display for Resource {
             Resource::Flow { link } => write!(f, "flow:{link}"),
             Resource::Bpf { link, hook } => write!(f, "bpf:{link}/{hook}"),
         }
-    }
-}
-
-impl Group {
-    /// Under adaptive mode the driver moves the values by itself: they are "auto", whatever it says.
-    pub fn canonical(self, text: &str) -> String {
-        if self != Group::Coalesce {
-            return text.to_string();
-        }
-        let adaptive = |side: &str| text.split(' ').any(|p| p == format!("adaptive-{side}=1"));
-        let (rx, tx) = (adaptive("rx"), adaptive("tx"));
-        let masked = |pair: &str| match pair.split_once('=') {
-            Some((key, _)) if key.starts_with("rx-") && rx || key.starts_with("tx-") && tx => {
-                format!("{key}={AUTO}")
-            }
-            _ => pair.to_string(),
-        };
-        text.split(' ').map(masked).collect::<Vec<_>>().join(" ")
-    }
-
-    pub fn name(self) -> &'static str {
-        GROUPS.iter().find(|(g, _)| *g == self).map_or("", |(_, n)| n)
     }
 }
 
