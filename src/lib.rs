@@ -20,6 +20,8 @@ pub mod cilium;
 pub mod cli;
 pub mod commands;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 pub mod image;
 pub mod linux;
 pub mod model;

@@ -1,9 +1,9 @@
 //! One inet table of notrack rules in nf_tables as canonical text. Attribute numbers here and below
 //! are those of linux/netfilter/nf_tables.h.
 
-mod flow;
+pub(crate) mod flow;
 mod rule;
-mod summary;
+pub(crate) mod summary;
 mod transport;
 
 use std::io::ErrorKind;
@@ -99,7 +99,7 @@ pub fn replace_table(root: &Root, name: &str, state: &State) -> Result<()> {
 }
 
 /// A message type and its attributes without the table's name.
-fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
+pub(crate) fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
     let words: Vec<_> = line.split(' ').collect();
     match words[..] {
         ["chain", name, "hook", hook, "priority", priority] => {
@@ -218,7 +218,7 @@ impl Match {
     }
 }
 
-fn chain_text(mut chain: Attrs) -> String {
+pub(crate) fn chain_text(mut chain: Attrs) -> String {
     let (name, base) = (string(&chain, 3), base(INET, &chain));
     let hook = attrs(chain.get(&4).copied().unwrap_or_default());
     // Handle, use count and the flag of a base chain.
@@ -233,7 +233,7 @@ fn chain_text(mut chain: Attrs) -> String {
     }
 }
 
-fn rule_text(rule: &Attrs) -> String {
+pub(crate) fn rule_text(rule: &Attrs) -> String {
     let mut text = format!("rule {} ", string(rule, 2));
     let known = Match::decode(rule).map(|matched| matched.text()).or_else(|| flow::decode(rule));
     text += &known.unwrap_or_else(|| {

@@ -89,7 +89,7 @@ fn ask(root: &Root, socket: &str, cilium: &mut Cilium, config: &mut BTreeMap<Str
 }
 
 /// What the agent said already is not overwritten: files are older than an answer.
-fn read_state(
+pub(crate) fn read_state(
     root: &Root,
     state: &str,
     cilium: &mut Cilium,
@@ -184,7 +184,7 @@ fn pins(root: &Root, cilium: &mut Cilium) {
 
 /// What is configured, where the agent did not say what it made of it. Only what the agent cannot
 /// quietly fall back from: host routing, BIG TCP and XDP are not among them.
-fn from_config(cilium: &mut Cilium) {
+pub(crate) fn from_config(cilium: &mut Cilium) {
     let Fact::Known(config) = &cilium.config else { return };
     let get = |key: &str| config.get(key).filter(|v| !v.is_empty()).cloned();
     let live = &mut cilium.live;
