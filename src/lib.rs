@@ -30,3 +30,4 @@ pub mod persist;
 pub mod profile;
 pub mod report;
 pub mod tweaks;
+mod yaml;

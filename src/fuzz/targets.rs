@@ -1,6 +1,6 @@
 //! The one list of what is fuzzed, and a test for each.
 
-use super::{Target, kernel, node, seeds};
+use super::{Target, config, kernel, node, own, seeds};
 
 macro_rules! targets {
     ($($name:ident $binary:literal $in:ident $make:ident($($file:literal),*);)*) => {
@@ -21,30 +21,30 @@ macro_rules! targets {
 }
 
 targets! {
-    profile false node texts("profile.txt");
-    profile_set false node texts("profile_set.txt");
-    journal false node journals();
-    pending false node texts("pending.txt");
-    states false node texts("states.txt");
-    names false node texts("names.txt");
-    cpu_lists false node texts("cpus.txt");
-    sysctl_values false node texts("sysctl_values.txt");
-    nft_words false node texts("nft_words.txt");
-    manifest false node texts("manifest.txt");
-    node_report false node texts("node_report.txt");
-    configmap false node texts("configmap.txt");
+    profile false own texts("profile.txt");
+    profile_set false own texts("profile_set.txt");
+    journal false own journals();
+    pending false own texts("pending.txt");
+    states false own texts("states.txt");
+    names false own texts("names.txt");
+    cpu_lists false own texts("cpus.txt");
+    sysctl_values false own texts("sysctl_values.txt");
+    nft_words false own texts("nft_words.txt");
+    manifest false own texts("manifest.txt");
+    node_report false own texts("node_report.txt");
+    configmap false own texts("configmap.txt");
 
-    sysctl_d false node texts("sysctl_d.txt");
-    networkd false node texts("networkd.txt");
-    netplan false node texts("netplan.txt");
-    ifupdown false node texts("ifupdown.txt");
-    ifcfg false node texts("ifcfg.txt");
-    network_manager false node texts("network_manager.txt");
-    tuned false node texts("tuned.txt");
-    nftables_conf false node texts("nftables_conf.txt");
-    kubelet false node texts("kubelet.txt");
-    cni false node texts("cni.txt");
-    agents false node texts("agents.txt");
+    sysctl_d false config texts("sysctl_d.txt");
+    networkd false config texts("networkd.txt");
+    netplan false config texts("netplan.txt");
+    ifupdown false config texts("ifupdown.txt");
+    ifcfg false config texts("ifcfg.txt");
+    network_manager false config texts("network_manager.txt");
+    tuned false config texts("tuned.txt");
+    nftables_conf false config texts("nftables_conf.txt");
+    kubelet false config texts("kubelet.txt");
+    cni false config texts("cni.txt");
+    agents false config texts("agents.txt");
 
     cilium_healthz false node texts("../../../tests/cilium/1.18-all-on-healthz.json");
     cilium_config false node texts("../../../tests/cilium/1.18-all-on-config.json");

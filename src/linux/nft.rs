@@ -27,6 +27,8 @@ use transport::{
 };
 
 pub const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
+/// NFT_NAME_MAXLEN with its end.
+const MOST_NAME: usize = 255;
 const MARK: &str = "nettune";
 
 /// The table as canonical text: the same text that [`replace_table`] takes.
@@ -101,6 +103,7 @@ pub fn replace_table(root: &Root, name: &str, state: &State) -> Result<()> {
 /// A message type and its attributes without the table's name.
 pub(crate) fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
     let words: Vec<_> = line.split(' ').collect();
+    ensure!(words.iter().all(|word| word.len() <= MOST_NAME), "a name over {MOST_NAME} bytes");
     match words[..] {
         ["chain", name, "hook", hook, "priority", priority] => {
             let hook = HOOKS.iter().position(|known| *known == hook).context("unknown hook")?;

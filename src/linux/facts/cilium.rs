@@ -11,6 +11,7 @@ use super::cilium_api::{self, CONFIG_KEYS};
 use super::unix_http::{Deadline, get};
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Chain, Cilium, CiliumLive, Fact, Link, Netfilter};
+use crate::yaml;
 
 pub const SOCKET: &str = "/var/run/cilium/cilium.sock";
 /// For all that is asked of the agent together.
@@ -111,7 +112,7 @@ pub(crate) fn read_state(
     let header = file("globals/node_config.h");
     let mut bad = Vec::new();
     if let Some(bytes) = flags {
-        match yaml_serde::from_slice::<BTreeMap<String, Value>>(&bytes) {
+        match yaml::read::<BTreeMap<String, Value>>(&bytes) {
             Ok(all) => {
                 for (key, value) in all {
                     if let Some(key) = CONFIG_KEYS.iter().find(|k| **k == key) {

@@ -117,7 +117,7 @@ pub(crate) fn kubernetes_name(root: &Root) -> Option<String> {
 }
 
 pub(crate) fn memory(root: &Root) -> u64 {
-    use procfs::FromRead;
-    let text = root.bytes("proc/meminfo").unwrap_or_default();
-    procfs::Meminfo::from_read(text.as_slice()).map_or(0, |m| m.mem_total / 1024)
+    let text = root.read("proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    total.and_then(|t| t.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
