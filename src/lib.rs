@@ -20,6 +20,8 @@ pub mod cilium;
 pub mod cli;
 pub mod commands;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 pub mod image;
 pub mod linux;
 pub mod model;
@@ -28,3 +30,4 @@ pub mod persist;
 pub mod profile;
 pub mod report;
 pub mod tweaks;
+mod yaml;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::model::facts::Cilium;
+use crate::yaml;
 
 pub const MOST_BYTES: u64 = 4 << 20;
 
@@ -13,7 +14,7 @@ pub type Config = BTreeMap<String, String>;
 
 /// JSON is YAML as well, so one parser reads both; a list of maps is searched for cilium-config.
 pub fn parse(text: &[u8]) -> Result<Config> {
-    let whole: Value = yaml_serde::from_slice(text).context("neither YAML nor JSON")?;
+    let whole: Value = yaml::read(text).context("neither YAML nor JSON")?;
     let map = match whole["items"].as_array() {
         Some(items) => items
             .iter()

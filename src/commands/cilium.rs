@@ -88,7 +88,7 @@ fn configuration(session: &Session, args: &DiffArgs) -> Result<Config> {
 }
 
 /// Every lever with a cluster's side, and what it stands on.
-fn levers() -> Levers {
+pub(crate) fn levers() -> Levers {
     let both = TWEAKS.iter().filter(|t| t.side != Side::Node);
     let stones = |t: &crate::tweaks::Entry| -> &'static [&'static str] {
         let built = (t.lever.build)(toml::Table::new()).ok();

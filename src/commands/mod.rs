@@ -3,7 +3,7 @@
 mod about;
 mod bake;
 mod change;
-mod cilium;
+pub(crate) mod cilium;
 mod confirm;
 mod deep;
 mod generate;

@@ -141,8 +141,10 @@ impl<'a> Line<'a> {
         let starts = self.bytes.windows(HEAD.len()).enumerate();
         let starts: Vec<usize> = starts.filter(|(_, w)| *w == HEAD).map(|(at, _)| at).collect();
         let (mut records, mut rest, mut done) = (Vec::new(), Vec::new(), 0);
-        for start in starts {
-            let ends = self.bytes[start..].windows(AFTER.len()).enumerate();
+        for (at, &start) in starts.iter().enumerate() {
+            // Within a record its quotes are escaped, so none goes beyond the next one's head.
+            let next = starts.get(at + 1).copied().unwrap_or(self.bytes.len());
+            let ends = self.bytes[start..next].windows(AFTER.len()).enumerate();
             let ends = ends.filter(|(_, w)| *w == AFTER).map(|(at, _)| start + at + AFTER.len());
             let whole = ends
                 .map(|end| (end, &self.bytes[start..end]))

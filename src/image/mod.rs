@@ -1,11 +1,11 @@
 //! Images of nodes, with no kernel of theirs running: what makes them boot tuned is written, checked
 //! and taken out again as plain files. Nothing leaves the image's root, whatever links are in it.
 
-mod bootloader;
+pub(crate) mod bootloader;
 mod files;
 pub mod kernels;
 pub mod manifest;
-mod selinux;
+pub(crate) mod selinux;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ const COMPACT_BITSETS: u32 = 1;
 const SET_FEATURES: u32 = 4;
 
 /// (GET command, then name and attribute of each number, then of its maximum).
-struct Numbers {
+pub(crate) struct Numbers {
     get: u8,
     values: &'static [(&'static str, u16)],
     maxima: &'static [(&'static str, u16)],
@@ -69,7 +69,7 @@ const REFUSALS: [i32; 6] = [
     nix::libc::EIO,
 ];
 
-fn numbers(group: Group) -> Option<&'static Numbers> {
+pub(crate) fn numbers(group: Group) -> Option<&'static Numbers> {
     match group {
         Group::Channels => Some(&CHANNELS),
         Group::Rings => Some(&RINGS),
@@ -133,22 +133,26 @@ impl Ethtool {
         let set = nla(1 | NESTED, &nla(1, &SET_FEATURES.to_ne_bytes()));
         let body = [nla(1 | NESTED, &[]), nla(2 | NESTED, &set)].concat();
         let reply = self.request(NLM_F_ACK, STRSET_GET, body, "get the names of features")?;
-        let mut names = BTreeMap::new();
         let Some(message) = reply.first() else { bail!("get the names of features: no reply") };
-        for (_, sets) in nlas(&message.body).filter(|(kind, _)| kind & !NESTED == 2) {
-            for (_, set) in nlas(sets) {
-                for (_, strings) in nlas(set).filter(|(kind, _)| kind & !NESTED == 3) {
-                    for (_, string) in nlas(strings) {
-                        let string = attrs(string);
-                        if let (Some(index), Some(name)) = (number(&string, 1), string.get(&2)) {
-                            names.insert(index, c_string(name));
-                        }
+        Ok(names_of(&message.body))
+    }
+}
+
+pub(crate) fn names_of(body: &[u8]) -> Vec<String> {
+    let mut names = BTreeMap::new();
+    for (_, sets) in nlas(body).filter(|(kind, _)| kind & !NESTED == 2) {
+        for (_, set) in nlas(sets) {
+            for (_, strings) in nlas(set).filter(|(kind, _)| kind & !NESTED == 3) {
+                for (_, string) in nlas(strings) {
+                    let string = attrs(string);
+                    if let (Some(index), Some(name)) = (number(&string, 1), string.get(&2)) {
+                        names.insert(index, c_string(name));
                     }
                 }
             }
         }
-        Ok(names.into_values().collect())
     }
+    names.into_values().collect()
 }
 
 /// Native order: ethtool is not a network protocol.
@@ -161,7 +165,7 @@ fn number(attrs: &Attrs, kind: u16) -> Option<u32> {
 }
 
 /// Attributes without the flag that says that they are nested.
-fn plain(body: &[u8]) -> Attrs<'_> {
+pub(crate) fn plain(body: &[u8]) -> Attrs<'_> {
     nlas(body).map(|(kind, value)| (kind & !NESTED, value)).collect()
 }
 
@@ -186,12 +190,12 @@ fn pairs(body: &Attrs, names: &[(&str, u16)]) -> Vec<String> {
 }
 
 /// The state in the form in which it is compared.
-fn values(group: Group, numbers: &Numbers, body: &Attrs) -> String {
+pub(crate) fn values(group: Group, numbers: &Numbers, body: &Attrs) -> String {
     group.canonical(&pairs(body, numbers.values).join(" "))
 }
 
 /// Bits that are on, by name.
-fn bits(set: &[u8], names: &[String]) -> BTreeSet<String> {
+pub(crate) fn bits(set: &[u8], names: &[String]) -> BTreeSet<String> {
     let set = plain(set);
     let Some(value) = set.get(&4) else { return BTreeSet::new() };
     let words = value.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));

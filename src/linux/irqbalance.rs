@@ -106,7 +106,7 @@ fn ask(path: &str, command: &str) -> Result<String> {
 }
 
 /// "SLEEP 10 IRQ 34 LOAD 0 DIFF 0 CLASS 5 IRQ 35 ... BANNED 0": the vectors it leaves alone.
-fn banned(reply: &str) -> String {
+pub(crate) fn banned(reply: &str) -> String {
     let words: Vec<&str> = reply.split_whitespace().collect();
     let mut vectors: Vec<u32> = words
         .windows(2)

@@ -3,7 +3,7 @@
 //! alone: the kernel registers any other that it is asked for.
 #![allow(unsafe_code, reason = "these options have no safe wrapper; one function here needs it")]
 
-mod blob;
+pub(crate) mod blob;
 
 use std::io;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ const _: () = assert!(usize::BITS == 64, "the layouts here are those of 64-bit p
 
 const GET_INFO: i32 = 64;
 const GET_ENTRIES: i32 = 65;
-const INFO_LEN: usize = 84;
+pub(crate) const INFO_LEN: usize = 84;
 const NAME_LEN: usize = 32;
 /// struct ipt_get_entries: name, size, and padding up to the first entry.
 const HEAD_LEN: usize = 40;

@@ -178,7 +178,7 @@ pub fn sizes_state(sizes: &Sizes) -> State {
     if text.is_empty() { State::Absent } else { State::Is(text.join(" ")) }
 }
 
-fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -> Link {
+pub(crate) fn parse(message: &LinkMessage, name_of_index: impl Fn(u32) -> Option<String>) -> Link {
     let flags = message.header.flags;
     let mut link = Link {
         index: message.header.index,

@@ -3,22 +3,22 @@
 
 pub mod bpf;
 mod dbus;
-mod ethtool;
+pub(crate) mod ethtool;
 pub mod facts;
 mod files;
-mod irqbalance;
-mod legacy;
-mod link;
-mod nexthops;
-mod nft;
+pub(crate) mod irqbalance;
+pub(crate) mod legacy;
+pub(crate) mod link;
+pub(crate) mod nexthops;
+pub(crate) mod nft;
 mod path;
 pub mod probe;
-mod qdisc;
+pub(crate) mod qdisc;
 pub mod root;
-mod routes;
-mod rss;
+pub(crate) mod routes;
+pub(crate) mod rss;
 mod settle;
-mod socket;
+pub(crate) mod socket;
 pub mod watchdog;
 mod xdp_sockets;
 

@@ -45,7 +45,7 @@ pub fn list() -> Result<Nexthops> {
     Ok(parse_nexthops(&answer?))
 }
 
-fn parse_nexthops(messages: &[Message]) -> Nexthops {
+pub(crate) fn parse_nexthops(messages: &[Message]) -> Nexthops {
     let number = |bytes: &[u8]| bytes.first_chunk().map(|b| u32::from_ne_bytes(*b));
     let (mut all, mut groups) = (Nexthops::new(), BTreeMap::new());
     for message in messages {

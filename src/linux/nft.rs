@@ -1,9 +1,9 @@
 //! One inet table of notrack rules in nf_tables as canonical text. Attribute numbers here and below
 //! are those of linux/netfilter/nf_tables.h.
 
-mod flow;
+pub(crate) mod flow;
 mod rule;
-mod summary;
+pub(crate) mod summary;
 mod transport;
 
 use std::io::ErrorKind;
@@ -27,6 +27,8 @@ use transport::{
 };
 
 pub const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
+/// NFT_NAME_MAXLEN with its end.
+const MOST_NAME: usize = 255;
 const MARK: &str = "nettune";
 
 /// The table as canonical text: the same text that [`replace_table`] takes.
@@ -99,8 +101,9 @@ pub fn replace_table(root: &Root, name: &str, state: &State) -> Result<()> {
 }
 
 /// A message type and its attributes without the table's name.
-fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
+pub(crate) fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
     let words: Vec<_> = line.split(' ').collect();
+    ensure!(words.iter().all(|word| word.len() <= MOST_NAME), "a name over {MOST_NAME} bytes");
     match words[..] {
         ["chain", name, "hook", hook, "priority", priority] => {
             let hook = HOOKS.iter().position(|known| *known == hook).context("unknown hook")?;
@@ -218,7 +221,7 @@ impl Match {
     }
 }
 
-fn chain_text(mut chain: Attrs) -> String {
+pub(crate) fn chain_text(mut chain: Attrs) -> String {
     let (name, base) = (string(&chain, 3), base(INET, &chain));
     let hook = attrs(chain.get(&4).copied().unwrap_or_default());
     // Handle, use count and the flag of a base chain.
@@ -233,7 +236,7 @@ fn chain_text(mut chain: Attrs) -> String {
     }
 }
 
-fn rule_text(rule: &Attrs) -> String {
+pub(crate) fn rule_text(rule: &Attrs) -> String {
     let mut text = format!("rule {} ", string(rule, 2));
     let known = Match::decode(rule).map(|matched| matched.text()).or_else(|| flow::decode(rule));
     text += &known.unwrap_or_else(|| {

@@ -46,7 +46,7 @@ pub fn dump(links: &Links) -> Result<BTreeMap<u32, Vec<Qdisc>>> {
     Ok(all)
 }
 
-fn parse(message: &TcMessage) -> Qdisc {
+pub(crate) fn parse(message: &TcMessage) -> Qdisc {
     let mut qdisc = Qdisc {
         kind: String::new(),
         handle: message.header.handle,

@@ -379,10 +379,29 @@ fn beside(to: (IpAddr, u8), known: (IpAddr, u8)) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use netlink_packet_route::route::{RouteAddress, RouteCacheInfo};
 
     use super::*;
+
+    /// All that is ever made of an answer of the kernel, for links of any index.
+    pub fn all_of(messages: Vec<RouteMessage>, nexthops: &Nexthops) -> usize {
+        let with_hops = |message| Route { hops: hops(&message, nexthops), message };
+        let routes: Vec<Route> = messages.into_iter().map(with_hops).collect();
+        let places = places(&routes);
+        let mut link = Link { index: 2, mtu: 1500, up: true, ..Link::default() };
+        for route in &routes {
+            mark(&mut link, route);
+            mark_mtu(&mut link, route, &places);
+            let _ = (not_ours_to_write(route, &places), with_mtu(&route.message, Some(1280)));
+        }
+        let networks: Vec<_> =
+            ["10.77.0.0/16", "fd77::/48", "0.0.0.0/0"].iter().filter_map(|n| network(n)).collect();
+        count_pod_routes(&mut BTreeMap::from([(2, &mut link)]), &routes, &networks);
+        let all = RoutesV6::new(routes);
+        let told = all.names.keys().map(|(index, text)| all.mtu(*index, text).to_string().len());
+        told.sum()
+    }
 
     fn route(attributes: Vec<RouteAttribute>) -> Route {
         let mut message = RouteMessage::default();

@@ -144,7 +144,7 @@ pub fn write(link: &str, wanted: &State) -> Result<()> {
     ethtool(link, &mut message).with_context(|| format!("set RSS of {link}"))
 }
 
-fn bytes(hex: &str) -> Result<Vec<u8>> {
+pub(crate) fn bytes(hex: &str) -> Result<Vec<u8>> {
     if !hex.len().is_multiple_of(2) || !hex.is_ascii() {
         bail!("{hex:?} is no RSS key");
     }

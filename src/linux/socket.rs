@@ -156,15 +156,20 @@ impl Conn {
         let mut buffer = Vec::with_capacity(RECEIVE_LEN);
         let len = self.0.recv(&mut buffer, MSG_TRUNC)?;
         ensure!(len <= buffer.len(), "netlink reply of {len} bytes is too long");
-        let (mut messages, mut rest) = (Vec::new(), &buffer[..]);
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<Message>::deserialize(rest)?;
-            let len = (message.header.length as usize).next_multiple_of(4);
-            rest = rest.get(len..).unwrap_or_default();
-            messages.push(message);
-        }
-        Ok(messages)
+        messages(&buffer)
     }
+}
+
+/// What one datagram holds.
+pub(crate) fn messages(bytes: &[u8]) -> Result<Vec<NetlinkMessage<Message>>> {
+    let (mut messages, mut rest) = (Vec::new(), bytes);
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<Message>::deserialize(rest)?;
+        let len = (message.header.length as usize).next_multiple_of(4);
+        rest = rest.get(len..).unwrap_or_default();
+        messages.push(message);
+    }
+    Ok(messages)
 }
 
 fn serialize(flags: u16, sequence: u32, message: Message) -> Vec<u8> {
@@ -178,7 +183,7 @@ fn serialize(flags: u16, sequence: u32, message: Message) -> Vec<u8> {
 }
 
 /// The errno of a reply, under the kernel's own words when it has some.
-fn check(message: &NetlinkMessage<Message>) -> Result<()> {
+pub(crate) fn check(message: &NetlinkMessage<Message>) -> Result<()> {
     let (code, details) = match &message.payload {
         NetlinkPayload::Error(err) => (err.raw_code(), err.header.get(16..).unwrap_or_default()),
         // A dump of ethtool's ends so when the last link has no such thing (seen on 5.10): the others

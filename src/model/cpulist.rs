@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+/// A list that tells more than every CPU sixteen times over is none.
+const MOST_TOLD: usize = 1 << 20;
+
 /// Parses "0-3,8" (also with a stride, "0-6:2"); None when it is not a CPU list.
 pub fn parse(text: &str) -> Option<BTreeSet<u32>> {
-    let mut cpus = BTreeSet::new();
+    let (mut cpus, mut told) = (BTreeSet::new(), 0);
     for part in text.trim().split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let (range, stride) = match part.split_once(':') {
             Some((range, stride)) => (range, stride.parse::<usize>().ok().filter(|s| *s > 0)?),
@@ -16,6 +19,10 @@ pub fn parse(text: &str) -> Option<BTreeSet<u32>> {
         };
         // No kernel has more than 8192 CPUs; a larger number is a typing error, not a set to build.
         if first > last || last > 1 << 16 {
+            return None;
+        }
+        told += (last - first) as usize / stride + 1;
+        if told > MOST_TOLD {
             return None;
         }
         cpus.extend((first..=last).step_by(stride));
@@ -75,6 +82,8 @@ mod tests {
         assert_eq!(parse("3-1"), None);
         assert_eq!(parse("0-99999999999"), None);
         assert_eq!(parse("a"), None);
+        assert_eq!(parse(&"0-65535,".repeat(16)).map(|cpus| cpus.len()), Some(1 << 16));
+        assert_eq!(parse(&"0-65535,".repeat(17)), None);
         let cpus = parse("0,33,63").unwrap();
         assert_eq!(to_mask(&cpus, 64), "80000002,00000001");
         assert_eq!(from_mask("80000002,00000001"), Some(cpus));

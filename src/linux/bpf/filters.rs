@@ -57,7 +57,7 @@ fn list(index: u32, parent: u32) -> Result<Vec<Filter>> {
     }
 }
 
-fn parse(body: &[u8]) -> Option<Filter> {
+pub(crate) fn parse(body: &[u8]) -> Option<Filter> {
     let word = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
     // A chain's first answer is the preference itself, without a handle.
     if word(4)? == 0 {

@@ -136,7 +136,7 @@ pub fn await_irqbalance(root: &Root, agents: &mut Agents) {
 }
 
 /// Seconds that a process runs.
-fn age(root: &Root, pid: u32) -> Option<f64> {
+pub(crate) fn age(root: &Root, pid: u32) -> Option<f64> {
     let uptime: f64 = root.line("proc/uptime")?.split(' ').next()?.parse().ok()?;
     let stat = root.line(&format!("proc/{pid}/stat"))?;
     let started: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;

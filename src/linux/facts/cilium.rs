@@ -11,6 +11,7 @@ use super::cilium_api::{self, CONFIG_KEYS};
 use super::unix_http::{Deadline, get};
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Chain, Cilium, CiliumLive, Fact, Link, Netfilter};
+use crate::yaml;
 
 pub const SOCKET: &str = "/var/run/cilium/cilium.sock";
 /// For all that is asked of the agent together.
@@ -89,7 +90,7 @@ fn ask(root: &Root, socket: &str, cilium: &mut Cilium, config: &mut BTreeMap<Str
 }
 
 /// What the agent said already is not overwritten: files are older than an answer.
-fn read_state(
+pub(crate) fn read_state(
     root: &Root,
     state: &str,
     cilium: &mut Cilium,
@@ -111,7 +112,7 @@ fn read_state(
     let header = file("globals/node_config.h");
     let mut bad = Vec::new();
     if let Some(bytes) = flags {
-        match yaml_serde::from_slice::<BTreeMap<String, Value>>(&bytes) {
+        match yaml::read::<BTreeMap<String, Value>>(&bytes) {
             Ok(all) => {
                 for (key, value) in all {
                     if let Some(key) = CONFIG_KEYS.iter().find(|k| **k == key) {
@@ -184,7 +185,7 @@ fn pins(root: &Root, cilium: &mut Cilium) {
 
 /// What is configured, where the agent did not say what it made of it. Only what the agent cannot
 /// quietly fall back from: host routing, BIG TCP and XDP are not among them.
-fn from_config(cilium: &mut Cilium) {
+pub(crate) fn from_config(cilium: &mut Cilium) {
     let Fact::Known(config) = &cilium.config else { return };
     let get = |key: &str| config.get(key).filter(|v| !v.is_empty()).cloned();
     let live = &mut cilium.live;

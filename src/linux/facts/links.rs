@@ -137,7 +137,7 @@ fn virtual_kind(root: &Root, link: &mut Link) {
 
 /// Of the device that a link's `device` names ("../../../0000:00:05.0"): its PCI address, for virtio
 /// that of the function which it hangs below, as the link's own place among the devices has it.
-fn bus_path(device: &str, place: &str) -> Option<String> {
+pub(crate) fn bus_path(device: &str, place: &str) -> Option<String> {
     let is_pci = |part: &&str| {
         let shape = [4usize, 7, 10];
         part.len() == 12

@@ -2,18 +2,18 @@
 
 pub mod agents;
 pub mod cilium;
-mod cilium_api;
-mod cpus;
+pub(crate) mod cilium_api;
+pub(crate) mod cpus;
 pub mod kernel;
-mod links;
+pub(crate) mod links;
 mod netfilter;
-mod preflight;
+pub(crate) mod preflight;
 #[cfg(test)]
 mod roots;
-mod routing;
+pub(crate) mod routing;
 pub mod settings;
-mod unix_http;
-mod vectors;
+pub(crate) mod unix_http;
+pub(crate) mod vectors;
 
 use anyhow::Result;
 use nix::fcntl::OFlag;
@@ -110,14 +110,14 @@ fn read_only(root: &Root) -> Vec<String> {
     PLACES.iter().filter(is).map(|place| place.to_string()).collect()
 }
 
-fn kubernetes_name(root: &Root) -> Option<String> {
+pub(crate) fn kubernetes_name(root: &Root) -> Option<String> {
     let flags = root.read("var/lib/kubelet/kubeadm-flags.env").ok()?;
     let (_, rest) = flags.split_once("--hostname-override=")?;
     rest.split([' ', '"', '\n']).next().filter(|n| !n.is_empty()).map(str::to_string)
 }
 
-fn memory(root: &Root) -> u64 {
-    use procfs::FromRead;
-    let text = root.bytes("proc/meminfo").unwrap_or_default();
-    procfs::Meminfo::from_read(text.as_slice()).map_or(0, |m| m.mem_total / 1024)
+pub(crate) fn memory(root: &Root) -> u64 {
+    let text = root.read("proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    total.and_then(|t| t.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -88,7 +88,7 @@ fn xfrm(root: &Root) -> Fact<u32> {
 }
 
 /// One line a service, after a head of three; a real server's line begins with an arrow.
-fn ipvs(root: &Root) -> Fact<u32> {
+pub(crate) fn ipvs(root: &Root) -> Fact<u32> {
     let path = "proc/thread-self/net/ip_vs";
     match root.read(path) {
         Ok(text) => {

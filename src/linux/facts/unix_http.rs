@@ -56,7 +56,7 @@ fn open(root: &Root, path: &str, deadline: &Deadline) -> Result<UnixStream> {
     Ok(UnixStream::from(fd))
 }
 
-fn answer(stream: &mut UnixStream, deadline: &Deadline) -> Result<Vec<u8>> {
+pub(crate) fn answer(stream: &mut UnixStream, deadline: &Deadline) -> Result<Vec<u8>> {
     let mut input = Input { stream, deadline, bytes: Vec::new(), ended: false };
     let head = loop {
         if let Some(head) = head(&input.bytes)? {

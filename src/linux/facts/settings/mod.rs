@@ -1,18 +1,18 @@
 //! What others will set on this node, read from their own files.
 
-mod agents;
+pub(crate) mod agents;
 mod command;
-mod ifcfg;
-mod ifupdown;
+pub(crate) mod ifcfg;
+pub(crate) mod ifupdown;
 mod match_section;
-mod netplan;
-mod network_manager;
-mod networkd;
+pub(crate) mod netplan;
+pub(crate) mod network_manager;
+pub(crate) mod networkd;
 mod networkd_keys;
-mod nftables;
-mod others;
+pub(crate) mod nftables;
+pub(crate) mod others;
 mod spread;
-mod sysctl;
+pub(crate) mod sysctl;
 mod text;
 mod tuned;
 mod tuned_profile;

@@ -8,6 +8,7 @@ use yaml_serde::{Mapping, Value};
 use super::networkd::Generated;
 use super::text::{Line, number};
 use crate::linux::root::Root;
+use crate::yaml;
 
 /// A name in an earlier folder hides the same in a later one.
 const FOLDERS: [&str; 4] = ["run/netplan", "etc/netplan", "usr/lib/netplan", "lib/netplan"];
@@ -80,7 +81,7 @@ fn read(
     all: &mut BTreeMap<String, Definition>,
     renderer: &mut Option<String>,
 ) {
-    let Ok(Value::Mapping(whole)) = yaml_serde::from_str(text) else { return };
+    let Ok(Value::Mapping(whole)) = yaml::read(text.as_bytes()) else { return };
     let Some(Value::Mapping(network)) = whole.get("network") else { return };
     if let Some(value) = network.get("renderer").and_then(scalar) {
         *renderer = Some(value);
