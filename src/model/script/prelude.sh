@@ -203,13 +203,26 @@ ethtool_set() {
     steady "$dev"
 }
 
-# default_qdisc LINK KIND: the kernel's own, made under that default for the moment.
+# by_default LINK KIND [QUANTUM]: all its queues have the kernel's own, made under this MTU or with that quantum.
+by_default() {
+    tc qdisc show dev "$1" | grep -v -e '^qdisc clsact ' -e '^qdisc ingress ' -e '^qdisc mq 0: root' > "$work/qdiscs"
+    [ -s "$work/qdiscs" ] && ! grep -q -v "^qdisc $2 0: " "$work/qdiscs" || return
+    quantum=$(sed -n 's/^qdisc fq_codel .* quantum \([0-9]*\).*/\1/p' "$work/qdiscs" | head -n 1)
+    [ -n "$quantum" ] || return 0
+    least=$(value "/sys/class/net/$1/mtu")
+    case ${3:-} in
+        "$quantum") ;;
+        '') [ "$quantum" -ge "$least" ] && [ "$quantum" -le $((least + 32)) ] ;; # 32: the longest header
+        *) return 1 ;;
+    esac
+}
+# default_qdisc LINK KIND [QUANTUM]: the kernel's own, made under that default for the moment.
 default_qdisc() {
     default=/proc/sys/net/core/default_qdisc
     today=$(cat "$default" 2> /dev/null)
     # One by default cannot be deleted: another one goes away under one of our own.
     root=$(tc qdisc show dev "$1" root | sed -n '1s/qdisc \([^ ]*\) 0: .*/\1/p')
-    [ "$root" != noqueue ] || return 0
+    [ "$root" != noqueue ] && ! by_default "$@" || return 0
     [ -z "$root" ] || tc qdisc replace dev "$1" root "$root"
     [ -z "$today" ] || [ "$today" = "$2" ] || [ "$2" = noqueue ] || printf '%s\n' "$2" > "$default"
     tc qdisc delete dev "$1" root || bad "qdisc of $1: default $2"
@@ -217,5 +230,5 @@ default_qdisc() {
 }
 # What a default was made for, queues or MTU, may be others now.
 fresh_qdisc() {
-    case $(tc qdisc show dev "$1" root | head -n 1) in *' 0: '*) default_qdisc "$1" "$2" ;; esac
+    case $(tc qdisc show dev "$1" root | head -n 1) in *' 0: '*) default_qdisc "$@" ;; esac
 }

@@ -75,10 +75,8 @@ fn after(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec
                 lines.push(if elsewhere { format!("[ -z \"${other}\" ] || {line}") } else { line });
             }
             (None, Resource::Qdisc { .. }, Some(text)) => {
-                let kind = text.strip_prefix("default ").and_then(|t| t.split("quantum=").next());
-                let leaf = kind.map(|k| k.trim().trim_start_matches("mq "));
-                if let Some(leaf) = leaf.filter(|l| *l != "noqueue") {
-                    lines.push(format!("fresh_qdisc \"${link}\" {}", quote(leaf)));
+                if let Some(words) = by_default(text).filter(|words| words != "'noqueue'") {
+                    lines.push(format!("fresh_qdisc \"${link}\" {words}"));
                 }
             }
             (None, Resource::Ethtool { group: Group::Coalesce, .. }, Some(text)) => {
@@ -247,12 +245,18 @@ fn rss(link: &str, to: &State) -> String {
     }
 }
 
+/// The kind and the quantum, where it is one of an earlier MTU, of "default mq fq_codel quantum=1514".
+fn by_default(text: &str) -> Option<String> {
+    let kind = text.strip_prefix("default ")?;
+    let (kind, quantum) = kind.split_once(" quantum=").map_or((kind, None), |(k, q)| (k, Some(q)));
+    let leaf = quote(kind.strip_prefix("mq ").unwrap_or(kind));
+    Some(quantum.map_or(leaf.clone(), |q| format!("{leaf} {}", quote(q))))
+}
+
 /// "default mq fq_codel quantum=1514", "fq horizon-us=2000000", "mq fq".
 fn qdisc(link: &str, text: &str) -> String {
-    if let Some(kind) = text.strip_prefix("default ") {
-        let kind = kind.split(" quantum=").next().unwrap_or(kind);
-        let leaf = kind.strip_prefix("mq ").unwrap_or(kind);
-        return format!("default_qdisc \"${link}\" {}", quote(leaf));
+    if let Some(words) = by_default(text) {
+        return format!("default_qdisc \"${link}\" {words}");
     }
     let (multi, leaf) = match text.strip_prefix("mq ") {
         Some(leaf) => (true, leaf),
@@ -429,6 +433,10 @@ mod tests {
         );
         assert_eq!(
             to("qdisc:eth0", State::is("default mq fq_codel quantum=1514")),
+            "default_qdisc \"$L2\" 'fq_codel' '1514'"
+        );
+        assert_eq!(
+            to("qdisc:eth0", State::is("default fq_codel")),
             "default_qdisc \"$L2\" 'fq_codel'"
         );
         assert_eq!(to("bpf:eth0/xdp", State::Absent), "rm -rf /sys/fs/bpf/nettune/xdp-2");

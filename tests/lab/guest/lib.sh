@@ -7,7 +7,11 @@
 #   watched LOOK CODE CMD...  expects, and meanwhile writes each new $NOW that the function LOOK sets to $WORK/seen
 #   settle              waits until nothing is starting any more
 #   quick_irqbalance    for what asks it often: it answers between its scans, each second now and not each tenth
+#   back_as FILE         rolls back; the node is as in FILE
+#   link_mtu LINK...    their MTUs, in one line
+#   answers CMD...      within ten seconds, for a path that has just been made
 #   $NIC, $NIC2         the link with four queue pairs, and the one with another driver
+#   BACK=script         set by a scenario: undo.sh does what `nettune rollback` would, which then finds nothing to do
 set -uo pipefail
 
 LAB=/usr/local/lib/lab
@@ -111,6 +115,42 @@ tuned_profile() {
     echo "${said%\"}"
 }
 
+UNDO=/var/lib/nettune/undo.sh
+nettune() {
+    if [[ ${BACK:-} != script || $* != rollback || ! -e $UNDO ]]; then
+        command nettune "$@"
+        return
+    fi
+    cp "$UNDO" "$WORK/undo.sh"
+    if ! sh "$UNDO" >"$WORK/undone.log" 2>&1; then
+        cat "$WORK/undone.log"
+        fail "undo.sh did not put everything back"
+    fi
+    cat "$WORK/undone.log"
+    settle
+    snapshot "$WORK/undone"
+    let_go || return
+    snapshot "$WORK/rolled"
+    same "$WORK/undone" "$WORK/rolled" "undo.sh left something to rollback"
+}
+
+# rollback after undo.sh. What TuneD lays over its own keys when undo.sh has it switch back is no value that the journal knows: that is
+# drift to nettune, and stays as TuneD has it.
+let_go() {
+    local code key values=()
+    command nettune rollback >"$WORK/let-go" 2>&1
+    code=$?
+    cat "$WORK/let-go"
+    [[ $code == 4 ]] || return "$code"
+    for key in $(grep -o 'sysctl:[a-z0-9._]* is ' "$WORK/let-go" | sed 's/sysctl://; s/ is//'); do
+        [[ $key == net.ipv4.tcp_[rw]mem ]] || fail "undo.sh left drift: $key"
+        values+=("$key=$(sysctl -n "$key")")
+    done
+    [[ ${#values[@]} -gt 0 ]] || return 4
+    command nettune rollback --force || return
+    sysctl -q -w "${values[@]}"
+}
+
 # nettune apply with every impact accepted; it must end with 0.
 IMPACTS=link-reset,path,bypass
 apply_all() { expect 0 nettune apply --accept "$IMPACTS" "$@"; }
@@ -155,4 +195,21 @@ roll_back() {
     expect 0 nettune rollback
     expect 3 nettune status
     settle
+}
+
+back_as() {
+    roll_back
+    snapshot "$WORK/after"
+    same "$1" "$WORK/after" "after the rollback"
+}
+
+link_mtu() {
+    local link
+    for link; do echo "$(<"/sys/class/net/$link/mtu")"; done | xargs
+}
+
+answers() {
+    local i
+    for i in {1..20}; do "$@" >/dev/null 2>&1 && return; sleep 0.5; done
+    fail "no answer after $i times: $*"
 }
