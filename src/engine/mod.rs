@@ -21,6 +21,7 @@ pub mod share;
 pub mod store;
 pub mod undo;
 pub mod verbs;
+pub mod verify;
 
 use std::fmt;
 

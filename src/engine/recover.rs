@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use super::Host;
 use super::collateral::{left, returned};
 use super::journal::{Begin, Done, End};
+use super::ledger::Owned;
 use super::store::Store;
 use crate::model::collateral::belongs;
+use crate::model::restore::at_boot;
 use crate::model::{Change, Impact, Outcome, Resource, State};
 
 /// Tells our own half-writes from what others wrote, puts the former back, and closes every open
@@ -24,6 +26,34 @@ pub fn recover<H: Host>(host: &mut H, store: &mut Store) -> (Vec<String>, Vec<St
         ));
     }
     (notes, stuck)
+}
+
+/// What files of ours brought back at this boot is ours as it was, with what was before nettune, or
+/// a rollback would leave it until the next boot: sysctls, and the qdiscs that links have got by
+/// default_qdisc.
+pub fn adopt<H: Host>(host: &H, store: &mut Store) {
+    let void = std::mem::take(&mut store.ledger.void);
+    let kept = |resource: &Resource| resource.sysctl_file();
+    if !store.ledger.owned.keys().any(kept) {
+        return;
+    }
+    let held = void.into_iter().filter(|(_, o)| !o.claims.is_empty());
+    let (resources, held): (Vec<Resource>, Vec<Owned>) = held.unzip();
+    let states = host.read_many(&resources);
+    for ((resource, owned), state) in resources.into_iter().zip(held).zip(states) {
+        let Ok(state) = state else { continue };
+        // Before the network a link is down and has no qdisc yet.
+        let to_come = matches!(resource, Resource::Qdisc { .. }) && state == State::Absent;
+        // The file may be of an earlier run than the last.
+        let brought =
+            owned.wrote.iter().rev().filter_map(|w| at_boot(&resource, &owned.baseline, w));
+        let holds = brought.into_iter().find(|wrote| *wrote == state || to_come);
+        if let Some(wrote) = holds.filter(|_| !store.ledger.owned.contains_key(&resource)) {
+            let (boot, netns) = store.boot.clone();
+            let owned = Owned { boot, netns, wrote: vec![wrote], ..owned };
+            store.ledger.owned.insert(resource, owned);
+        }
+    }
 }
 
 /// What one change of the unfinished stage was found to be.

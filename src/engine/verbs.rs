@@ -7,18 +7,17 @@ use anyhow::Result;
 
 use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
 use super::journal::{Begin, Done, End, Record};
-use super::ledger::{Ledger, Owned};
-use super::plan::{Options, Plan, Scope, beyond, plan};
-use super::recover::recover;
+use super::ledger::Ledger;
+use super::plan::{Options, Plan, Scope, plan};
+use super::recover::{adopt, recover};
 use super::run::{Meta, Ran, Stage};
 use super::store::Store;
 use super::undo::undo_script;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
-use crate::model::bpf::remains;
 use crate::model::facts::Facts;
-use crate::model::restore::{at_boot, offline, outlives};
-use crate::model::{Change, Impact, Outcome, Resource, Side, State};
+use crate::model::restore::outlives;
+use crate::model::{Change, Impact, Outcome, Resource, Side};
 
 pub struct Ask<'a> {
     pub selection: Selection<'a>,
@@ -321,86 +320,6 @@ pub fn rollback<H: Host>(
     Ok(Answer { rows, notes, exit })
 }
 
-/// Does the node still hold what was applied?
-pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
-    let ledger = &store.ledger;
-    let mut notes = store.journal.warnings.clone();
-    notes.extend(pending(ledger));
-    for resource in ledger.vanished.keys() {
-        notes.push(format!("{resource} went with its link; the next run releases it"));
-    }
-    let resources: Vec<Resource> =
-        ledger.owned.iter().filter(|(_, o)| !o.claims.is_empty()).map(|(r, _)| r.clone()).collect();
-    let states = host.read_many(&resources);
-    // It was started since, and knows nothing of its bans or that it shall be stopped.
-    let irqbalance_anew = resources.iter().zip(&states).any(|(resource, state)| {
-        let runs = State::is("active");
-        state.as_ref().is_ok_and(|now| match resource {
-            Resource::IrqbalanceBans => *now == ledger.owned[resource].baseline,
-            Resource::Unit { name, .. } => name == "irqbalance.service" && *now == runs,
-            _ => false,
-        })
-    });
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
-    let mut away: BTreeMap<String, usize> = BTreeMap::new();
-    for (resource, state) in resources.iter().zip(states) {
-        let owned = &ledger.owned[resource];
-        for tweak in owned.claims.keys() {
-            let row = rows
-                .entry(tweak.clone())
-                .or_insert_with(|| Row::new(tweak, Side::Node, Status::Applied));
-            let (status, reason) = match &state {
-                Ok(state) if state == owned.present() => continue,
-                Ok(state) if beyond(resource, &owned.claims, owned, state) => continue,
-                Ok(state) if let Some(why) = offline(resource, owned.present(), state, facts) => {
-                    *away.entry(why).or_default() += 1;
-                    continue;
-                }
-                Ok(state) => {
-                    let change = Change {
-                        resource: resource.clone(),
-                        before: state.clone(),
-                        after: owned.present().clone(),
-                        impact: Impact::None,
-                        claims: owned.claims.clone(),
-                        tweaks: vec![tweak.clone()],
-                    };
-                    row.changes.push((change, Outcome::Drifted));
-                    let left = remains(state);
-                    let (now, applied) = resource.shown_both(state, owned.present());
-                    let now = left.clone().unwrap_or(now);
-                    let text = format!("{resource} is {now}, applied was {applied}");
-                    // A value back at its old one is nobody's and may be set again.
-                    let fix = if *state == owned.baseline || left.is_some() {
-                        "nettune apply sets it again"
-                    } else if irqbalance_anew && matches!(resource, Resource::Irq { .. }) {
-                        "irqbalance was started since and moved it; nettune apply sets it again"
-                    } else {
-                        "find who wrote it; rollback --force puts the old value back"
-                    };
-                    (Status::Drifted, Reason::new("drift", text).fix(fix))
-                }
-                Err(e) => {
-                    (Status::Unknown, Reason::new("unreadable", format!("{resource}: {e:#}")))
-                }
-            };
-            row.status = status;
-            row.reasons.push(reason);
-        }
-    }
-    let told = |(why, n): (String, usize)| format!("{why}: {n} values cannot be as applied");
-    notes.extend(away.into_iter().map(told));
-    let rows: Vec<Row> = rows.into_values().collect();
-    let exit = if rows.is_empty() && ledger.open.is_empty() {
-        Exit::Nothing
-    } else if rows.iter().any(|r| r.status != Status::Applied) || !ledger.open.is_empty() {
-        Exit::Drift
-    } else {
-        Exit::Fine
-    };
-    Answer { rows, notes, exit }
-}
-
 fn options<'a>(scope: &'a Scope, accept: &'a BTreeSet<Impact>, force: bool) -> Options<'a> {
     Options { scope, accept, force }
 }
@@ -432,34 +351,6 @@ pub fn clear<H: Host>(
     stuck.extend(left);
     adopt(host, store);
     store.tidy()
-}
-
-/// What files of ours brought back at this boot is ours as it was, with what was before nettune, or
-/// a rollback would leave it until the next boot: sysctls, and the qdiscs that links have got by
-/// default_qdisc.
-fn adopt<H: Host>(host: &H, store: &mut Store) {
-    let void = std::mem::take(&mut store.ledger.void);
-    let kept = |resource: &Resource| resource.sysctl_file();
-    if !store.ledger.owned.keys().any(kept) {
-        return;
-    }
-    let held = void.into_iter().filter(|(_, o)| !o.claims.is_empty());
-    let (resources, held): (Vec<Resource>, Vec<Owned>) = held.unzip();
-    let states = host.read_many(&resources);
-    for ((resource, owned), state) in resources.into_iter().zip(held).zip(states) {
-        let Ok(state) = state else { continue };
-        // Before the network a link is down and has no qdisc yet.
-        let to_come = matches!(resource, Resource::Qdisc { .. }) && state == State::Absent;
-        // The file may be of an earlier run than the last.
-        let brought =
-            owned.wrote.iter().rev().filter_map(|w| at_boot(&resource, &owned.baseline, w));
-        let holds = brought.into_iter().find(|wrote| *wrote == state || to_come);
-        if let Some(wrote) = holds.filter(|_| !store.ledger.owned.contains_key(&resource)) {
-            let (boot, netns) = store.boot.clone();
-            let owned = Owned { boot, netns, wrote: vec![wrote], ..owned };
-            store.ledger.owned.insert(resource, owned);
-        }
-    }
 }
 
 /// What a change disturbed and somebody else has moved since: it belongs to no tweak, so no row
