@@ -18,8 +18,11 @@ pub fn collateral(
     changes: &[Change],
 ) -> Vec<Collateral> {
     let mut pairs: Vec<(Resource, &Change)> = Vec::new();
-    for change in changes.iter().filter(|c| !c.claim_only()) {
-        let mut disturbed = disturbs(&change.resource, facts);
+    for change in changes.iter().filter(|c| !c.claim_only() || c.back()) {
+        // One that is back already, by undo.sh or by hand, disturbs nothing; what it had disturbed goes
+        // back with it, or is somebody's by now.
+        let mut disturbed =
+            if change.claim_only() { Vec::new() } else { disturbs(&change.resource, facts) };
         // What an earlier run could not put back goes back with its cause.
         let left = ledger.owned.iter().filter(|(_, o)| o.cause.as_ref() == Some(&change.resource));
         let left: Vec<Resource> = left.map(|(r, _)| r.clone()).collect();

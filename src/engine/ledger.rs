@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::journal::{Begin, Done, End, OwnedRecord, Record, Snapshot};
+use super::journal::{Begin, Done, End, Left, OwnedRecord, Record, Snapshot};
 use super::{Exit, Refusal};
 use crate::model::bpf::remains;
 use crate::model::facts::{Facts, LinkId};
@@ -110,6 +110,13 @@ impl Ledger {
             // Another change that stands still keeps it.
             let kept = known.is_some_and(|c| self.owned.contains_key(c));
             let owned = self.owned.entry(left.resource.clone()).or_insert(new);
+            // Somebody set it anew while its cause was away: that is what goes back.
+            if owned.claims.is_empty()
+                && owned.cause.is_some()
+                && !owned.wrote.contains(&left.before)
+            {
+                owned.baseline = left.before.clone();
+            }
             owned.wrote.retain(|s| *s != left.after);
             owned.wrote.push(left.after.clone());
             if !kept {
@@ -275,13 +282,23 @@ impl Ledger {
         self.end(end);
     }
 
-    /// With every write of a stage that has just begun.
+    /// With every write of a stage that has just begun, but for what it gives back, and with all that
+    /// these disturb not put back yet: wherever the stage dies, no more than this is to be undone.
     pub fn as_if_made(&self, begin: &Begin) -> Ledger {
         let done = |c: &Change| Done::new(&c.resource, Outcome::Written);
-        let outcomes = begin.changes.iter().map(done).collect();
+        let outcomes = begin.changes.iter().filter(|c| !c.back()).map(done).collect();
+        let planned = |r: &Resource| begin.changes.iter().any(|c| c.resource == *r);
+        let disturbed = begin.collateral.iter().filter(|c| !planned(&c.resource));
+        let left = disturbed.map(|c| Left {
+            resource: c.resource.clone(),
+            before: c.before.clone(),
+            after: State::Absent,
+            cause: c.cause.clone(),
+        });
+        let left = left.collect();
         let mut ledger = self.clone();
         ledger.open.push(begin.clone());
-        ledger.end(&End { run: begin.run.clone(), outcomes, left: Vec::new() });
+        ledger.end(&End { run: begin.run.clone(), outcomes, left });
         ledger
     }
 

@@ -145,6 +145,7 @@ impl<H: Host> Stage<'_, H> {
             match self.write_one(work, at) {
                 Ok(true) => {}
                 Ok(false) => missing.push(at),
+                Err(failure) if self.may_fit_later(&work.changes[at], &failure) => missing.push(at),
                 Err(failure) => self.fail(work, at, failure),
             }
             self.prove_finished(work, at);
@@ -161,6 +162,14 @@ impl<H: Host> Stage<'_, H> {
                 Err(failure) => self.fail(work, at, failure),
             }
         }
+    }
+
+    /// Keys bound each other (a low and a high threshold): one that is refused may be taken once the
+    /// others are written.
+    fn may_fit_later(&self, change: &Change, failed: &Failed) -> bool {
+        failed.tried
+            && matches!(change.resource, Resource::Sysctl { .. })
+            && self.host.read(&change.resource).is_ok_and(|now| now == change.before)
     }
 
     /// True when written; false when the resource is missing and the change gives it back.
@@ -211,7 +220,7 @@ impl<H: Host> Stage<'_, H> {
             }
         }
         // A bond's MTU went to its members with it, and what a member's disturbs with that.
-        if now == change.after && !change.claim_only() {
+        if now == change.after && (!change.claim_only() || change.back()) {
             self.undisturb(work, &change);
         }
         work.set(at, Outcome::Written, None, None);

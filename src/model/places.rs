@@ -4,8 +4,20 @@ use super::Resource;
 use super::facts::Facts;
 
 /// Each may be a mount of its own; what lies below two belongs to the longer.
-pub const PLACES: [&str; 6] =
-    ["/etc", "/proc/irq", "/proc/sys", "/sys", "/sys/fs/bpf", "/sys/kernel/debug"];
+pub const PLACES: [&str; 12] = [
+    "/etc",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sys/kernel",
+    "/proc/sys/net",
+    "/proc/sys/net/core",
+    "/proc/sys/net/ipv4",
+    "/proc/sys/net/ipv6",
+    "/proc/sys/vm",
+    "/sys",
+    "/sys/fs/bpf",
+    "/sys/kernel/debug",
+];
 
 /// The place that a write of the resource would need, and that is mounted read-only here.
 pub fn read_only(resource: &Resource, facts: &Facts) -> Option<&'static str> {
@@ -13,8 +25,11 @@ pub fn read_only(resource: &Resource, facts: &Facts) -> Option<&'static str> {
     let beneath = |place: &&&str| {
         path.strip_prefix(**place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let place = PLACES.iter().filter(beneath).max_by_key(|place| place.len())?;
-    facts.node.read_only.iter().any(|p| p == place).then_some(place)
+    let nearest = PLACES.iter().filter(beneath).max_by_key(|place| place.len())?;
+    let closed = |place: &&&str| facts.node.read_only.iter().any(|p| p == **place);
+    // Of one mount all places below it are told: the uppermost is its name.
+    let named = PLACES.iter().filter(beneath).filter(closed).min_by_key(|place| place.len());
+    closed(&nearest).then_some(*named?)
 }
 
 fn file(resource: &Resource) -> Option<String> {

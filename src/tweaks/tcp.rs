@@ -135,9 +135,9 @@ impl Tweak for Tcp {
         }
         let keys: Vec<(&String, String)> =
             self.sysctl.keys().map(|key| (key, slashed(key))).collect();
-        for (at, (key, path)) in keys.iter().enumerate() {
-            let same = |(_, other): &&(&String, String)| sysctls::one_value(path, other);
-            if let Some((other, _)) = keys[..at].iter().find(same) {
+        let mut values = BTreeMap::new();
+        for (key, path) in &keys {
+            if let Some(other) = values.insert(sysctls::value_of(path), key) {
                 bail!("sysctls {other} and {key} are one value of the kernel: keep one of the two");
             }
         }

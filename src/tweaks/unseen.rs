@@ -77,7 +77,7 @@ pub fn tracking(cx: &Context, networks: &[String], key: &str) -> Vec<Need> {
     let packets = Packets::of(cx.facts, networks, cx.pod_links());
     let why = |first: &str, by: Option<&str>| {
         let by = by.map(|by| format!(": rules by `{by}`")).unwrap_or_default();
-        format!("chain {first} need connection tracking{by}")
+        format!("connection tracking is needed by chain {first}{by}")
     };
     needs(cx.facts, &packets, Lost::Tracking, key, why)
 }

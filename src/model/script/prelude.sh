@@ -75,7 +75,7 @@ put() {
         [ -n "$last" ] || bad "$file is $now, which is not ours (FORCE=1 writes $to all the same)"
         return
     }
-    write "$to" > "$file" 2> /dev/null
+    { write "$to" > "$file"; } 2> /dev/null
     [ "$(value "$file")" = "$to" ] || [ -z "$last" ] || bad "$file: $to"
 }
 
