@@ -103,7 +103,8 @@ pub fn replace_table(root: &Root, name: &str, state: &State) -> Result<()> {
 /// A message type and its attributes without the table's name.
 pub(crate) fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
     let words: Vec<_> = line.split(' ').collect();
-    ensure!(words.iter().all(|word| word.len() <= MOST_NAME), "a name over {MOST_NAME} bytes");
+    let fits = |word: &&str| word.len() <= MOST_NAME && !word.contains('\0');
+    ensure!(words.iter().all(fits), "a name with NUL, or over {MOST_NAME} bytes");
     match words[..] {
         ["chain", name, "hook", hook, "priority", priority] => {
             let hook = HOOKS.iter().position(|known| *known == hook).context("unknown hook")?;

@@ -265,7 +265,9 @@ impl Resource {
                 Some(rest) => beneath("file", rest),
                 None => Err(format!("file {path:?} is not absolute")),
             },
-            Resource::Nft { table } if !table.starts_with("nettune-") || table.len() > 255 => {
+            Resource::Nft { table }
+                if !table.starts_with("nettune-") || table.len() > 255 || table.contains('\0') =>
+            {
                 Err(format!("nf_tables table {table:?} is not one of ours"))
             }
             _ => Ok(()),
