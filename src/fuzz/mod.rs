@@ -1,5 +1,6 @@
 //! Every parser of what others wrote, under changed input: no panic, no hang, no growth without
 //! bound, and what can cheaply be held against it. docs/testing.md tells how to run more.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test tells its figures")]
 
 mod config;
 mod files;

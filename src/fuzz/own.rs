@@ -125,7 +125,9 @@ pub fn names(bytes: &[u8]) {
             assert_eq!(again.parse().ok().as_ref(), Some(&found), "{text:?} {again:?}");
         }
     }
-    (same::<Resource>(text), same::<Reach>(text), same::<Deny>(text));
+    same::<Resource>(text);
+    same::<Reach>(text);
+    same::<Deny>(text);
     if let Ok(resource) = text.parse::<Resource>() {
         let other = resource.renamed("eth7");
         assert_eq!(other.link(), resource.link().map(|_| "eth7"), "{text:?}");
