@@ -472,6 +472,8 @@ mod tests {
             "mtu:averyveryverylongname",
             "sysctl:net/ipv4/conf/a b/rp_filter",
             "nft:filter",
+            "nft:nettune-a\0b",
+            &format!("nft:nettune-{}", "x".repeat(248)),
         ] {
             assert!(text.parse::<Resource>().is_err(), "{text}");
         }
