@@ -38,6 +38,7 @@ mod tests {
         }
         assert!(begin.elapsed() < Duration::from_secs(1));
         assert_eq!(read("a: [{b: 1}]").unwrap(), serde_json::json!({"a": [{"b": 1}]}));
-        assert!(read(&"[]".repeat(1000)).unwrap_err().to_string().contains("end of stream"));
+        let closed = format!("[{}]", "[],".repeat(1000));
+        assert_eq!(read(&closed).unwrap().as_array().map(Vec::len), Some(1000));
     }
 }

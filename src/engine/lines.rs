@@ -204,3 +204,26 @@ fn read(bytes: &[u8], summed: bool) -> Result<Record, Bad> {
     }
     Ok(content.record)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::journal::Begin;
+    use super::*;
+
+    #[test]
+    fn damaged_records_in_one_line_are_tried_each_alone() {
+        let record = |n: u32| {
+            let begin = Begin { run: n.to_string(), verb: "x".repeat(200), ..Begin::default() };
+            write(&Record::Begin(begin)).unwrap()
+        };
+        let whole: Vec<u8> = (0..3000).flat_map(record).filter(|b| *b != b'\n').collect();
+        let damaged: Vec<u8> = whole.iter().map(|b| if *b == b'x' { b'y' } else { *b }).collect();
+        let begin = Instant::now();
+        for (line, had) in [(whole, 3000), (damaged, 0)] {
+            assert_eq!(Line::of(1, &line).salvage().0.len(), had);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    }
+}

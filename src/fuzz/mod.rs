@@ -1,5 +1,6 @@
 //! Every parser of what others wrote, under changed input: no panic, no hang, no growth without
 //! bound, and what can cheaply be held against it. docs/testing.md tells how to run more.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test tells its figures")]
 
 mod config;
 mod files;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use mutate::{Rng, mutate};
 use nix::time::{ClockId, clock_gettime};
 
+/// Set in a test that runs as a process of its own.
+const APART: &str = "FUZZ_APART";
 const RUNS: u64 = 3_000;
 /// Where FUZZ_RUNS does not ask for more, no target takes longer: the numbers it gets to are the same
 /// everywhere, how many of them is not.
@@ -27,10 +30,18 @@ const MOST_TIME: Duration = Duration::from_secs(1);
 const HANGS: Duration = Duration::from_secs(120);
 const MOST_MEMORY_KIB: u64 = 2 << 20;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Text,
+    /// With lengths and offsets.
+    Binary,
+    /// The same, and what reads it goes on to system calls that nobody here wants made.
+    Object,
+}
+
 pub struct Target {
     pub name: &'static str,
-    /// Netlink messages, tables and objects, not text.
-    pub binary: bool,
+    pub form: Form,
     pub seeds: fn() -> Vec<Vec<u8>>,
     pub run: fn(&[u8]),
 }
@@ -69,9 +80,32 @@ fn watch(name: &'static str, seed: u64, at: &Arc<AtomicU64>) {
     });
 }
 
+/// The same test in a user namespace, where nothing that the kernel asks a right for is granted.
+fn apart(name: &str) {
+    let open = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled");
+    let whole = std::env::current_exe().unwrap();
+    let test = format!("fuzz::targets::each::{name}");
+    let unshare = |command: &std::path::Path| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.arg("--user").arg(command).env(APART, "1");
+        unshare
+    };
+    let can = unshare("true".as_ref()).status().is_ok_and(|status| status.success());
+    if !can || open.is_ok_and(|text| text.trim() == "0") {
+        assert!(std::env::var_os("NETTUNE_TEST_ALL").is_none(), "{name} was skipped");
+        return println!("skipped: no user namespace without the right to bpf()");
+    }
+    let ended = unshare(&whole).args(["--exact", &test, "--nocapture"]).output().unwrap();
+    print!("{}", String::from_utf8_lossy(&ended.stdout));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
 /// Runs a target; each run is made of its own number alone, so that it can be had again by it.
 fn fuzz(name: &'static str) {
     let target = targets::TARGETS.iter().find(|t| t.name == name).unwrap();
+    if target.form == Form::Object && std::env::var_os(APART).is_none() {
+        return apart(name);
+    }
     let (seeds, runs, seed) = ((target.seeds)(), number("FUZZ_RUNS", RUNS), number("FUZZ_SEED", 0));
     for seed in &seeds {
         (target.run)(seed);
@@ -88,7 +122,7 @@ fn fuzz(name: &'static str) {
         }
         done = run + 1;
         at.store(run, Ordering::Relaxed);
-        let input = mutate(&mut Rng::new(seed.wrapping_add(run)), &seeds, target.binary);
+        let input = mutate(&mut Rng::new(seed.wrapping_add(run)), &seeds, target.form);
         let before = processor_time();
         let ended = catch_unwind(AssertUnwindSafe(|| (target.run)(&input)));
         let took = processor_time().saturating_sub(before);

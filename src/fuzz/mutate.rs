@@ -1,6 +1,8 @@
 //! Inputs that are nearly right: a seed with some of its lines, words, numbers, brackets, lengths or
 //! bytes changed.
 
+use super::Form;
+
 /// Xorshift (Marsaglia's 64 bit form): the same numbers everywhere for one seed.
 pub struct Rng(u64);
 
@@ -90,12 +92,12 @@ const OPEN: [&str; 12] =
     ["[", "{", "(", "{\"a\":", "[[", "- ", "  ", "a: {", "${", "\"", "<", "&a [*a,"];
 const MARKS: &[u8] = b"=:,;[]{}()\"'#\\/|<>*?%$&!@-+. \t\r\n\0";
 
-/// The input of one run. `binary` inputs have lengths and offsets, the others lines and words.
-pub fn mutate(rng: &mut Rng, seeds: &[Vec<u8>], binary: bool) -> Vec<u8> {
+/// The input of one run.
+pub fn mutate(rng: &mut Rng, seeds: &[Vec<u8>], form: Form) -> Vec<u8> {
     let mut bytes = rng.pick(seeds).clone();
     let times = 1 + if rng.below(3) == 0 { rng.below(12) } else { rng.below(3) };
     for _ in 0..times {
-        match (binary, rng.below(10)) {
+        match (form != Form::Text, rng.below(10)) {
             (_, 0 | 1) => change_bytes(rng, &mut bytes),
             (true, 2..=6) => change_numbers(rng, &mut bytes),
             (true, _) => change_blocks(rng, &mut bytes, seeds),

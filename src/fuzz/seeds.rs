@@ -88,3 +88,12 @@ pub fn journals() -> Vec<Vec<u8>> {
     let old = sum.replace_all(std::str::from_utf8(&all).unwrap(), "").into_owned();
     vec![all, of(&[owned, begin("4"), end("4")]), old.into_bytes()]
 }
+
+pub fn objects() -> Vec<Vec<u8>> {
+    let all: [&[u8]; 3] = [
+        include_bytes!("../../bpf/xdp_pass.bpf.o"),
+        include_bytes!("../../bpf/bare_xdp.bpf.o"),
+        include_bytes!("../../bpf/host_routing.bpf.o"),
+    ];
+    all.map(<[u8]>::to_vec).to_vec()
+}

@@ -103,7 +103,8 @@ pub fn replace_table(root: &Root, name: &str, state: &State) -> Result<()> {
 /// A message type and its attributes without the table's name.
 pub(crate) fn parse(line: &str) -> Result<(u16, Vec<u8>)> {
     let words: Vec<_> = line.split(' ').collect();
-    ensure!(words.iter().all(|word| word.len() <= MOST_NAME), "a name over {MOST_NAME} bytes");
+    let fits = |word: &&str| word.len() <= MOST_NAME && !word.contains('\0');
+    ensure!(words.iter().all(fits), "a name with NUL, or over {MOST_NAME} bytes");
     match words[..] {
         ["chain", name, "hook", hook, "priority", priority] => {
             let hook = HOOKS.iter().position(|known| *known == hook).context("unknown hook")?;
@@ -252,4 +253,19 @@ pub(crate) fn rule_text(rule: &Attrs) -> String {
 
 fn expression(name: &str, parts: &[(u16, &[u8])]) -> Vec<u8> {
     nla(1, &attributes(&[(1, &c_bytes(name)), (2, &attributes(parts))]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_name_is_as_long_as_the_kernels() {
+        let chain = |name: &str| parse(&format!("chain {name} hook input priority 0"));
+        assert!(chain(&"x".repeat(255)).is_ok());
+        for name in ["x".repeat(256), "x".repeat(1 << 17), "a\0b".into()] {
+            let error = chain(&name).unwrap_err().to_string();
+            assert_eq!(error, "a name with NUL, or over 255 bytes");
+        }
+    }
 }

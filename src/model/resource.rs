@@ -262,7 +262,9 @@ impl Resource {
                 Some(rest) => beneath("file", rest),
                 None => Err(format!("file {path:?} is not absolute")),
             },
-            Resource::Nft { table } if !table.starts_with("nettune-") || table.len() > 255 => {
+            Resource::Nft { table }
+                if !table.starts_with("nettune-") || table.len() > 255 || table.contains('\0') =>
+            {
                 Err(format!("nf_tables table {table:?} is not one of ours"))
             }
             _ => Ok(()),
@@ -459,6 +461,8 @@ mod tests {
             "mtu:averyveryverylongname",
             "sysctl:net/ipv4/conf/a b/rp_filter",
             "nft:filter",
+            "nft:nettune-a\0b",
+            &format!("nft:nettune-{}", "x".repeat(248)),
         ] {
             assert!(text.parse::<Resource>().is_err(), "{text}");
         }

@@ -139,9 +139,8 @@ fn virtual_kind(root: &Root, link: &mut Link) {
 /// that of the function which it hangs below, as the link's own place among the devices has it.
 pub(crate) fn bus_path(device: &str, place: &str) -> Option<String> {
     let is_pci = |part: &&str| {
-        let shape = [4usize, 7, 10];
-        part.len() == 12
-            && shape.iter().zip([':', ':', '.']).all(|(at, c)| part[*at..].starts_with(c))
+        let shape = [(4, b':'), (7, b':'), (10, b'.')];
+        part.len() == 12 && shape.iter().all(|(at, c)| part.as_bytes()[*at] == *c)
     };
     let name = device.rsplit('/').next().filter(|name| !name.is_empty())?;
     let above = || place.split('/').take_while(|part| *part != name).last();
@@ -168,5 +167,7 @@ mod tests {
         // Two of them may hang below one controller.
         let place = format!("{pci}/usb1/1-1/1-1:1.0/net/eth0");
         assert_eq!(of("../../../1-1:1.0", &place), "device/1-1:1.0");
+        // Twelve bytes, of which the fifth begins no character.
+        assert_eq!(of("../../../aaaéaaaaaaaa", ""), "device/aaaéaaaaaaaa");
     }
 }

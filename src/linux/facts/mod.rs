@@ -121,3 +121,19 @@ pub(crate) fn memory(root: &Root) -> u64 {
     let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
     total.and_then(|t| t.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn memory_is_what_meminfo_begins_with() {
+        for (text, kib) in [
+            ("MemTotal:       24689644 kB\nMemFree: 1 kB\n", 24_689_644),
+            ("MemTotal:       1 kB\nMemFree: 18446744073709551615 kB\n", 1),
+            ("MemTotal:       18446744073709551616 kB\n", 0),
+            ("", 0),
+        ] {
+            let (_dir, root) = super::settings::tests::root(&[("proc/meminfo", text)]);
+            assert_eq!(super::memory(&root), kib, "{text}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use super::spread::{Set, spread};
 use super::{command, text};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
+use crate::model::resource::valid_link;
 use crate::model::settings::Setting;
 
 /// Folder and who reads it.
@@ -41,7 +42,9 @@ fn sets(file: &str, text: &str, called: &str, links: &[&Link]) -> Vec<Set> {
     };
     let mac = value("HWADDR").map(str::to_lowercase);
     let by_mac = links.iter().find(|l| mac.is_some() && l.permanent_mac == mac);
-    let link = value("DEVICE").or(by_mac.map(|l| l.name.as_str())).unwrap_or(called);
+    // It is put in wherever a command names it: no more than a name may be that.
+    let device = value("DEVICE").filter(|name| valid_link(name).is_ok());
+    let link = device.or(by_mac.map(|l| l.name.as_str())).unwrap_or(called);
     let mut found = Vec::new();
     for (line, key, value) in &variables {
         match key.as_str() {
@@ -115,6 +118,18 @@ mod tests {
                 "/etc/sysconfig/network/ifcfg-bond0:2 ethtool:bond0/features rx-gro = off",
             ]
         );
+    }
+
+    #[test]
+    fn a_device_that_is_no_name_is_not_put_in() {
+        let text = format!(
+            "DEVICE={}\nETHTOOL_OPTS=\"{}\"\n",
+            "x".repeat(1 << 16),
+            "-G $DEVICE rx 1;".repeat(1 << 13)
+        );
+        let found = sets("f", &text, "eth0", &[]);
+        assert_eq!(found.len(), 1 << 13);
+        assert!(found.iter().all(|s| s.resource == "ethtool:eth0/rings"));
     }
 
     proptest! {
