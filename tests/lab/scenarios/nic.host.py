@@ -2,7 +2,7 @@
 """Channels, rings, RSS table and key, coalescing and offloads on each driver that QEMU has, and back byte for byte."""
 
 
-def run(lab):
+def run(lab, back=""):
     rss = lab.plug("virtio-net-pci", "lab2", queues=4, rss=True, hash=True, rx_queue_size=1024, tx_queue_size=256)
     vmxnet3 = lab.plug("vmxnet3", "lab3")
     e1000e = lab.plug("e1000e", "lab4")
@@ -17,6 +17,6 @@ def run(lab):
         main: ["channels"],
     }.items():
         for part in parts:
-            lab.counts_of(lab.want(f". /usr/local/lib/lab/nic.sh; nic_round {link} {part}", seconds=400))
+            lab.counts_of(lab.want(f"BACK={back}; . /usr/local/lib/lab/nic.sh; nic_round {link} {part}", seconds=400))
     if lab.counts.get("channels", 0) < 4 or lab.counts.get("rings", 0) < 2:
         lab.fail(f"too little could be set to say anything: {lab.counts}")
