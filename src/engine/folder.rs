@@ -18,6 +18,8 @@ use crate::open::{QUIET, all, checked, trusted, untrusted_above};
 
 const OTHERS: &str = "others than root own it or may write it (chown root, chmod go-w)";
 
+const ODD: &str = "it is no regular file (take it away)";
+
 #[derive(Debug)]
 pub struct Folder {
     dir: File,
@@ -52,7 +54,12 @@ impl Folder {
     /// Opens it, and makes it where it is missing.
     pub fn make(path: &Path) -> Result<Self> {
         let verb = || format!("create {}", path.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(verb)?;
+        match DirBuilder::new().recursive(true).mode(0o700).create(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(refused(path, "it is no folder (name another by --state-dir)"));
+            }
+            other => other.with_context(verb)?,
+        }
         Folder::open(path, true)?.ok_or(io::Error::from(io::ErrorKind::NotFound)).with_context(verb)
     }
 
@@ -86,9 +93,17 @@ impl Folder {
             Err(Errno::ELOOP) if self.strict => {
                 return Err(refused(&path, "it is a symbolic link"));
             }
+            // A FIFO that nobody reads, or a socket, says no more than that.
+            Err(Errno::ENXIO) => return Err(refused(&path, ODD)),
             other => checked(File::from(other.map_err(io::Error::from).with_context(verb)?)),
         };
-        let file = file.with_context(verb)?;
+        let odd = |e: &io::Error| {
+            matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory)
+        };
+        let file = match file {
+            Err(e) if odd(&e) => return Err(refused(&path, ODD)),
+            other => other.with_context(verb)?,
+        };
         let meta = file.metadata().with_context(verb)?;
         if self.strict && !trusted(&meta) {
             return Err(refused(&path, OTHERS));

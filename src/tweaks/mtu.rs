@@ -298,6 +298,11 @@ impl Tweak for Mtu {
         let mut remarks: Vec<String> = links.iter().filter_map(told).collect();
         remarks.extend(links.iter().filter(switched).map(follows));
         remarks.extend(links.iter().filter_map(|link| lowered(cx, link, &links, size)));
+        if cx.facts.live() && links.iter().any(|l| size < l.mtu) {
+            let text =
+                "a pod's macvlan or VLAN on such a link is cut down with it and not seen from here";
+            remarks.push(text.to_string());
+        }
         remarks
     }
 
