@@ -76,7 +76,7 @@ registered=$(cat /proc/net/ip_tables_names /proc/net/ip6_tables_names)
 free "$@"
 [ "$(cat /proc/net/ip_tables_names /proc/net/ip6_tables_names)" = "$registered" ] || fail "a table was registered"
 
-name='pods may begin' cuts=1 why='ip filter (legacy) FORWARD need connection tracking: rules by `xt match conntrack established,related`'
+name='pods may begin' cuts=1 why='connection tracking is needed by chain ip filter (legacy) FORWARD: rules by `xt match conntrack established,related`'
 $L -P FORWARD DROP; $L -A FORWARD $established; $L -A FORWARD -i lxcpod -j ACCEPT
 blocked "$@"
 
@@ -94,15 +94,15 @@ name='other networks, inverted' why='ip filter (legacy) FORWARD need'
 $L -P FORWARD DROP; $L -A FORWARD ! -d 192.168.9.0/24 $established; $L -A FORWARD -s 10.78.0.0/24 -j ACCEPT
 blocked "$@"
 
-name='the host asks pods' why='inet f in need connection tracking: rules by `ct state established,related`'
+name='the host asks pods' why='connection tracking is needed by chain inet f in: rules by `ct state established,related`'
 nft 'table inet f { chain in { type filter hook input priority 0; policy drop; ct state established,related accept; iif lo accept; }; }'
 blocked "$@"
 
-name='marks of connections' cuts= why='ip mangle (legacy) PREROUTING need connection tracking: rules by `xt target CONNMARK`'
+name='marks of connections' cuts= why='connection tracking is needed by chain ip mangle (legacy) PREROUTING: rules by `xt target CONNMARK`'
 $L -t mangle -A PREROUTING -j CONNMARK --restore-mark
 blocked "$@"
 
-name='zones' why='ip raw (legacy) PREROUTING need connection tracking: rules by `xt target CT`'
+name='zones' why='connection tracking is needed by chain ip raw (legacy) PREROUTING: rules by `xt target CT`'
 $L -t raw -A PREROUTING -i lxcpod -j CT --zone 1
 blocked "$@"
 

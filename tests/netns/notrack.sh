@@ -6,7 +6,7 @@ nft add table ip nat
 nft 'add chain ip nat post { type nat hook postrouting priority 100; }'
 nft add rule ip nat post masquerade
 expect 0 nettune check "$@"
-says "chain ip nat post need connection tracking"
+says "connection tracking is needed by chain ip nat post"
 expect 5 nettune apply "$@" --strict
 expect 0 nettune apply "$@"
 nft list tables | grep -q nettune && fail "it was made although it is blocked"
