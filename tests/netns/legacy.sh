@@ -80,17 +80,17 @@ name='pods may begin' cuts=1 why='connection tracking is needed by chain ip filt
 $L -P FORWARD DROP; $L -A FORWARD $established; $L -A FORWARD -i lxcpod -j ACCEPT
 blocked "$@"
 
-name='in a chain that a jump leads to' why='ip filter (legacy) MINE need'
+name='in a chain that a jump leads to' why='connection tracking is needed by chain ip filter (legacy) MINE'
 $L -P FORWARD DROP; $L -N MINE; $L -A FORWARD -p icmp -j MINE; $L -A MINE -m state --state ESTABLISHED -j ACCEPT
 $L -A FORWARD -s 10.78.0.0/24 -j ACCEPT
 blocked "$@"
 
-name='IPv6' why='ip6 filter (legacy) FORWARD need'
+name='IPv6' why='connection tracking is needed by chain ip6 filter (legacy) FORWARD'
 ip6tables-legacy -P FORWARD DROP; ip6tables-legacy -A FORWARD $established
 ip6tables-legacy -A FORWARD -s fd78::/64 -j ACCEPT
 blocked "$@"
 
-name='other networks, inverted' why='ip filter (legacy) FORWARD need'
+name='other networks, inverted' why='connection tracking is needed by chain ip filter (legacy) FORWARD'
 $L -P FORWARD DROP; $L -A FORWARD ! -d 192.168.9.0/24 $established; $L -A FORWARD -s 10.78.0.0/24 -j ACCEPT
 blocked "$@"
 
@@ -106,7 +106,7 @@ name='zones' why='connection tracking is needed by chain ip raw (legacy) PREROUT
 $L -t raw -A PREROUTING -i lxcpod -j CT --zone 1
 blocked "$@"
 
-name='security' why='ip security (legacy) FORWARD need'
+name='security' why='connection tracking is needed by chain ip security (legacy) FORWARD'
 if $L -t security -A FORWARD -d 10.0.0.0/8 -m conntrack --ctstate INVALID -j DROP 2> /dev/null; then
     blocked "$@"
 fi
