@@ -132,7 +132,11 @@ impl Want {
                         Some(want) => want.resolve(&State::is(value))?,
                         None => State::is(value),
                     };
-                    pairs.push(format!("{key}={}", new.text().unwrap_or_default()));
+                    let new = new.text().unwrap_or_default();
+                    if new.contains(char::is_whitespace) {
+                        return Err(format!("{key} takes one word, not {new:?}"));
+                    }
+                    pairs.push(format!("{key}={new}"));
                 }
                 if let Some(missing) =
                     wanted.keys().find(|k| fields(text).all(|(key, _)| key != *k))
@@ -253,6 +257,8 @@ mod tests {
         let want = Want::field("rx", at_least("4096"));
         assert_eq!(want.resolve(&State::is("rx=1024 tx=512")), Ok(State::is("rx=4096 tx=512")));
         assert!(want.resolve(&State::is("tx=512")).is_err());
+        let two = Want::field("rx", Want::Includes("5".into())).resolve(&State::is("rx=8"));
+        assert_eq!(two, Err("rx takes one word, not \"5 8\"".into()));
     }
 
     #[test]
