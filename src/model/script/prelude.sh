@@ -232,3 +232,38 @@ default_qdisc() {
 fresh_qdisc() {
     case $(tc qdisc show dev "$1" root | head -n 1) in *' 0: '*) default_qdisc "$@" ;; esac
 }
+
+# rss LINK KEY TABLE: what differs of both. A table of somebody's own goes by the words that ethtool has for
+# one: shares in a row, or one queue after the other.
+rss() {
+    dev=$1
+    ethtool -x "$dev" > "$work/rss" 2> /dev/null
+    [ -z "$2" ] || grep -q "^$2" "$work/rss" || ethtool -X "$dev" hkey "$2" || bad "RSS key of $dev: $2"
+    words=$(awk -v want="$3" '
+        / RX ring/ { for (i = 2; i <= NF; i++) if ($i == "RX" && $(i + 1) ~ /^ring/) queues = $(i - 1) }
+        /^RSS hash/ { exit }
+        /^ *[0-9]+:/ { for (i = 2; i <= NF; i++) is[n++] = $i }
+        END {
+            if (!n || !queues) exit
+            if (want ~ /^[0-9]/ && split(want, list, ",") != n) { print "another-size"; exit }
+            for (at = 0; at < n; at++) {
+                to[at] = want == "default" ? at % queues : want == "runs" ? int(at * queues / n) : list[at + 1] + 0
+                if (to[at] != is[at] + 0) differs = 1
+                if (at && to[at] < to[at - 1]) mixed = 1
+                if (at && !every && to[at] == to[0]) every = at
+                if (to[at] > most) most = to[at]
+                share[to[at]]++
+            }
+            if (!differs) exit
+            if (want == "default") { print want; exit }
+            if (!mixed) {
+                printf "weight"
+                for (queue = 0; queue <= most; queue++) printf " %d", share[queue]
+                exit
+            }
+            for (at = 0; at < n && every; at++) if (to[at] != to[0] + at % every) every = 0
+            print every ? "equal " every " start " to[0] : "no-words"
+        }' "$work/rss")
+    # shellcheck disable=SC2086
+    [ -z "$words" ] || ethtool -X "$dev" $words || bad "RSS table of $dev: $3"
+}

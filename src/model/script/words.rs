@@ -79,6 +79,7 @@ fn after(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec
                     lines.push(format!("fresh_qdisc \"${link}\" {words}"));
                 }
             }
+            (None, Resource::Rss { .. }, Some(_)) => lines.push(rss(link, &disturbed.now)),
             (None, Resource::Ethtool { group: Group::Coalesce, .. }, Some(text)) => {
                 lines.extend(ethtool(link, Group::Coalesce, "", text));
             }
@@ -220,29 +221,12 @@ fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {
     (!words.is_empty()).then(|| format!("ethtool_set {flag} \"${link}\" {}", words.join(" ")))
 }
 
-/// A table of its own has no word of its own in ethtool: what it was is shown.
 fn rss(link: &str, to: &State) -> String {
     let key: Vec<u8> = to.field("key").unwrap_or_default().bytes().collect();
     let pairs: Vec<String> =
         key.chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect();
-    let mut set = format!("ethtool -X \"${link}\"");
-    if !pairs.is_empty() {
-        set.push_str(&format!(" hkey {}", quote(&pairs.join(":"))));
-    }
-    match to.field("table") {
-        None | Some(Rss::DEFAULT) => format!("{set} default"),
-        Some(Rss::RUNS) => {
-            let queues = format!("$(ls -d \"/sys/class/net/${link}\"/queues/rx-*)");
-            format!("set +f\n{set} weight $(printf '1 %.0s' {queues})\nset -f")
-        }
-        Some(table) => {
-            let said = format!("bad \"RSS table of ${link}:\" {}", quote(table));
-            match pairs.is_empty() {
-                true => said,
-                false => format!("{set}\n{said}"),
-            }
-        }
-    }
+    let table = to.field("table").unwrap_or(Rss::DEFAULT);
+    format!("rss \"${link}\" {} {}", quote(&pairs.join(":")), quote(table))
 }
 
 /// The kind and the quantum, where it is one of an earlier MTU, of "default mq fq_codel quantum=1514".
@@ -444,6 +428,18 @@ mod tests {
             to("sysctl:vm.dirty_ratio", State::is("bytes=4096")),
             "put '/proc/sys/vm/dirty_bytes' '4096'"
         );
+    }
+
+    #[test]
+    fn a_table_that_a_driver_makes_anew_is_put_back() {
+        let rss = "rss:eth0".parse().unwrap();
+        let now = State::is("hash=1 key=0a0b table=default");
+        let disturbed = vec![Disturbed { resource: rss, now, to: None }];
+        let resource = "ethtool:eth0/channels".parse().unwrap();
+        let (from, to) = (State::is("combined=2"), State::is("combined=8"));
+        let lines =
+            super::step(&Step { resource, from, to, ours: Vec::new(), disturbed }, |_| "L2".into());
+        assert_eq!(lines.last().unwrap(), "rss \"$L2\" '0a:0b' 'default'");
     }
 
     #[test]
