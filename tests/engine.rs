@@ -929,7 +929,8 @@ fn an_undone_run_leaves_what_an_earlier_one_set_around_tuned() {
         rollback(&mut host, dir.path()).unwrap();
         assert_eq!(host.states, before, "at {at}");
     }
-    assert!(undone >= 3, "{undone}");
+    // A key that is refused once is tried once more, and taken.
+    assert!(undone >= 2, "{undone}");
 }
 
 /// The same with a death at every write of every step.
@@ -1004,7 +1005,7 @@ fn a_run_undone_as_a_whole_takes_back_what_was_taken_in_part() {
     let before = host.states.clone();
     host.refuses.insert(rings, vec!["rx".into()]);
     // The first writes are the rings, and the RSS table that they have disturbed.
-    host.fault = Some((2, Fault::Refuse));
+    host.fault = Some((2, Fault::Bend));
     let mut asked = ask(&tweaks);
     asked.atomic = true;
     let answer = apply_as(&mut host, dir.path(), &asked).unwrap();

@@ -447,7 +447,7 @@ fn what_others_may_write_is_not_believed() {
     refused(&mut host, &state, "symbolic link");
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    refused(&mut host, &state, "open");
+    refused(&mut host, &state, "no regular file");
     unknown(&host, &state);
     fs::remove_dir(&file).unwrap();
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();

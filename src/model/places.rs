@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn a_mount_below_a_read_only_one_is_its_own() {
         let mut facts = Facts::default();
-        facts.node.read_only = ["/proc/sys", "/sys"].map(String::from).to_vec();
+        let beneath = PLACES.iter().filter(|place| place.starts_with("/proc/sys"));
+        facts.node.read_only = beneath.chain(&["/sys"]).map(|place| place.to_string()).collect();
         let of = |text: &str| read_only(&text.parse().unwrap(), &facts);
         assert_eq!(of("sysctl:net.core.somaxconn"), Some("/proc/sys"));
         assert_eq!(of("sysfs:class/net/eth0/queues/tx-0/xps_cpus"), Some("/sys"));
@@ -69,5 +70,10 @@ mod tests {
         assert_eq!(of("irq:default"), None);
         assert_eq!(of("file:/etcetera/x"), None);
         assert_eq!(of("mtu:eth0"), None);
+        facts.node.read_only = vec!["/proc/sys/net".into(), "/proc/sys/net/core".into()];
+        let of = |text: &str| read_only(&text.parse().unwrap(), &facts);
+        assert_eq!(of("sysctl:net.core.somaxconn"), Some("/proc/sys/net"));
+        assert_eq!(of("sysctl:net.ipv4.tcp_rmem"), None);
+        assert_eq!(of("sysctl:vm.swappiness"), None);
     }
 }

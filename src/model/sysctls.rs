@@ -260,8 +260,10 @@ fn pair(text: &str) -> Option<(u64, u64)> {
 /// Sorted, and what overlaps or touches made one.
 fn ranges(text: &str) -> Option<String> {
     let mut all = BTreeSet::new();
-    // The kernel passes over a comma too many.
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    // The kernel passes over a comma at the end, and over no other.
+    let text = text.trim();
+    let text = text.strip_suffix(',').unwrap_or(text);
+    for part in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (number(first.trim())?, number(last.trim())?);
         let (first, last) = (u32::try_from(first).ok()?, u32::try_from(last).ok()?);
@@ -397,6 +399,7 @@ mod tests {
             ("net/core/rps_default_mask", "fff", "fff"),
             (ports, "5-1", "5-1"),
             (ports, "1,,2", "1,,2"),
+            (ports, "2,1,", "1-2"),
             (ports, "70000", "70000"),
             ("net/ipv4/tcp_fastopen_key", "1-2-3", "1-2-3"),
         ] {
