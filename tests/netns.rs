@@ -58,30 +58,34 @@ macro_rules! scripts {
     };
 }
 
-/// Wherever rollback leads, the script leads as well.
-#[test]
-fn undo_script_instead_of_rollback() {
-    const ALIKE: [&str; 18] = [
-        "big-tcp",
-        "bpf-load",
-        "bpf-order",
-        "host-routing",
-        "links",
-        "mtu-above",
-        "mtu-collateral",
-        "mtu-gateway",
-        "mtu-path",
-        "mtu-path6",
-        "nic",
-        "notrack",
-        "persist",
-        "polling",
-        "roundtrip",
-        "steering",
-        "xdp",
-        "xdp-forward",
-    ];
-    ALIKE.iter().for_each(|name| run(name, "script"));
+macro_rules! alike {
+    ($($test:ident => $name:literal),* $(,)?) => {
+        /// Wherever rollback leads, the script leads as well.
+        mod undo_script_instead_of_rollback {
+            $(#[test] fn $test() { super::run($name, "script"); })*
+        }
+    };
+}
+
+alike! {
+    big_tcp => "big-tcp",
+    bpf_load => "bpf-load",
+    bpf_order => "bpf-order",
+    host_routing => "host-routing",
+    links => "links",
+    mtu_above => "mtu-above",
+    mtu_collateral => "mtu-collateral",
+    mtu_gateway => "mtu-gateway",
+    mtu_path => "mtu-path",
+    mtu_path6 => "mtu-path6",
+    nic => "nic",
+    notrack => "notrack",
+    persist => "persist",
+    polling => "polling",
+    roundtrip => "roundtrip",
+    steering => "steering",
+    xdp => "xdp",
+    xdp_forward => "xdp-forward",
 }
 
 scripts! {
