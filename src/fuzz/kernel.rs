@@ -141,7 +141,7 @@ pub fn legacy_v6(bytes: &[u8]) {
 }
 
 /// Loading ends at the first system call: the run is in a user namespace, which has no right to one.
-/// The crate's own parser panics over offsets that lead out of an object (docs/testing.md tells where).
+/// The crate's own parser panics and wraps over offsets that lead out of an object (docs/testing.md tells where).
 pub fn bpf_object(bytes: &[u8]) {
     let load = || {
         let mut loader = aya::EbpfLoader::new();

@@ -144,7 +144,7 @@ fn change_lines(rng: &mut Rng, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         }
         6 if rng.below(40) == 0 => {
             let line = lines[at].clone();
-            let times = rng.below(4000);
+            let times = rng.below(4000).min(MOST / line.len().max(1));
             drop(lines.splice(at..at, std::iter::repeat_n(line, times)));
         }
         6 => {

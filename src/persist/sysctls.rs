@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::uplinks::glob;
+
 const NAME: &str = "zzz-nettune.conf";
 
 /// `key = value`, with slashes where a part of the key holds a dot, as systemd-sysctl reads it.
@@ -51,18 +53,6 @@ fn slashed(key: &str) -> String {
             key.chars().map(swap).collect()
         }
         _ => key.to_string(),
-    }
-}
-
-fn glob(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            rest.char_indices()
-                .map(|(at, _)| at)
-                .chain([rest.len()])
-                .any(|at| glob(tail, &rest[at..]))
-        }),
     }
 }
 
