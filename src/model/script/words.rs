@@ -67,7 +67,12 @@ fn after(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec
     for disturbed in &step.disturbed {
         match (&disturbed.to, &disturbed.resource, disturbed.now.text()) {
             (Some(to), resource, _) => {
-                let (other, now) = (variable(resource), disturbed.now.clone());
+                let other = variable(resource);
+                // The change itself has just written the file: what is there now is nobody's edit.
+                let now = match resource {
+                    Resource::File { .. } => State::Absent,
+                    _ => disturbed.now.clone(),
+                };
                 let (resource, to, none) = (resource.clone(), to.clone(), Vec::new());
                 let back = Step { resource, from: now, to, ours: Vec::new(), disturbed: none };
                 let line = words(&back, &other);
@@ -440,6 +445,17 @@ mod tests {
         let lines =
             super::step(&Step { resource, from, to, ours: Vec::new(), disturbed }, |_| "L2".into());
         assert_eq!(lines.last().unwrap(), "rss \"$L2\" '0a:0b' 'default'");
+    }
+
+    #[test]
+    fn a_file_that_the_change_itself_writes_is_nobodys_edit() {
+        let file = |text: &str| State::is(format!("mode=0644 owner=0:0\n{text}"));
+        let resource = "file:/etc/tuned/bootcmdline".parse().unwrap();
+        let disturbed = vec![Disturbed { resource, now: file("b\n"), to: Some(file("a\n")) }];
+        let (from, to) = (State::is("profile=x mode=manual"), State::is("profile=y mode=manual"));
+        let tuned = Step { resource: Resource::Tuned, from, to, ours: Vec::new(), disturbed };
+        let lines = super::step(&tuned, |_| String::new());
+        assert!(lines.last().unwrap().starts_with("printf '%s' 'a\n' > '/etc/tuned"), "{lines:?}");
     }
 
     #[test]
