@@ -119,7 +119,7 @@ impl Links {
                 if let NetlinkPayload::Error(e) = reply.payload
                     && e.raw_code() != 0
                 {
-                    return Err(std::io::Error::from_raw_os_error(-e.raw_code()));
+                    return Err(std::io::Error::from_raw_os_error(e.raw_code().wrapping_neg()));
                 }
             }
             Ok(())
@@ -340,7 +340,7 @@ fn parse_xdp(attributes: &[LinkXdp]) -> Option<Xdp> {
 
 fn errno_of(error: &rtnetlink::Error) -> Option<i32> {
     match error {
-        rtnetlink::Error::NetlinkError(message) => Some(message.raw_code().abs()),
+        rtnetlink::Error::NetlinkError(message) => Some(message.raw_code().wrapping_abs()),
         _ => None,
     }
 }

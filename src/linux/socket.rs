@@ -195,7 +195,7 @@ pub(crate) fn check(message: &NetlinkMessage<Message>) -> Result<()> {
     if code >= 0 {
         return Ok(());
     }
-    let err = Error::new(io::Error::from_raw_os_error(-code));
+    let err = Error::new(io::Error::from_raw_os_error(code.wrapping_neg()));
     let details = if message.header.flags & NLM_F_ACK_TLVS != 0 { details } else { &[] };
     Err(match attrs(details).get(&1) {
         Some(text) => err.context(c_string(text)),
@@ -218,6 +218,8 @@ mod tests {
             check(&NetlinkMessage::new(NetlinkHeader::default(), done))
         };
         assert!(ends(0).is_ok() && ends(-EOPNOTSUPP).is_ok());
+        // No errno, and no number to negate.
+        assert!(ends(i32::MIN).is_err());
         assert_eq!(errno(&ends(-nix::libc::EPERM).unwrap_err()), Some(nix::libc::EPERM));
     }
 }
