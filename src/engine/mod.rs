@@ -22,6 +22,7 @@ pub mod store;
 pub mod undo;
 pub mod verbs;
 pub mod verify;
+mod work;
 
 use std::fmt;
 

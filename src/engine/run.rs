@@ -9,6 +9,7 @@ use super::journal::{Begin, Collateral, Done, End, Record};
 use super::plan::wanders;
 use super::store::Store;
 use super::undo::undo_script;
+use super::work::{Failed, Work};
 use super::{Host, Wrote};
 use crate::model::collateral::belongs;
 use crate::model::facts::Facts;
@@ -419,96 +420,5 @@ impl<H: Host> Stage<'_, H> {
         self.store.ledger.stale = false;
         self.write_undo(None)?;
         Ok(ran)
-    }
-}
-
-struct Work {
-    changes: Vec<Change>,
-    collateral: Vec<Collateral>,
-    outcomes: BTreeMap<usize, Done>,
-    /// What is not as it was while its cause stands, in words, by the cause.
-    left: BTreeMap<Resource, BTreeSet<String>>,
-    /// Links that are there no more.
-    gone: BTreeSet<String>,
-    ran: Ran,
-}
-
-impl Work {
-    fn set(&mut self, at: usize, outcome: Outcome, state: Option<State>, why: Option<String>) {
-        let resource = self.changes[at].resource.clone();
-        self.outcomes.insert(at, Done { resource, outcome, state, refused: None, why });
-    }
-
-    /// Remembered until the next boot, so that an apply does not try it each time.
-    fn refused(&mut self, at: usize) {
-        let change = &self.changes[at];
-        if let Some(done) = self.outcomes.get_mut(&at).filter(|_| !change.back()) {
-            done.refused = Some(change.after.clone());
-        }
-    }
-
-    /// All that this tweak wants are keys, each a wish of its own: one that the kernel does not take
-    /// loses no other.
-    fn keys_alone(&self, tweak: &String) -> bool {
-        let mine = |c: &&Change| c.tweaks.contains(tweak);
-        self.changes.iter().filter(mine).all(|c| matches!(c.resource, Resource::Sysctl { .. }))
-    }
-
-    fn failed_all(&self, change: &Change) -> bool {
-        let takes = |f: &Failure| f.only.as_ref().is_none_or(|only| *only == change.resource);
-        change.tweaks.iter().all(|t| self.ran.failures.iter().any(|f| f.tweak == *t && takes(f)))
-    }
-
-    /// Not reached, because every tweak that wants it has failed. Giving back always goes on.
-    fn skipped(&mut self, at: usize) -> bool {
-        let change = self.changes[at].clone();
-        let skip = !change.back() && self.failed_all(&change);
-        if skip && !self.outcomes.contains_key(&at) {
-            self.set(at, Outcome::Undone, None, None);
-        }
-        skip
-    }
-
-    fn left_alone(&mut self, disturbed: &Collateral, now: State) {
-        let text = format!("{} was {} and is {now}", disturbed.resource, disturbed.before);
-        self.left.entry(disturbed.cause.clone()).or_default().insert(text);
-    }
-
-    /// Hundreds of queues go with a link's channels: one line a cause.
-    fn say_left(&mut self) {
-        for (cause, left) in std::mem::take(&mut self.left) {
-            let more = match left.len() - 1 {
-                0 => String::new(),
-                more => format!(", and {more} more,"),
-            };
-            let first = left.first().map(String::as_str).unwrap_or_default();
-            self.ran.notes.push(format!("{first}{more} while {cause} stands"));
-        }
-    }
-}
-
-/// Why one change was not made.
-struct Failed {
-    text: String,
-    moved: bool,
-    /// A write was begun.
-    tried: bool,
-}
-
-impl Failed {
-    fn refused(error: anyhow::Error) -> Self {
-        Failed { text: format!("{error:#}"), moved: false, tried: true }
-    }
-
-    fn unread(error: anyhow::Error) -> Self {
-        Failed { tried: false, ..Failed::refused(error) }
-    }
-
-    fn bent(text: String) -> Self {
-        Failed { text, moved: false, tried: true }
-    }
-
-    fn moved(text: &str) -> Self {
-        Failed { text: text.to_string(), moved: true, tried: false }
     }
 }
