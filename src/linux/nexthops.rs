@@ -2,7 +2,6 @@
 //! names, which a list of routes leaves out where net.ipv4.nexthop_compat_mode is 0.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use anyhow::Result;
@@ -10,7 +9,7 @@ use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::socket::{Conn, Message, attrs, io_error};
+use super::socket::{Conn, Message, attrs, interrupted};
 
 /// linux/rtnetlink.h and linux/nexthop.h, which the crate does not have.
 const RTM_GETNEXTHOP: u16 = 106;
@@ -34,8 +33,6 @@ pub fn list() -> Result<Nexthops> {
         let message = Message { message_type: RTM_GETNEXTHOP, head: [0; 4], body: vec![0; 4] };
         Conn::open(NETLINK_ROUTE)?.request(NLM_F_DUMP, message, "list nexthops")
     };
-    let interrupted =
-        |e: &anyhow::Error| io_error(e).is_some_and(|e| e.kind() == ErrorKind::Interrupted);
     let mut answer = ask();
     for _ in 0..4 {
         if answer.as_ref().is_err_and(interrupted) {

@@ -33,6 +33,11 @@ pub fn errno(err: &Error) -> Option<i32> {
     io_error(err)?.raw_os_error()
 }
 
+/// Whether what a dump lists changed while it was read.
+pub fn interrupted(err: &Error) -> bool {
+    io_error(err).is_some_and(|e| e.kind() == ErrorKind::Interrupted)
+}
+
 pub fn nlas(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).flatten().map(|nla| {
         let len = nla.length() as usize;

@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::linux::root::Root;
-use crate::linux::socket::{Attrs, Conn, Message, attrs, c_string, io_error};
+use crate::linux::socket::{Attrs, Conn, Message, attrs, c_string, interrupted, io_error};
 
 pub const UNSPEC: u8 = 0;
 pub const INET: u8 = 1;
@@ -126,7 +126,7 @@ pub fn consistent<T>(read: impl Fn(&Nft) -> Result<T>) -> Result<T> {
     for _ in 0..READ_ATTEMPTS {
         let before = generation()?;
         match read(&conn) {
-            Err(err) if io_error(&err).is_some_and(|e| e.kind() == ErrorKind::Interrupted) => {}
+            Err(err) if interrupted(&err) => {}
             result if generation()? == before => return result,
             _ => {}
         }

@@ -87,8 +87,7 @@ impl Script<'_> {
              [ -n \"$here\" ] || say 'booted since: only what outlives a boot is put back'"
         );
         for id in &self.links {
-            let (bus, device) = id.bus.as_deref().and_then(|b| b.split_once('/')).unzip();
-            let _ = bus;
+            let device = id.bus.as_deref().and_then(|b| b.split_once('/')).map(|(_, at)| at);
             let word = |text: Option<&str>| quote(text.unwrap_or_default());
             let _ = writeln!(
                 out,
