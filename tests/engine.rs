@@ -10,6 +10,7 @@ use std::path::Path;
 use nettune::engine::evaluate::{Selected, Status};
 use nettune::engine::plan::Scope;
 use nettune::engine::{Exit, Host, Refusal};
+use nettune::model::settings::Setting;
 use nettune::model::{Impact, Outcome, State, Want};
 use support::*;
 
@@ -669,7 +670,8 @@ fn a_run_costs_a_record_before_and_after_each_stage() {
     let (dir, mut host) = (tempdir(), world());
     apply(&mut host, dir.path(), &profile_a()).unwrap();
     let text = std::fs::read_to_string(dir.path().join("journal.jsonl")).unwrap();
-    assert_eq!(text.lines().count(), 4, "{text}");
+    // And one that is empty, the first time.
+    assert_eq!(text.lines().count(), 5, "{text}");
     assert!(dir.path().join("undo.sh").exists());
 }
 
@@ -808,6 +810,15 @@ fn with_tuned() -> Memory {
     host.set(thp, "never");
     host.tuned_profiles.insert("a".into(), of(&[(max, "300")]));
     host.tuned_profiles.insert("b".into(), of(&[(max, "500"), (thp, "always")]));
+    for (name, values) in &host.tuned_profiles {
+        let sets = |(r, s): (&nettune::model::Resource, &State)| Setting {
+            agent: "TuneD".into(),
+            resource: r.to_string(),
+            value: Some(s.to_string()),
+            ..Setting::default()
+        };
+        host.facts.tuned_profiles.insert(name.clone(), values.iter().map(sets).collect());
+    }
     host.set("tuned:profile", "profile=none mode=auto");
     host.set("file:/etc/tuned/bootcmdline", "mode=0644 owner=0:0\nold\n");
     let (tuned, a) = ("tuned:profile".parse().unwrap(), State::is("profile=a mode=manual"));
@@ -890,6 +901,39 @@ fn what_tuned_took_for_the_machines_own_is_put_back_too() {
         }
         rollback(&mut host, dir.path()).unwrap();
         assert_eq!(host.states, before, "{taken:?}");
+    }
+}
+
+/// undo.sh or somebody has TuneD leave our profile: TuneD puts the machine's own value where ours was, and
+/// neither that profile's value nor ours is to be written again, also not by force.
+#[test]
+fn what_tuned_took_along_is_nobodys_to_undo() {
+    let max: nettune::model::Resource = "sysctl:net.core.somaxconn".parse().unwrap();
+    let tuned_is: nettune::model::Resource = "tuned:profile".parse().unwrap();
+    let tcp =
+        || selected("tcp", Some(Wants(vec![want("sysctl:net.core.somaxconn", Want::is("9000"))])));
+    let (before, elsewhere) = (with_tuned().states, State::is("profile=none mode=manual"));
+    for (to, force) in [(&before[&tuned_is], false), (&before[&tuned_is], true), (&elsewhere, true)]
+    {
+        let (dir, mut host) = (tempdir(), with_tuned());
+        apply(&mut host, dir.path(), &[tuned(), tcp()]).unwrap();
+        assert_eq!(host.get(&max), State::is("9000"));
+        host.write(&tuned_is, to).unwrap();
+        let answer = rollback_as(&mut host, dir.path(), Scope::default(), force).unwrap();
+        assert_eq!(answer.exit, Exit::Fine, "{to}: {answer:#?}");
+        assert_eq!(verify(&host, dir.path()).exit, Exit::Nothing);
+        assert_eq!(host.get(&max), before[&max], "{to}");
+        assert_eq!(host.get(&tuned_is), before[&tuned_is], "{to}");
+
+        // And an apply in between takes what is there for what is there.
+        let (dir, mut host) = (tempdir(), with_tuned());
+        apply(&mut host, dir.path(), &[tuned(), tcp()]).unwrap();
+        host.write(&tuned_is, &before[&tuned_is]).unwrap();
+        let answer = apply(&mut host, dir.path(), &[tuned(), tcp()]).unwrap();
+        assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+        assert_eq!(host.get(&max), State::is("9000"));
+        rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(host.get(&max), before[&max]);
     }
 }
 

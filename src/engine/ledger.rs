@@ -16,6 +16,8 @@ pub struct Owned {
     pub claims: Claims,
     /// Collateral that its cause keeps from its baseline.
     pub cause: Option<Resource>,
+    /// The baseline is of the profile that TuneD has from us.
+    pub layered: bool,
     pub boot: String,
     pub netns: u64,
     pub profile: Option<String>,
@@ -105,7 +107,7 @@ impl Ledger {
             }
         }
         for left in &end.left {
-            let new = self.fresh(&begin, left.before.clone());
+            let new = self.fresh(&begin, &left.resource, left.before.clone());
             let known = self.owned.get(&left.resource).and_then(|o| o.cause.as_ref());
             // Another change that stands still keeps it.
             let kept = known.is_some_and(|c| self.owned.contains_key(c));
@@ -138,7 +140,7 @@ impl Ledger {
             }
             _ => return,
         };
-        let new = self.fresh(begin, change.before.clone());
+        let new = self.fresh(begin, &change.resource, change.before.clone());
         let owned = self.owned.entry(change.resource.clone()).or_insert(new);
         if now == owned.baseline || (change.back() && done.outcome == Outcome::Written) {
             self.owned.remove(&change.resource);
@@ -159,12 +161,13 @@ impl Ledger {
         owned.cause = None;
     }
 
-    fn fresh(&self, begin: &Begin, baseline: State) -> Owned {
+    fn fresh(&self, begin: &Begin, resource: &Resource, baseline: State) -> Owned {
         Owned {
             baseline,
             wrote: Vec::new(),
             claims: Claims::new(),
             cause: None,
+            layered: begin.layered.contains(resource),
             boot: begin.boot.clone(),
             netns: begin.netns,
             profile: begin.profile.clone(),
@@ -181,6 +184,7 @@ impl Ledger {
                 wrote: r.wrote.clone(),
                 claims: r.claims.clone(),
                 cause: r.cause.clone(),
+                layered: r.layered,
                 boot: r.boot.clone(),
                 netns: r.netns,
                 profile: r.profile.clone(),
@@ -198,6 +202,7 @@ impl Ledger {
             wrote: o.wrote.clone(),
             claims: o.claims.clone(),
             cause: o.cause.clone(),
+            layered: o.layered,
             boot: o.boot.clone(),
             netns: o.netns,
             profile: o.profile.clone(),

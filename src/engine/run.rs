@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
+use super::aside::layered;
 use super::collateral::{collateral, left, returned, went_with};
 use super::journal::{Begin, Collateral, Done, End, Record};
 use super::plan::wanders;
@@ -123,8 +124,10 @@ impl<H: Host> Stage<'_, H> {
             netns: self.facts.node.netns,
             changes: changes.to_vec(),
             collateral: collateral.to_vec(),
+            layered: layered(&*self.host, &self.store.ledger, self.facts, changes),
             links: named.iter().filter_map(|n| self.facts.identity(n)).collect(),
         };
+        self.store.journal.found()?;
         // The script first: from the moment the record exists, a reader may need it.
         self.write_undo(Some(&begin))?;
         self.store.journal.append(Record::Begin(begin.clone()))?;

@@ -1,10 +1,12 @@
 //! The verbs as the engine sees them: check is the plan, apply carries it out, verify asks whether
 //! the plan of what was applied is empty, rollback is the plan for a profile that wants nothing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
+use super::aside::without_taken;
 use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
 use super::journal::{Begin, Done, End, Record};
 use super::ledger::Ledger;
@@ -39,9 +41,9 @@ pub struct Answer {
 /// What apply would do: `check`, `plan`, `apply --dry-run`.
 pub fn preview(host: &impl Observe, store: &Store, facts: &Facts, ask: &Ask) -> Result<Answer> {
     let mut rows = evaluate(&ask.selection, facts, ask.scope.tweaks.as_ref());
-    let plan =
-        plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &ask.accept, false))?;
-    foresee(&mut rows, &plan, &store.ledger, host, facts, ask)?;
+    let ledger = without_taken(host, &store.ledger);
+    let plan = plan(&mut rows, &ledger, host, facts, &options(&ask.scope, &ask.accept, false))?;
+    foresee(&mut rows, &plan, &ledger, host, facts, ask)?;
     let exit = blockers(&rows, ask.strict);
     let mut notes = store.journal.warnings.clone();
     notes.extend(pending(&store.ledger));
@@ -262,14 +264,14 @@ pub fn rollback_preview(
     facts: &Facts,
     ask: &Rollback,
 ) -> Result<Answer> {
-    let mut rows = unwanted(&store.ledger, &ask.scope, ask.side);
+    let ledger = without_taken(host, &store.ledger);
+    let mut rows = unwanted(&ledger, &ask.scope, ask.side);
     let accept = ask.accept();
-    let plan =
-        plan(&mut rows, &store.ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
+    let plan = plan(&mut rows, &ledger, host, facts, &options(&ask.scope, &accept, ask.force))?;
     let mut notes = store.journal.warnings.clone();
     notes.extend(pending(&store.ledger));
     notes.extend(plan.released.iter().map(|(r, why)| format!("{r} would be released: {why}")));
-    notes.extend(drifted_of_nobody(&plan, &store.ledger));
+    notes.extend(drifted_of_nobody(&plan, &ledger));
     Ok(Answer { rows, notes, exit: Exit::Fine })
 }
 
@@ -350,6 +352,9 @@ pub fn clear<H: Host>(
     notes.extend(more);
     stuck.extend(left);
     adopt(host, store);
+    if let Cow::Owned(ledger) = without_taken(host, &store.ledger) {
+        store.ledger = ledger;
+    }
     store.tidy()
 }
 

@@ -129,26 +129,9 @@ nettune() {
     cat "$WORK/undone.log"
     settle
     snapshot "$WORK/undone"
-    let_go || return
+    command nettune rollback || return
     snapshot "$WORK/rolled"
     same "$WORK/undone" "$WORK/rolled" "undo.sh left something to rollback"
-}
-
-# rollback after undo.sh. What TuneD lays over its own keys when undo.sh has it switch back is no value that the journal knows: that is
-# drift to nettune, and stays as TuneD has it.
-let_go() {
-    local code key values=()
-    command nettune rollback >"$WORK/let-go" 2>&1
-    code=$?
-    cat "$WORK/let-go"
-    [[ $code == 4 ]] || return "$code"
-    for key in $(grep -o 'sysctl:[a-z0-9._]* is ' "$WORK/let-go" | sed 's/sysctl://; s/ is//'); do
-        [[ $key == net.ipv4.tcp_[rw]mem ]] || fail "undo.sh left drift: $key"
-        values+=("$key=$(sysctl -n "$key")")
-    done
-    [[ ${#values[@]} -gt 0 ]] || return 4
-    command nettune rollback --force || return
-    sysctl -q -w "${values[@]}"
 }
 
 # nettune apply with every impact accepted; it must end with 0.
