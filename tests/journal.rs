@@ -36,13 +36,16 @@ fn value(host: &Memory, key: &str) -> String {
     host.get(&key.parse::<Resource>().unwrap()).text().unwrap().to_string()
 }
 
-/// Two applies: four records.
+/// Two applies: four records, without the empty one that it begins with.
 fn journal(dir: &Path) -> (Memory, Vec<u8>) {
     let mut host = world();
     apply(&mut host, dir, &sets(SOMAXCONN, "8192")).unwrap();
     apply(&mut host, dir, &sets(SOMAXCONN, "16384")).unwrap();
     let text = fs::read(dir.join("journal.jsonl")).unwrap();
-    assert_eq!(text.iter().filter(|b| **b == b'\n').count(), 4);
+    let records = lines(&text);
+    assert_eq!(records.len(), 5);
+    let text = records[1..].concat();
+    put(dir, &text);
     (host, text)
 }
 
@@ -299,15 +302,15 @@ fn repair_says_what_is_lost_and_rollback_works_with_the_rest() {
     let mut text = fs::read(dir.path().join("journal.jsonl")).unwrap();
     let undo = fs::read(dir.path().join("undo.sh")).unwrap();
     // In the second run's plan, where it says which run it is.
-    let second = lines(&text)[..2].concat().len();
+    let second = lines(&text)[..3].concat().len();
     let at = second + text[second..].windows(9).position(|w| w == b"\"version\"").unwrap();
     text[at + 1] ^= 1;
     put(dir.path(), &text);
-    refused(&mut host, dir.path(), "journal.jsonl:3 cannot be read: its checksum is wrong");
+    refused(&mut host, dir.path(), "journal.jsonl:4 cannot be read: its checksum is wrong");
     let found = repair(&host, dir.path());
-    assert_eq!((found.lines, found.records, found.mended.len()), (4, 2, 0));
+    assert_eq!((found.lines, found.records, found.mended.len()), (5, 3, 0));
     let lost: Vec<usize> = found.lost.iter().map(|l| l.line).collect();
-    assert_eq!(lost, [3, 4], "its end says nothing without it");
+    assert_eq!(lost, [4, 5], "its end says nothing without it");
     assert_eq!(found.lost[0].words["verb"], "apply");
     assert_eq!(found.lost[0].words["type"], "begin");
     let named = &found.lost[0].named;
@@ -466,4 +469,28 @@ fn what_others_may_write_is_not_believed() {
     assert_eq!(value(&host, SOMAXCONN), "4096");
     assert_eq!(fs::read(&victim).unwrap(), b"his");
     assert!(fs::symlink_metadata(state.join("undo.sh")).unwrap().is_file());
+}
+
+/// Only undo.sh knows then what was before, so it is neither written anew nor passed over.
+#[test]
+fn a_journal_that_vanished_beside_a_full_undo_script_is_no_empty_one() {
+    for left in [None, Some(&b""[..]), Some(b"\0\0\0\0"), Some(b"{\"schema\":1,\"ty")] {
+        let dir = tempdir();
+        let (mut host, _) = journal(dir.path());
+        match left {
+            None => fs::remove_file(dir.path().join("journal.jsonl")).unwrap(),
+            Some(text) => put(dir.path(), text),
+        }
+        refused(&mut host, dir.path(), "still undoes 1 of nettune's changes");
+        unknown(&host, dir.path());
+        let folder = Folder::open(dir.path(), true).unwrap().unwrap();
+        config(&Repair::of(&folder, &host.facts().unwrap()).unwrap_err());
+        // As the sentence says.
+        fs::remove_file(dir.path().join("undo.sh")).unwrap();
+        apply(&mut host, dir.path(), &sets(RMEM, "4194304")).unwrap();
+        rollback(&mut host, dir.path()).unwrap();
+        // One that has nothing to undo keeps nobody.
+        put(dir.path(), b"");
+        apply(&mut host, dir.path(), &sets(RMEM, "4194304")).unwrap();
+    }
 }

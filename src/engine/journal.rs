@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, kind};
 use super::lines::{self, Bad, Lines};
+use super::store::UNDO;
 use super::{Exit, Refusal};
 use crate::model::facts::LinkId;
+use crate::model::script;
 use crate::model::{Change, Claims, Outcome, Resource, State};
 
 pub const NAME: &str = "journal.jsonl";
@@ -45,6 +47,10 @@ pub struct Begin {
     pub netns: u64,
     pub changes: Vec<Change>,
     pub collateral: Vec<Collateral>,
+    /// Of what is changed, what TuneD's profile sets that TuneD has from us: what it was before is that
+    /// profile's value, and TuneD takes it along when it leaves the profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layered: Vec<Resource>,
     pub links: Vec<LinkId>,
 }
 
@@ -113,6 +119,8 @@ pub struct OwnedRecord {
     pub claims: Claims,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Resource>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub layered: bool,
     pub boot: String,
     pub netns: u64,
     pub profile: Option<String>,
@@ -137,12 +145,15 @@ impl Journal {
     /// Reads the journal; one that is not there yet is empty.
     pub fn load(folder: Option<Arc<Folder>>) -> Result<Self> {
         let mut journal = Journal { folder, ..Journal::default() };
-        let Some(folder) = &journal.folder else { return Ok(journal) };
+        let Some(folder) = journal.folder.clone() else { return Ok(journal) };
         let place = folder.path(NAME).display().to_string();
         match folder.read(NAME, MOST_BYTES) {
             Ok(text) => journal.parse(&place, &text.unwrap_or_default())?,
             Err(e) if kind(&e) == Some(std::io::ErrorKind::PermissionDenied) => return Err(e),
             Err(e) => journal.damage = Some(format!("{e:#}")),
+        }
+        if journal.records.is_empty() && journal.damage.is_none() {
+            journal.damage = lost(&folder);
         }
         Ok(journal)
     }
@@ -221,6 +232,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Has a first record before there is an undo.sh: one that is empty beside a full script was lost.
+    pub fn found(&mut self) -> Result<()> {
+        if self.records.is_empty() { self.compact(Snapshot::default()) } else { Ok(()) }
+    }
+
     /// Whether there is enough in it that a snapshot would be shorter.
     pub fn wants_compaction(&self) -> bool {
         self.length > COMPACT_BYTES
@@ -238,6 +254,21 @@ impl Journal {
         self.records = vec![record];
         Ok(())
     }
+}
+
+/// Why a journal without a record is not a node without a change: undo.sh beside it has steps.
+pub fn lost(folder: &Folder) -> Option<String> {
+    let undo = folder.read(UNDO, MOST_BYTES).ok().flatten().unwrap_or_default();
+    let steps = script::steps(&String::from_utf8_lossy(&undo));
+    let (place, undo) = (folder.path(NAME), folder.path(UNDO));
+    let (place, undo) = (place.display(), undo.display());
+    let text = || {
+        format!(
+            "{place} is gone or empty, and {undo} still undoes {steps} of nettune's changes: run it \
+             (sh {undo}), then remove it"
+        )
+    };
+    (steps > 0).then(text)
 }
 
 pub fn newer(place: &str, schema: u32) -> anyhow::Error {

@@ -10,7 +10,7 @@ use super::{Exit, Observe, Refusal, order};
 use crate::model::bpf::Hook;
 use crate::model::facts::Facts;
 use crate::model::places::read_only;
-use crate::model::restore::{no_longer_fits, offline};
+use crate::model::restore::{no_longer_fits, offline, went_offline};
 use crate::model::{Change, Claims, Desired, Impact, Outcome, Resource, State, Want};
 
 /// What a run may look at; everything else stays as it is.
@@ -201,9 +201,9 @@ fn draft(
             }
             continue;
         }
-        if *state == State::Absent && !resource.creatable() {
-            let off = owned.and_then(|o| offline(resource, o.present(), state, facts));
-            if off.is_none() {
+        let off = owned.is_some() && went_offline(resource, state, facts).is_some();
+        if off || (*state == State::Absent && !resource.creatable()) {
+            if !off {
                 draft.missing(tweaks, resource, None);
             }
             continue;
@@ -318,9 +318,7 @@ impl Draft {
         options: &Options,
         goes_too: &dyn Fn(&Resource) -> bool,
     ) {
-        if let Some(why) = offline(resource, owned.present(), state, facts)
-            && *state == State::Absent
-        {
+        if let Some(why) = went_offline(resource, state, facts) {
             let later = "it goes back with a rollback when that is online again";
             self.plan.stuck.push(format!("{resource}: {why}; {later}"));
             return;

@@ -7,10 +7,11 @@ use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::folder::Folder;
-use super::journal::{MOST_BYTES, NAME, known, newer};
+use super::journal::{MOST_BYTES, NAME, known, lost, newer};
 use super::ledger::{Ledger, Owned};
 use super::lines::{Bad, Line, Lines, fitted};
 use super::store::UNDO;
+use super::{Exit, Refusal};
 use crate::model::{Facts, Resource, State};
 
 #[derive(Debug, Default)]
@@ -83,6 +84,12 @@ impl Repair {
                 }
                 Err(Bad::Newer(_) | Bad::Twice(_)) => {}
             }
+        }
+        if repair.records == 0
+            && repair.lost.is_empty()
+            && let Some(why) = lost(folder)
+        {
+            return Err(Refusal::with(Exit::Config, why));
         }
         repair.lost.sort_by_key(|lost| lost.line);
         repair.ledger.settle_on(facts)?;

@@ -9,7 +9,7 @@ use super::verbs::{Answer, pending};
 use super::{Exit, Observe};
 use crate::model::bpf::remains;
 use crate::model::facts::Facts;
-use crate::model::restore::offline;
+use crate::model::restore::{offline, went_offline};
 use crate::model::{Change, Impact, Outcome, Resource, Side, State};
 
 pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
@@ -40,6 +40,10 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
                 .entry(tweak.clone())
                 .or_insert_with(|| Row::new(tweak, Side::Node, Status::Applied));
             let (status, reason) = match &state {
+                Ok(state) if let Some(why) = went_offline(resource, state, facts) => {
+                    *away.entry(why).or_default() += 1;
+                    continue;
+                }
                 Ok(state) if state == owned.present() => continue,
                 Ok(state) if beyond(resource, &owned.claims, owned, state) => continue,
                 Ok(state) if let Some(why) = offline(resource, owned.present(), state, facts) => {

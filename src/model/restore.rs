@@ -67,17 +67,28 @@ pub fn no_longer_fits(
     }
 }
 
+/// The CPU that a file of its own or of its frequency policy went offline with. On older kernels (5.10) the
+/// files of a policy without a CPU still answer what they were, and take nothing.
+pub fn went_offline(resource: &Resource, now: &State, facts: &Facts) -> Option<String> {
+    let Resource::Sysfs { path } = resource else { return None };
+    let rest = path.strip_prefix("devices/system/cpu/")?;
+    let policy = rest.strip_prefix("cpufreq/policy");
+    let cpu: u32 = policy.or_else(|| rest.strip_prefix("cpu"))?.split('/').next()?.parse().ok()?;
+    let online = cpulist::parse(&facts.cpus.online).filter(|all| !all.is_empty())?;
+    // A policy lives on in the other CPUs that it has.
+    let alive = facts.cpus.cpufreq.iter().any(|p| p.name == format!("policy{cpu}"));
+    let dead = *now == State::Absent || (policy.is_some() && !alive);
+    (dead && !online.contains(&cpu)).then(|| format!("CPU {cpu} is offline"))
+}
+
 /// The CPU without which a value cannot be what it was, and why that is nobody's change: its files went
 /// with it, or the kernel moved a vector that had no other.
 pub fn offline(resource: &Resource, wrote: &State, now: &State, facts: &Facts) -> Option<String> {
+    if let Some(why) = went_offline(resource, now, facts) {
+        return Some(why);
+    }
     let online = cpulist::parse(&facts.cpus.online).filter(|all| !all.is_empty())?;
     match resource {
-        Resource::Sysfs { path } if *now == State::Absent => {
-            let rest = path.strip_prefix("devices/system/cpu/")?;
-            let rest = rest.strip_prefix("cpufreq/policy").or_else(|| rest.strip_prefix("cpu"))?;
-            let cpu: u32 = rest.split('/').next()?.parse().ok()?;
-            (!online.contains(&cpu)).then(|| format!("CPU {cpu} is offline"))
-        }
         // virtio_net spreads its queues anew over the CPUs that are left.
         Resource::Sysfs { path } if path.ends_with("/xps_cpus") || path.ends_with("/rps_cpus") => {
             let was = cpulist::from_mask(wrote.text()?).filter(|cpus| !cpus.is_empty())?;

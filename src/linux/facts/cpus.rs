@@ -115,8 +115,8 @@ fn cpufreq(root: &Root) -> Vec<CpuPolicy> {
                 name,
             }
         })
-        // One whose CPUs are all offline answers nothing.
-        .filter(|p| !(p.cpus.is_empty() && p.governor.is_empty() && p.governors.is_empty()))
+        // One whose CPUs are all offline answers nothing, or what it was.
+        .filter(|p| !p.cpus.is_empty())
         .collect();
     policies.sort_by_key(|p| p.name.trim_start_matches("policy").parse::<u32>().unwrap_or(0));
     policies

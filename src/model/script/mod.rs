@@ -12,6 +12,13 @@ use super::{Resource, State};
 pub use words::quote;
 
 const PRELUDE: &str = include_str!("prelude.sh");
+const STEPS: &str = "# Steps: ";
+
+/// How many steps a script says that it has.
+pub fn steps(script: &str) -> usize {
+    let said = script.lines().take(8).find_map(|line| line.strip_prefix(STEPS));
+    said.and_then(|n| n.parse().ok()).unwrap_or_default()
+}
 
 /// One change, and what it takes along.
 pub struct Step {
@@ -42,6 +49,7 @@ pub struct Script<'a> {
 impl Script<'_> {
     pub fn text(&self) -> String {
         let mut out = format!("#!/bin/sh\n# {}\n# Run as root.\n", self.title);
+        let _ = writeln!(out, "{STEPS}{}", self.steps.len());
         self.notes.iter().for_each(|note| comment(&mut out, note));
         out.push_str(PRELUDE);
         self.places(&mut out);
