@@ -68,6 +68,7 @@ pub fn journals() -> Vec<Vec<u8>> {
         Record::End(End { run: run.to_string(), outcomes, left: Vec::new() })
     };
     let owned = OwnedRecord {
+        layered: true,
         resource: resource.clone(),
         before: State::is("1500"),
         wrote: vec![State::is("9000"), State::Absent],
