@@ -71,7 +71,7 @@ pub fn begin(
 ) -> Result<Option<Guard>> {
     let Some(seconds) = args.confirm else { return Ok(None) };
     let place = place(session, host, facts)?;
-    let asked = if args.probe.is_empty() { host.find_probes() } else { args.probe.clone() };
+    let asked = if args.probe.is_empty() { host.find_probes(facts) } else { args.probe.clone() };
     let probes = probe::passing(&asked);
     let notes = vec![said(&asked, &probes)];
     let dir = session.run_dir();

@@ -10,7 +10,7 @@ use crate::linux::facts::settings::{
 use crate::linux::facts::{agents, cilium, cpus, kubernetes_name, preflight};
 use crate::linux::probe;
 use crate::linux::root::Root;
-use crate::model::facts::Link;
+use crate::model::facts::{Facts, Link};
 use crate::model::settings::Setting;
 
 type Fixed<'a> = &'a [(&'a str, &'a str)];
@@ -102,7 +102,7 @@ pub fn kubelet(bytes: &[u8]) {
         "etc/kubernetes/kubelet.conf",
     ];
     told(&paths, &[], bytes, |root, _| {
-        let _ = (cpus::gather(root), kubernetes_name(root), probe::find(root));
+        let _ = (cpus::gather(root), kubernetes_name(root), probe::find(root, &Facts::default()));
         others::gather(root)
     });
 }

@@ -84,8 +84,8 @@ impl Linux {
     }
 
     /// What shows by itself whether this node can be reached.
-    pub fn find_probes(&self) -> Vec<Reach> {
-        probe::find(&self.root)
+    pub fn find_probes(&self, facts: &Facts) -> Vec<Reach> {
+        probe::find(&self.root, facts)
     }
 
     pub fn sysctl_files(&self) -> Vec<(String, String)> {

@@ -10,6 +10,7 @@ use nix::{getsockopt_impl, libc, sockopt_impl};
 use super::path;
 use super::root::Root;
 use crate::engine::confirm::Passed;
+use crate::model::facts::Facts;
 use crate::model::reach::Reach;
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,9 +23,8 @@ sockopt_impl!(IpMtu, GetOnly, libc::IPPROTO_IP, libc::IP_MTU, i32);
 sockopt_impl!(Ipv6Mtu, GetOnly, libc::IPPROTO_IPV6, libc::IPV6_MTU, i32);
 
 /// Default gateways, peers of SSH connections, and the API server of the kubelet's configuration.
-pub fn find(root: &Root) -> Vec<Reach> {
-    let mut found = gateways_v4(&root.read("proc/thread-self/net/route").unwrap_or_default());
-    found.extend(gateways_v6(&root.read("proc/thread-self/net/ipv6_route").unwrap_or_default()));
+pub fn find(root: &Root, facts: &Facts) -> Vec<Reach> {
+    let mut found: Vec<Reach> = gateways(facts).collect();
     for file in ["tcp", "tcp6"] {
         let text = root.read(&format!("proc/thread-self/net/{file}")).unwrap_or_default();
         found.extend(ssh_peers(&text));
@@ -124,31 +124,10 @@ fn path_mtu(to: SocketAddr) -> Result<usize, Errno> {
     Ok((mtu.max(0) as usize).saturating_sub(headers))
 }
 
-/// `/proc/net/route`: the gateway is a word in network order, printed as a number.
-fn gateways_v4(text: &str) -> Vec<Reach> {
-    let gateway = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, "00000000", gateway, _, _, _, _, "00000000", ..] = words[..] else { return None };
-        let bytes = u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes();
-        (bytes != [0; 4]).then(|| Reach::Icmp { host: IpAddr::V4(bytes.into()), link: None })
-    };
-    text.lines().filter_map(gateway).collect()
-}
-
-/// `/proc/net/ipv6_route`: destination, its length, source, its length, next hop, ..., link.
-fn gateways_v6(text: &str) -> Vec<Reach> {
-    let gateway = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [to, "00", _, _, hop, .., link] = words[..] else { return None };
-        let zero = |hex: &str| hex.bytes().all(|b| b == b'0');
-        let host = Ipv6Addr::from(u128::from_str_radix(hop, 16).ok()?);
-        if !zero(to) || host.is_unspecified() {
-            return None;
-        }
-        let link = host.is_unicast_link_local().then(|| link.to_string());
-        Some(Reach::Icmp { host: host.into(), link })
-    };
-    text.lines().filter_map(gateway).collect()
+fn gateways(facts: &Facts) -> impl Iterator<Item = Reach> {
+    let uplinks = facts.links.iter().filter(|l| l.default_route);
+    let all = uplinks.flat_map(|l| &l.gateways);
+    all.filter_map(|gateway| format!("icmp:{}", gateway.address).parse().ok())
 }
 
 /// Remote ends of established connections to local port 22. Their own port is a client's: what can
@@ -204,6 +183,7 @@ fn api_server(kubeconfig: &str) -> Option<Reach> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::facts::{Gateway, Link};
 
     fn shown(reaches: Vec<Reach>) -> Vec<String> {
         reaches.iter().map(Reach::to_string).collect()
@@ -211,23 +191,23 @@ mod tests {
 
     #[test]
     fn default_gateways() {
-        let word = |a, b, c, d| format!("{:08X}", u32::from_ne_bytes([a, b, c, d]));
-        let text = format!(
-            "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\n\
-             eth0\t00000000\t{}\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
-             eth0\t{}\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-             ppp0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n",
-            word(10, 77, 0, 1),
-            word(10, 77, 0, 0)
-        );
-        assert_eq!(shown(gateways_v4(&text)), ["icmp:10.77.0.1"]);
-        let zero = "0".repeat(32);
-        let text = format!(
-            "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 1 0 00000003 eth0\n\
-             {zero} 00 {zero} 00 {zero} ffffffff 1 0 00200200 lo\n\
-             fd770000000000000000000000000000 40 {zero} 00 {zero} 00000100 1 0 00000001 eth0\n"
-        );
-        assert_eq!(shown(gateways_v6(&text)), ["icmp:fe80::1%eth0"]);
+        let uplink = |name: &str, default_route, addresses: &[&str]| Link {
+            name: name.into(),
+            default_route,
+            gateways: addresses
+                .iter()
+                .map(|a| Gateway { address: a.to_string(), mtu: None })
+                .collect(),
+            ..Link::default()
+        };
+        // An IPv4 route by an IPv6 gateway is no other kind of gateway.
+        let links = vec![
+            uplink("eth0", true, &["10.77.0.1", "fe80::1%eth0"]),
+            uplink("eth1", false, &["10.78.0.1"]),
+            uplink("ppp0", true, &[]),
+        ];
+        let facts = Facts { links, ..Facts::default() };
+        assert_eq!(shown(gateways(&facts).collect()), ["icmp:10.77.0.1", "icmp:fe80::1%eth0"]);
     }
 
     #[test]
