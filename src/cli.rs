@@ -146,6 +146,9 @@ pub struct CheckArgs {
     /// that lets everything pass is attached there in native mode and taken off again
     #[arg(long)]
     pub deep: bool,
+    /// Show each row of Cilium's also where neither Cilium nor a kubelet is: what it could take here
+    #[arg(long)]
+    pub cilium: bool,
 }
 
 #[derive(Debug, Args, Default)]

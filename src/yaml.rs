@@ -8,6 +8,17 @@ use yaml_serde::Error;
 const MOST_OPEN: usize = 256;
 
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    bounded(text)?;
+    yaml_serde::from_slice(text)
+}
+
+/// Every document of a stream.
+pub fn all<T: DeserializeOwned>(text: &[u8]) -> Result<Vec<T>, Error> {
+    bounded(text)?;
+    yaml_serde::Deserializer::from_slice(text).map(T::deserialize).collect()
+}
+
+fn bounded(text: &[u8]) -> Result<(), Error> {
     let mut open = 0_usize;
     for byte in text {
         match byte {
@@ -19,7 +30,7 @@ pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
             return Err(Error::custom(format!("over {MOST_OPEN} brackets are open")));
         }
     }
-    yaml_serde::from_slice(text)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,14 +11,21 @@
 mod here;
 mod support;
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nettune::cilium::told::{FIELDS, Place, names as told_names};
+use nettune::cilium::version::Version;
 use nettune::engine::Observe;
+use nettune::engine::evaluate::{Row, Selection, evaluate};
 use nettune::linux::Linux;
+use nettune::model::Facts;
 use nettune::model::facts::Cilium;
+use nettune::profile::{Finder, Profile};
+use serde_json::json;
 
 fn recorded(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cilium").join(name);
@@ -78,7 +85,7 @@ fn ok(body: &str) -> String {
 fn agent(name: &str, frame: fn(&str) -> String) -> Node {
     let node = Node::new();
     let (health, config) =
-        (recorded(&format!("{name}-healthz.json")), recorded(&format!("{name}-config.json")));
+        (recorded(&format!("{name}/healthz.json")), recorded(&format!("{name}/config.json")));
     node.serve(move |path, stream| {
         let body = if path == "/v1/healthz" { &health } else { &config };
         let _ = stream.write_all(frame(body).as_bytes());
@@ -86,56 +93,294 @@ fn agent(name: &str, frame: fn(&str) -> String) -> Node {
     node
 }
 
+/// What its folder of tests/cilium has: answers, state files, or both.
+fn recorded_node(name: &str) -> Node {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cilium").join(name);
+    let node = if folder.join("healthz.json").exists() { agent(name, ok) } else { Node::new() };
+    for file in ["agent-runtime-config.json", "viper-agent-config.yaml", "globals/node_config.h"] {
+        if let Ok(text) = std::fs::read_to_string(folder.join("state").join(file)) {
+            node.file(&format!("run/cilium/state/{file}"), &text);
+        }
+    }
+    node
+}
+
+/// The rows of one good node for that Cilium.
+fn rows(cilium: Option<Cilium>) -> Vec<Row> {
+    let mut facts: Facts = serde_json::from_str(&recorded("node.json")).unwrap();
+    facts.agents.cilium = cilium;
+    let finder = Finder { folders: Vec::new(), strict: false };
+    let profile = Profile::load(&finder, "cilium-max", &[]).unwrap();
+    let (tweaks, links, pods) = (profile.tweaks().unwrap(), profile.links(), profile.pod_links());
+    let selection =
+        Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
+    let mut rows = evaluate(&selection, &facts, None);
+    rows.retain(|r| r.cluster.is_some());
+    rows
+}
+
+fn shown(rows: &[Row]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let share = row.cluster.as_ref().unwrap();
+        writeln!(out, "{} {}", row.name, format!("{:?}", share.status).to_lowercase()).unwrap();
+        for reason in &share.reasons {
+            writeln!(out, "  {}: {}", reason.code, reason.text).unwrap();
+        }
+        for (name, said) in &share.sources {
+            writeln!(out, "  by {name} {} ({})", said.value, said.source).unwrap();
+        }
+    }
+    out
+}
+
+fn recordings() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cilium");
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
+    let folders = entries.filter(|e| e.file_type().unwrap().is_dir());
+    let mut names: Vec<String> = folders.map(|e| e.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Each folder of tests/cilium is what one version of the agent said in one configuration, and rows.txt what
+/// is made of it. `NETTUNE_UPDATE_CASES=1` rewrites that: read the difference.
 #[test]
-fn an_agent_of_1_13_in_legacy_mode() {
-    let cilium = agent("1.13-legacy", ok).cilium().unwrap();
-    assert_eq!(cilium.seen_by, "socket");
-    assert!(cilium.agent_up && cilium.unread.is_empty(), "{:?}", cilium.unread);
-    assert_eq!(cilium.version.as_deref(), Some("1.13.18"));
-    let live = &cilium.live;
-    assert_eq!(live.host_routing.as_deref(), Some("Legacy"));
-    assert_eq!(cilium.host_routing, Some(false));
-    assert_eq!(live.kube_proxy_replacement.as_deref(), Some("disabled"));
-    assert_eq!(live.masquerading.as_deref(), Some("iptables"));
-    assert_eq!(live.native_cidr.as_deref(), Some("10.244.0.0/16"));
-    assert_eq!(live.socket_lb.as_deref(), Some("off"));
-    // This agent says nothing of them: not known is not off.
-    assert_eq!((live.network.as_deref(), live.big_tcp_v4, live.big_tcp_v6), (None, None, None));
-    assert_eq!((live.hubble, live.device_mtu), (Some(false), Some(1450)));
-    assert_eq!(cilium.key("ipam"), Some("cluster-pool"));
+fn each_recorded_agent_gives_its_rows() {
+    for name in recordings() {
+        let found = shown(&rows(recorded_node(&name).cilium()));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cilium").join(&name);
+        let path = path.join("rows.txt");
+        if std::env::var_os("NETTUNE_UPDATE_CASES").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+fn live(name: &str) -> nettune::model::facts::CiliumLive {
+    recorded_node(name).cilium().unwrap().live
 }
 
 #[test]
-fn an_agent_of_1_16_in_legacy_mode() {
-    let cilium = agent("1.16-legacy", ok).cilium().unwrap();
-    let live = &cilium.live;
-    assert_eq!(live.network.as_deref(), Some("tunnel vxlan"));
-    assert_eq!(live.host_routing.as_deref(), Some("Legacy"));
-    assert_eq!((live.big_tcp_v4, live.big_tcp_v6), (Some(0), Some(0)));
-    assert_eq!(live.kube_proxy_replacement.as_deref(), Some("false"));
-    assert_eq!(live.attach_mode.as_deref(), Some("tcx"));
-    assert_eq!(live.lb_mode.as_deref(), Some("off"));
-    assert_eq!(live.maps["NAT"], 131072);
+fn what_is_left_out_is_off_where_its_object_is_there() {
+    let default = live("1.20-default");
+    assert_eq!(default.bandwidth_manager, Some(false));
+    assert_eq!((default.big_tcp_v4, default.big_tcp_v6), (Some(0), Some(0)));
+    assert_eq!(default.masquerading.as_deref(), Some("off"));
+    assert_eq!((default.lb_mode.as_deref(), default.xdp.as_deref()), (Some("off"), Some("none")));
+    assert_eq!(default.socket_lb.as_deref(), Some("off"));
+    // An agent of 1.13 has no such objects: not known is not off.
+    let old = live("1.13-legacy");
+    assert_eq!((old.network.as_deref(), old.big_tcp_v4, old.big_tcp_v6), (None, None, None));
+    assert_eq!((old.bandwidth_manager, old.socket_lb.as_deref()), (Some(false), Some("off")));
+    assert_eq!((old.host_routing.as_deref(), old.device_mtu), (Some("Legacy"), Some(1450)));
+    // The smaller of both sizes is what is gained.
+    let on = live("1.18-all-on");
+    assert_eq!((on.big_tcp_v4, on.big_tcp_v6), (Some(196_608), Some(65_536)));
+    assert_eq!((on.lb_mode.as_deref(), on.dsr_dispatch.as_deref()), (Some("dsr"), Some("opt")));
+    assert_eq!(on.xdp_attached, None, "no pins were seen");
 }
 
 #[test]
-fn an_agent_of_1_18_with_all_on() {
-    let cilium = agent("1.18-all-on", ok).cilium().unwrap();
-    let live = &cilium.live;
-    assert_eq!(cilium.version.as_deref(), Some("1.18.12"));
-    assert_eq!(live.network.as_deref(), Some("native"));
-    assert_eq!(live.host_routing.as_deref(), Some("BPF"));
-    assert_eq!(live.lb_mode.as_deref(), Some("dsr"));
-    assert_eq!(live.dsr_dispatch.as_deref(), Some("opt"));
-    assert_eq!(live.xdp.as_deref(), Some("native"));
-    // The smaller of both sizes is what it gains.
-    assert_eq!((live.big_tcp_v4, live.big_tcp_v6), (Some(196608), Some(65536)));
-    assert_eq!(live.device_mode.as_deref(), Some("netkit"));
-    assert_eq!(live.congestion_control.as_deref(), Some("bbr"));
-    assert_eq!(live.devices, ["eth0"]);
-    assert_eq!((live.map_ratio, live.clock.as_deref()), (Some(0.08), Some("jiffies")));
-    assert_eq!(cilium.key("routing-mode"), Some("native"));
-    assert_eq!(live.xdp_attached, None, "no pins were seen");
+fn the_allocation_of_a_node_is_no_network_of_the_cluster() {
+    assert_eq!(live("1.20-node-cidr").native_cidr, None);
+    // A string in newer agents, an object in older ones.
+    assert_eq!(live("1.21-native-1").native_cidr.as_deref(), Some("10.0.0.0/8"));
+    assert_eq!(live("1.19-native-2").native_cidr.as_deref(), Some("10.0.0.0/8"));
+    let own = r#"{"cilium":{"msg":"1.20.0"},"routing":{"inter-host-routing-mode":"Native"}}"#;
+    for (value, want) in [
+        (r#""10.0.7.0/24""#, None),
+        (r#""""#, None),
+        ("null", None),
+        ("7", None),
+        (r#"{"IP":"10.0.7.0","Mask":"////AA=="}"#, None),
+        (r#"{"IP":"10.128.0.0","Mask":"//+AAA=="}"#, Some("10.128.0.0/17")),
+        (r#"{"IP":"","Mask":null}"#, None),
+        (r#"{"IP":"10.0.0.0","Mask":"*"}"#, None),
+    ] {
+        let node = Node::new();
+        let config = format!(
+            r#"{{"status":{{"addressing":{{"ipv4":{{"alloc-range":"10.0.7.0/24"}}}},
+                "daemonConfigurationMap":{{"IPv4NativeRoutingCIDR":{value}}}}}}}"#
+        );
+        node.serve(move |path, s| {
+            let body = if path == "/v1/healthz" { own } else { &config };
+            drop(s.write_all(ok(body).as_bytes()));
+        });
+        assert_eq!(node.cilium().unwrap().live.native_cidr.as_deref(), want, "{value}");
+    }
+}
+
+/// Two nodes of one cluster, each with pods of its own network: the values are the cluster's.
+#[test]
+fn values_of_two_nodes_with_pod_networks_of_their_own() {
+    let dir = support::tempdir();
+    let profile = dir.path().join("p.toml");
+    std::fs::write(&profile, "[native-routing]\nfabric = true\n").unwrap();
+    let report = |name: &str, as_: &str| {
+        let node = recorded_node(name);
+        node.file("proc/sys/kernel/osrelease", "6.12.40\n");
+        node.file("proc/sys/kernel/hostname", as_);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nettune"))
+            .args(["--json", "--host"])
+            .arg(node.0.path())
+            .arg("check")
+            .arg("-p")
+            .arg(&profile)
+            .output()
+            .unwrap();
+        let path = dir.path().join(format!("{as_}.json"));
+        std::fs::write(&path, output.stdout).unwrap();
+        path
+    };
+    let values = |reports: &[std::path::PathBuf]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nettune"))
+            .args(["cilium", "values", "--cilium", "1.20", "-p"])
+            .arg(&profile)
+            .args(reports)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let found = values(&[report("1.21-native-1", "a"), report("1.19-native-2", "b")]);
+    assert!(found.contains("ipv4NativeRoutingCIDR: 10.0.0.0/8"), "{found}\n");
+    assert!(!found.contains("Left out: native-routing"), "{found}");
+    // Of a cluster that tells none, no node's own becomes it.
+    let found = values(&[report("1.20-node-cidr", "a"), report("1.20-node-cidr", "b")]);
+    assert!(!found.contains("ipv4NativeRoutingCIDR"), "{found}");
+    assert!(found.contains("the pod network of the cluster is not known"), "{found}");
+}
+
+/// A small generator: no library is asked for four lines of it.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+/// Removes one thing: a whole object of the answer, or a field that some version does not have.
+fn objects(answer: &serde_json::Value) -> Vec<String> {
+    answer.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect()
+}
+
+/// Whatever part of its objects an agent has not: what is not known any more is unknown, and all else is
+/// as it was. So for each row: no claim comes out of silence.
+#[test]
+fn objects_that_are_gone_never_make_a_claim() {
+    let mut dice = Dice(1);
+    for name in recordings() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cilium").join(&name);
+        let Ok(text) = std::fs::read_to_string(folder.join("healthz.json")) else { continue };
+        let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let config: serde_json::Value =
+            serde_json::from_str(&recorded(&format!("{name}/config.json"))).unwrap();
+        let before = told(&whole, &config);
+        for _ in 0..200 {
+            let (mut answer, mut less) = (whole.clone(), config.clone());
+            for key in objects(&whole).iter().filter(|key| *key != "cilium") {
+                if dice.roll(3) == 0 {
+                    answer.as_object_mut().unwrap().remove(key);
+                }
+            }
+            let map = less["status"]["daemonConfigurationMap"].as_object_mut().unwrap();
+            map.retain(|_, _| dice.roll(3) > 0);
+            let after = told(&answer, &less);
+            for (what, value) in &after.said {
+                assert_eq!(before.said.get(what), Some(value), "{name}: {what} of {answer}");
+            }
+            let (was, is) = (lives(&before), lives(&after));
+            for (what, value) in is.as_object().unwrap() {
+                let nothing = [json!(null), json!([]), json!({})].contains(value);
+                // The agent's own words may stand in for what its state was told by.
+                let other =
+                    ["host_routing", "masquerading", "xdp", "lb_mode", "network", "map_ratio"];
+                assert!(
+                    nothing || was[what] == *value || other.contains(&what.as_str()),
+                    "{name}: {what} is {value}, was {} by {answer}",
+                    was[what]
+                );
+            }
+        }
+    }
+}
+
+fn told(healthz: &serde_json::Value, config: &serde_json::Value) -> Cilium {
+    let node = Node::new();
+    let (healthz, config) = (healthz.to_string(), config.to_string());
+    node.serve(move |path, s| {
+        let body = if path == "/v1/healthz" { &healthz } else { &config };
+        drop(s.write_all(ok(body).as_bytes()));
+    });
+    node.cilium().unwrap()
+}
+
+fn lives(cilium: &Cilium) -> serde_json::Value {
+    serde_json::to_value(&cilium.live).unwrap()
+}
+
+/// Each field that may be left out means, without it, what the list says and no more; and each row that
+/// changes with what was told names it as its source.
+#[test]
+fn a_field_that_is_gone_is_its_documented_absence_and_rows_name_what_they_go_by() {
+    for name in recordings() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cilium").join(&name);
+        if !folder.join("healthz.json").exists() || name.ends_with("starting") {
+            continue;
+        }
+        let json = |file: &str| -> serde_json::Value {
+            serde_json::from_str(&recorded(&format!("{name}/{file}.json"))).unwrap()
+        };
+        let (healthz, config) = (json("healthz"), json("config"));
+        let whole = told(&healthz, &config);
+        let version = Version::parse(whole.version.as_deref().unwrap()).unwrap();
+        let before = rows(Some(whole.clone()));
+        for field in FIELDS {
+            let mut answers = [healthz.clone(), config.clone()];
+            let (which, path) = match field.place {
+                Place::Healthz => (0, field.path.to_string()),
+                Place::Config => (1, field.path.to_string()),
+                Place::Own => (1, format!("status.daemonConfigurationMap.{}", field.path)),
+            };
+            let pointer = format!("/{}", path.replace('.', "/"));
+            let (parent, last) = pointer.rsplit_once('/').unwrap();
+            let Some(object) = answers[which].pointer_mut(parent).and_then(|v| v.as_object_mut())
+            else {
+                continue;
+            };
+            object.remove(last);
+            let after = told(&answers[0], &answers[1]);
+            if FIELDS.iter().filter(|f| f.name == field.name).count() == 1 {
+                let want = field.absent.filter(|_| version.within(field.cilium));
+                let is = after.said.get(field.name).map(|s| s.value.as_str());
+                assert_eq!(is, want, "{name}: {} without {path}", field.name);
+            }
+            if field.name == "message" {
+                continue;
+            }
+            for (old, new) in before.iter().zip(rows(Some(after))) {
+                let of = |row: &Row| {
+                    let share = row.cluster.as_ref().unwrap();
+                    let told = share
+                        .reasons
+                        .iter()
+                        .filter(|r| !["stands-on", "falls"].contains(&r.code.as_str()));
+                    (share.live.clone(), told.cloned().collect::<Vec<_>>())
+                };
+                let listed = told_names(&old.name).contains(&field.name);
+                assert!(
+                    listed || of(old) == of(&new),
+                    "{name}: {} goes by {}, which its sources do not name",
+                    old.name,
+                    field.name
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -148,10 +393,32 @@ fn every_framing_of_an_answer() {
         out + "0\r\n\r\n"
     };
     let to_the_end = |body: &str| format!("HTTP/1.0 200 OK\r\n\r\n{body}");
-    for frame in [ok as fn(&str) -> String, chunked, to_the_end] {
+    let frames = [ok as fn(&str) -> String, chunked, to_the_end];
+    for frame in frames {
         let cilium = agent("1.18-all-on", frame).cilium().unwrap();
         assert!(cilium.unread.is_empty(), "{:?}", cilium.unread);
         assert_eq!(cilium.live.host_routing.as_deref(), Some("BPF"));
+    }
+    // In small writes, and cut short at any of them: whole, or not at all.
+    let health = recorded("1.18-all-on/healthz.json").trim_end().to_string();
+    for frame in frames {
+        let text = frame(&health);
+        for cut in [text.len(), text.len() - 8, text.len() / 2, text.len() / 3] {
+            let node = Node::new();
+            let answer = text.clone();
+            node.serve(move |_, s| {
+                for part in answer.as_bytes()[..cut].chunks(97) {
+                    if s.write_all(part).and_then(|()| s.flush()).is_err() {
+                        return;
+                    }
+                }
+            });
+            let cilium = node.cilium().unwrap();
+            // A body that ends with the connection cannot show that it was cut, but is no JSON then.
+            let whole = cut == text.len();
+            assert_eq!(cilium.agent_up, whole, "{cut} of {}: {:?}", text.len(), cilium.unread);
+            assert_eq!(cilium.live.host_routing.is_some(), whole);
+        }
     }
 }
 
@@ -231,7 +498,7 @@ fn a_socket_that_nobody_serves_is_no_absence() {
 fn the_socket_may_be_elsewhere() {
     let node = Node::new();
     std::fs::create_dir_all(node.path("srv")).unwrap();
-    node.serve(|_, s| drop(s.write_all(ok(&recorded("1.16-legacy-healthz.json")).as_bytes())));
+    node.serve(|_, s| drop(s.write_all(ok(&recorded("1.16-legacy/healthz.json")).as_bytes())));
     std::fs::rename(node.path("run/cilium/cilium.sock"), node.path("srv/agent.sock")).unwrap();
     assert!(node.cilium().is_none(), "nothing is at the usual place");
     let host = Linux::open(node.0.path()).unwrap().with_cilium(Some("/srv/agent.sock".into()));
@@ -257,7 +524,7 @@ fn state_files_speak_where_the_agent_does_not() {
     );
     let cilium = node.cilium().unwrap();
     assert_eq!(cilium.seen_by, "state");
-    assert_eq!(cilium.live.host_routing.as_deref(), Some("Legacy"));
+    assert_eq!(cilium.live.host_routing, None, "a macro that is not there proves nothing");
     assert_eq!(cilium.live.bandwidth_manager, Some(true));
     assert_eq!(cilium.live.network.as_deref(), Some("tunnel vxlan"));
     assert_eq!(cilium.live.masquerading.as_deref(), Some("iptables"));

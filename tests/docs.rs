@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use nettune::cilium::live::CONFIG_KEYS;
+use nettune::cilium::told::{FIELDS, LEVERS, MACROS, Place, SEEN, names};
 use nettune::tweaks::{TWEAKS, keys};
 
 fn committed(file: &str, generated: &str) {
@@ -38,6 +40,64 @@ fn tweaks() {
         }
     }
     committed("docs/tweaks.md", &out);
+}
+
+/// What each row of Cilium's goes by: the list that the readers go by, lever by lever.
+#[test]
+fn sources_of_cilium() {
+    let mut table = String::from(
+        "| lever | what | read from | versions | left out, its object there |\n|---|---|---|---|---|\n",
+    );
+    for (lever, _) in LEVERS {
+        for name in names(lever) {
+            for field in FIELDS.iter().filter(|f| f.name == name) {
+                let place = match field.place {
+                    Place::Healthz => "socket `/v1/healthz`",
+                    Place::Config => "socket `/v1/config`",
+                    Place::Own => {
+                        "socket `/v1/config` daemonConfigurationMap; `agent-runtime-config.json`"
+                    }
+                };
+                let absent = field.absent.unwrap_or("not told");
+                let (path, versions) = (field.path, field.cilium);
+                writeln!(table, "| {lever} | {name} | {place}: `{path}` | {versions} | {absent} |")
+                    .unwrap();
+            }
+            for (define, tells) in MACROS {
+                for (_, value) in tells.iter().filter(|(what, _)| *what == name) {
+                    let place = format!("`globals/node_config.h`: `{define}` proves `{value}`");
+                    writeln!(table, "| {lever} | {name} | {place} | | not told |").unwrap();
+                }
+            }
+            for (_, place) in SEEN.iter().filter(|(what, _)| *what == name) {
+                writeln!(table, "| {lever} | {name} | {place} | | not told |").unwrap();
+            }
+            if !FIELDS.iter().any(|f| f.name == name) && CONFIG_KEYS.contains(&name) {
+                let place = "`viper-agent-config.yaml`, where the agent writes it";
+                writeln!(table, "| {lever} | {name} | {place}: `{name}` | | not told |").unwrap();
+            }
+        }
+    }
+    let (begin, end) = ("<!-- sources -->\n", "<!-- /sources -->");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cilium.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once(begin).unwrap();
+    let (_, tail) = rest.split_once(end).unwrap();
+    committed("docs/cilium.md", &format!("{head}{begin}{table}{end}{tail}"));
+}
+
+/// No name of the list is of nothing.
+#[test]
+fn every_name_of_a_lever_is_read_somewhere() {
+    for (lever, _) in LEVERS {
+        assert!(TWEAKS.iter().any(|t| t.name == *lever), "{lever}");
+        for name in names(lever) {
+            let read = FIELDS.iter().any(|f| f.name == name)
+                || SEEN.iter().any(|(what, _)| *what == name)
+                || CONFIG_KEYS.contains(&name);
+            assert!(read, "{lever}: {name}");
+        }
+    }
 }
 
 #[test]

@@ -12,15 +12,25 @@ pub const MOST_BYTES: u64 = 4 << 20;
 
 pub type Config = BTreeMap<String, String>;
 
-/// JSON is YAML as well, so one parser reads both; a list of maps is searched for cilium-config.
+/// JSON is YAML as well, so one parser reads both; a list of maps, or all that a chart renders, is
+/// searched for cilium-config.
 pub fn parse(text: &[u8]) -> Result<Config> {
-    let whole: Value = yaml::read(text).context("neither YAML nor JSON")?;
-    let map = match whole["items"].as_array() {
-        Some(items) => items
+    let mut documents: Vec<Value> = yaml::all(text).context("neither YAML nor JSON")?;
+    documents.retain(|document| !document.is_null());
+    let mut maps: Vec<&Value> = Vec::new();
+    for document in &documents {
+        match document["items"].as_array() {
+            Some(items) => maps.extend(items),
+            None => maps.push(document),
+        }
+    }
+    let map = match &maps[..] {
+        [] => bail!("no ConfigMap: nothing is there"),
+        [one] if documents[0]["items"].is_null() => *one,
+        maps => maps
             .iter()
-            .find(|i| i["metadata"]["name"] == "cilium-config")
-            .context("no ConfigMap cilium-config in this list")?,
-        None => &whole,
+            .find(|map| map["metadata"]["name"] == "cilium-config" && map["kind"] != "Secret")
+            .context("no ConfigMap cilium-config among these")?,
     };
     let Some(object) = map.as_object() else { bail!("no ConfigMap: not an object") };
     let data = match object.get("data") {
@@ -50,6 +60,7 @@ pub fn of_agent(cilium: &Cilium) -> Result<Config> {
     let live = &cilium.live;
     let unread =
         || cilium.unread.first().cloned().unwrap_or_else(|| "the agent tells too little".into());
+    ensure!(!cilium.starting, "the agent is still starting: ask again");
     let Some(known) = cilium.config.known().filter(|_| live.kube_proxy_replacement.is_some())
     else {
         bail!("the configuration of Cilium cannot be read here: {}", unread());
@@ -71,7 +82,13 @@ pub fn of_agent(cilium: &Cilium) -> Result<Config> {
     put("enable-ipsec", flag(live.encryption.as_deref().map(|e| e == "IPsec")));
     put("enable-wireguard", flag(live.encryption.as_deref().map(|e| e == "Wireguard")));
     put("enable-hubble", flag(live.hubble));
-    put("datapath-mode", live.device_mode.clone());
+    // Legacy routing that nothing explains was asked for.
+    let legacy = match cilium.said.get("host-legacy").map(|s| s.value == "true") {
+        Some(true) => cilium.legacy_by_hand().then_some(true),
+        other => other,
+    };
+    put("enable-host-legacy-routing", flag(legacy));
+    put("datapath-mode", live.device_mode_configured.clone().or(live.device_mode.clone()));
     put("ipv4-native-routing-cidr", live.native_cidr.clone());
     put("bpf-lb-acceleration", live.xdp.as_ref().map(|x| x.replace("none", "disabled")));
     put("bpf-map-dynamic-size-ratio", live.map_ratio.map(|r| r.to_string()));

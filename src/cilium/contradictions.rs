@@ -1,5 +1,8 @@
 //! Settings of Cilium that do not go together, and what the agent makes of them.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::configmap::Config;
 use super::version::Version;
 
@@ -13,16 +16,26 @@ pub struct Rule {
 
 /// A configuration with its questions.
 pub struct Seen<'a> {
-    pub config: &'a Config,
-    pub version: Version,
+    config: &'a Config,
+    version: Version,
+    /// Keys that were asked for and are not there.
+    untold: RefCell<BTreeSet<&'static str>>,
 }
 
-impl Seen<'_> {
-    pub fn get(&self, key: &str) -> &str {
-        self.config.get(key).map(String::as_str).unwrap_or_default()
+impl<'a> Seen<'a> {
+    pub fn new(config: &'a Config, version: Version) -> Self {
+        Seen { config, version, untold: RefCell::default() }
     }
 
-    fn on(&self, key: &str) -> bool {
+    pub fn get(&self, key: &'static str) -> &str {
+        let value = self.config.get(key);
+        if value.is_none() {
+            self.untold.borrow_mut().insert(key);
+        }
+        value.map(String::as_str).unwrap_or_default()
+    }
+
+    fn on(&self, key: &'static str) -> bool {
         self.get(key) == "true"
     }
 
@@ -82,6 +95,28 @@ impl Seen<'_> {
     }
 }
 
+impl Rule {
+    pub fn holds(&self, config: &Config, version: Version) -> bool {
+        (self.when)(&Seen::new(config, version))
+    }
+
+    /// It stands on a key that is not there, and another word there would end it.
+    pub fn stands_on_silence(&self, config: &Config, version: Version) -> bool {
+        const WORDS: [&str; 9] =
+            ["true", "false", "native", "tunnel", "vxlan", "geneve", "opt", "0.08", "10.0.0.0/8"];
+        let seen = Seen::new(config, version);
+        (self.when)(&seen);
+        let with = |key: &str, word: &str| {
+            let mut config = config.clone();
+            config.insert(key.to_string(), word.to_string());
+            config
+        };
+        let untold = seen.untold.into_inner();
+        let mut ways = untold.iter().flat_map(|key| WORDS.map(|word| with(key, word)));
+        ways.any(|config| !self.holds(&config, version))
+    }
+}
+
 const NO_CT: &str = "install-no-conntrack-iptables-rules";
 pub const CIDR: &str = "ipv4-native-routing-cidr";
 
@@ -89,14 +124,18 @@ pub const RULES: &[Rule] = &[
     Rule {
         code: "dsr-dispatch-big-tcp",
         keys: &["bpf-lb-dsr-dispatch", "enable-ipv4-big-tcp", "enable-ipv6-big-tcp"],
-        when: |s| s.dsr() && matches!(s.dispatch(), "geneve" | "ipip") && s.big_tcp(),
-        consequence: "DSR by geneve or ipip has devices that end at 64 KiB: the agent refuses BIG TCP",
+        // Asked of the word alone, whatever the mode; from 1.21 geneve goes by what the kernel can.
+        when: |s| {
+            let excluded = s.dispatch() == "ipip" || (s.dispatch() == "geneve" && s.before(21));
+            excluded && s.big_tcp()
+        },
+        consequence: "DSR by geneve or ipip has devices that end at 64 KiB: an agent that starts anew refuses BIG TCP",
     },
     Rule {
         code: "bbr-without-host-routing",
         keys: &["enable-bbr", "enable-host-legacy-routing"],
         when: |s| s.on("enable-bbr") && !s.on("enable-bbr-hostns-only") && !s.host_routing(),
-        consequence: "BBR for pods needs host routing, and this configuration gives legacy routing: the agent does not start",
+        consequence: "BBR for pods needs host routing, and this configuration gives legacy routing: an agent that starts anew stops",
     },
     Rule {
         code: "bbr-without-bandwidth-manager",
@@ -114,25 +153,25 @@ pub const RULES: &[Rule] = &[
         code: "no-conntrack-tunnel",
         keys: &[NO_CT, "routing-mode"],
         when: |s| s.on(NO_CT) && s.tunnel(),
-        consequence: "no-conntrack rules need native routing: the agent does not start",
+        consequence: "no-conntrack rules need native routing: an agent that starts anew stops",
     },
     Rule {
         code: "no-conntrack-ipv4-off",
         keys: &[NO_CT, "enable-ipv4"],
         when: |s| s.on(NO_CT) && s.get("enable-ipv4") == "false",
-        consequence: "no-conntrack rules are for IPv4, which is off: the agent does not start",
+        consequence: "no-conntrack rules are for IPv4, which is off: an agent that starts anew stops",
     },
     Rule {
         code: "no-conntrack-kpr",
         keys: &[NO_CT, "kube-proxy-replacement"],
         when: |s| s.on(NO_CT) && !s.kpr(),
-        consequence: "without kube-proxy replacement services need conntrack: the agent does not start",
+        consequence: "without kube-proxy replacement services need conntrack: an agent that starts anew stops",
     },
     Rule {
         code: "no-conntrack-iptables-masquerade",
         keys: &[NO_CT, "enable-bpf-masquerade"],
         when: |s| s.on(NO_CT) && s.by_iptables(),
-        consequence: "masquerading by iptables needs conntrack: the agent does not start",
+        consequence: "masquerading by iptables needs conntrack: an agent that starts anew stops",
     },
     Rule {
         code: "no-conntrack-without-cidr",
@@ -150,19 +189,19 @@ pub const RULES: &[Rule] = &[
         code: "dsr-opt-tunnel",
         keys: &["bpf-lb-mode", "bpf-lb-dsr-dispatch", "routing-mode"],
         when: |s| s.dsr() && s.dispatch() == "opt" && s.tunnel(),
-        consequence: "DSR by IP option needs native routing: the agent does not start",
+        consequence: "DSR by IP option needs native routing: an agent that starts anew stops",
     },
     Rule {
         code: "dsr-geneve-protocol",
         keys: &["bpf-lb-dsr-dispatch", "tunnel-protocol"],
         when: |s| s.dsr() && s.dispatch() == "geneve" && s.get("tunnel-protocol") != "geneve",
-        consequence: "DSR by geneve needs tunnel-protocol geneve, also with native routing: the agent does not start",
+        consequence: "DSR by geneve needs tunnel-protocol geneve, also with native routing: an agent that starts anew stops",
     },
     Rule {
         code: "dsr-ipip-without-xdp",
         keys: &["bpf-lb-dsr-dispatch", "bpf-lb-acceleration"],
         when: |s| s.dsr() && s.dispatch() == "ipip" && !s.xdp() && s.before(19),
-        consequence: "before Cilium 1.19 DSR by ipip needs XDP acceleration: the agent does not start",
+        consequence: "before Cilium 1.19 DSR by ipip needs XDP acceleration: an agent that starts anew stops",
     },
     Rule {
         code: "dsr-ipip-xdp",
@@ -180,13 +219,13 @@ pub const RULES: &[Rule] = &[
         code: "lb-annotation-hybrid",
         keys: &["bpf-lb-mode-annotation", "bpf-lb-mode"],
         when: |s| s.on("bpf-lb-mode-annotation") && s.get("bpf-lb-mode") == "hybrid",
-        consequence: "the mode by annotation is rejected with mode hybrid: the agent does not start",
+        consequence: "the mode by annotation is rejected with mode hybrid: an agent that starts anew stops",
     },
     Rule {
         code: "masquerade-without-kpr",
         keys: &["enable-bpf-masquerade", "kube-proxy-replacement"],
         when: |s| s.on("enable-bpf-masquerade") && s.masquerades() && !s.kpr(),
-        consequence: "BPF masquerading stands on BPF NodePort: masquerading fails or the agent does not start",
+        consequence: "BPF masquerading stands on BPF NodePort: masquerading fails or an agent that starts anew stops",
     },
     Rule {
         code: "legacy-routing-forced",
@@ -204,13 +243,13 @@ pub const RULES: &[Rule] = &[
         code: "netkit-legacy-routing",
         keys: &["datapath-mode", "enable-host-legacy-routing"],
         when: |s| s.netkit() && !s.host_routing(),
-        consequence: "netkit needs host routing: from 1.20 the agent does not start, before it gains nothing",
+        consequence: "netkit needs host routing: from 1.20 an agent that starts anew stops, before it gains nothing",
     },
     Rule {
         code: "big-tcp-legacy-routing",
         keys: &["enable-ipv4-big-tcp", "enable-ipv6-big-tcp", "enable-host-legacy-routing"],
         when: |s| s.big_tcp() && !s.host_routing(),
-        consequence: "BIG TCP needs host routing: the agent does not start",
+        consequence: "BIG TCP needs host routing: an agent that starts anew stops",
     },
     Rule {
         code: "big-tcp-one-family",
@@ -230,7 +269,7 @@ pub const RULES: &[Rule] = &[
         code: "big-tcp-ipsec",
         keys: &["enable-ipv4-big-tcp", "enable-ipv6-big-tcp", "enable-ipsec"],
         when: |s| s.big_tcp() && s.on("enable-ipsec"),
-        consequence: "BIG TCP is not had with IPsec: the agent does not start",
+        consequence: "BIG TCP is not had with IPsec: an agent that starts anew stops",
     },
     Rule {
         code: "bandwidth-manager-ipsec",
@@ -242,7 +281,7 @@ pub const RULES: &[Rule] = &[
         code: "direct-routes-tunnel",
         keys: &["auto-direct-node-routes", "routing-mode"],
         when: |s| s.on("auto-direct-node-routes") && s.tunnel(),
-        consequence: "routes to other nodes' pods exclude a tunnel: the agent does not start",
+        consequence: "routes to other nodes' pods exclude a tunnel: an agent that starts anew stops",
     },
     Rule {
         code: "native-without-cidr",
@@ -262,7 +301,7 @@ pub const RULES: &[Rule] = &[
             let ratio = s.get("bpf-map-dynamic-size-ratio").parse::<f64>().unwrap_or(0.0);
             s.on("bpf-distributed-lru") && ratio <= 0.0
         },
-        consequence: "a distributed LRU needs a dynamic size ratio: the agent does not start",
+        consequence: "a distributed LRU needs a dynamic size ratio: an agent that starts anew stops",
     },
     Rule {
         code: "xdp-without-kpr",
@@ -274,7 +313,7 @@ pub const RULES: &[Rule] = &[
         code: "xdp-ipv6-underlay",
         keys: &["bpf-lb-acceleration", "underlay-protocol"],
         when: |s| s.xdp() && s.tunnel() && s.get("underlay-protocol") == "ipv6",
-        consequence: "XDP with a tunnel over IPv6: the agent does not start",
+        consequence: "XDP with a tunnel over IPv6: an agent that starts anew stops",
     },
     Rule {
         code: "xdp-l2-announcements",
@@ -296,8 +335,8 @@ mod tests {
 
     fn codes(version: &str, pairs: &[(&str, &str)]) -> Vec<&'static str> {
         let config = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let seen = Seen { config: &config, version: Version::parse(version).unwrap() };
-        RULES.iter().filter(|r| (r.when)(&seen)).map(|r| r.code).collect()
+        let version = Version::parse(version).unwrap();
+        RULES.iter().filter(|r| r.holds(&config, version)).map(|r| r.code).collect()
     }
 
     const GOOD: [(&str, &str); 6] = [

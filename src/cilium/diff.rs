@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::configmap::Config;
-use super::contradictions::{CIDR, RULES, Rule, Seen};
+use super::contradictions::{RULES, Rule};
 use super::fleet::Fleet;
 use super::values::{LeftOut, Value, values};
 use crate::model::helm::HelmKey;
@@ -53,17 +53,19 @@ impl Diff {
     }
 }
 
+const DERIVED: [&str; 1] = ["enable-host-legacy-routing"];
+const ENCRYPT: &str = "encrypt-node";
+
 /// `complete`: what the configuration does not name is not set. The local agent does not tell every
 /// key: what it leaves out is neither missing nor the ground of a contradiction.
 pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
     let mut wanted = values(fleet, true);
     let key = |key: &'static str| Key { key, now: config.get(key).cloned() };
     let mut findings: Vec<Finding> = Vec::new();
-    let seen = Seen { config, version: fleet.version };
-    let untold = |key: &str| !complete && !config.contains_key(key);
-    // Of those rules alone it is the key's absence that matters.
-    let unsure = |r: &&Rule| r.keys.iter().any(|k| *k == CIDR && untold(k));
-    for rule in RULES.iter().filter(|r| (r.when)(&seen) && !unsure(r)) {
+    // What the agent derives it tells like what it was told; that is no key of the map.
+    let untold = |key: &str| !complete && (!config.contains_key(key) || DERIVED.contains(&key));
+    let unsure = |r: &&Rule| !complete && r.stands_on_silence(config, fleet.version);
+    for rule in RULES.iter().filter(|r| r.holds(config, fleet.version) && !unsure(r)) {
         findings.push(Finding {
             kind: Kind::Contradictory,
             code: rule.code.into(),
@@ -77,8 +79,8 @@ pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
     }
     let mut silent: Vec<&str> = Vec::new();
     for value in &wanted.values {
-        let kind = if holds(value, config) { Kind::Set } else { Kind::Missing };
-        if kind == Kind::Missing && untold(value.config) {
+        let kind = if holds(value, config, fleet) { Kind::Set } else { Kind::Missing };
+        if untold(value.config) {
             silent.push(value.config);
             continue;
         }
@@ -93,6 +95,13 @@ pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
     if !silent.is_empty() {
         let text = "the agent does not tell these, which are not compared (--config FILE has all)";
         wanted.notes.push(format!("{text}: {}", silent.join(", ")));
+    }
+    let deprecated =
+        fleet.version.within(">=1.21") && config.get(ENCRYPT).is_some_and(|v| v == "true");
+    if deprecated {
+        let text =
+            "encryption of nodes (encrypt-node) is deprecated in Cilium 1.21 and goes in 1.22";
+        wanted.notes.push(text.to_string());
     }
     Diff {
         cilium: wanted.cilium,
@@ -160,11 +169,13 @@ fn turned_on(key: &str, now: &str) -> bool {
 }
 
 /// Absent is off, and some settings have several words or are as good when they are more.
-fn holds(value: &Value, config: &Config) -> bool {
+fn holds(value: &Value, config: &Config, fleet: &Fleet) -> bool {
     let now = config.get(value.config).map(String::as_str);
     match (value.config, now) {
         ("kube-proxy-replacement", Some("true" | "strict")) => true,
         ("bpf-lb-acceleration", Some("native")) => true,
+        // Netkit wherever a node can.
+        ("datapath-mode", Some("auto")) => fleet.version.within(">=1.20"),
         ("bpf-map-dynamic-size-ratio", now) => {
             let number = |text: &str| text.parse::<f64>().unwrap_or(0.0);
             // The agent's own default.

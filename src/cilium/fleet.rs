@@ -176,6 +176,20 @@ impl Fleet {
         Ok(())
     }
 
+    /// What suits those that can and those that cannot together, where it is the nodes that cannot.
+    pub fn mixed(&self, lever: &Lever) -> Option<Agreed> {
+        let of_node = |why: &String| {
+            !["its profile", "its report", "cilium.want."].iter().any(|w| why.starts_with(w))
+        };
+        let mixed = |asked: &Asked| {
+            let (word, versions) = asked.key.mixed?;
+            self.version.within(versions).then(|| (asked.key, word.to_string(), false))
+        };
+        let some = lever.can > 0 && self.managed.is_empty() && lever.held.keys().all(of_node);
+        let words: Agreed = lever.values.values().filter_map(mixed).collect();
+        (some && !words.is_empty()).then_some(words)
+    }
+
     /// The values that all nodes agree on, or why they do not.
     pub fn agreed(&self, lever: &Lever) -> Result<Agreed, String> {
         use crate::model::helm::Merge;
@@ -191,6 +205,13 @@ impl Fleet {
             let all = || asked.values.keys();
             let value = match (asked.key.merge, asked.values.len()) {
                 (_, 1) => all().next(),
+                (Merge::Cluster, _) => {
+                    return Err(format!(
+                        "each node reports a network of its own as {}: name the cluster's in the profile \
+                         (native-routing.cidr)",
+                        asked.key.helm
+                    ));
+                }
                 (Merge::Max, _) => all().max_by(order),
                 (Merge::Min, _) => all().min_by(order),
                 (Merge::Same, _) => {

@@ -72,6 +72,10 @@ pub fn values(fleet: &Fleet, all: bool) -> Values {
     let mut chosen: BTreeMap<&'static str, Agreed> = BTreeMap::new();
     let mut left_out = Vec::new();
     for (name, lever) in &fleet.levers {
+        if let Some(mixed) = fleet.mixed(lever).filter(|_| lever.cannot > 0) {
+            chosen.insert(name, mixed);
+            continue;
+        }
         if lever.cannot > 0 {
             let mut why: Vec<Why> =
                 lever.held.iter().map(|(text, held)| reason(text, held)).collect();

@@ -243,7 +243,7 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
         value.live = now.map(|now| value.matches(now));
     }
     row.cluster = share(selected, tweak.as_ref(), cni, cx);
-    if cx.facts.agents.cilium.as_ref().is_some_and(|c| c.managed.is_some()) {
+    if cx.facts.agents.cilium.as_ref().is_some_and(|c| c.managed.is_some() || c.starting) {
         row.advice.clear();
     }
     if not_ours(selected, cni, cx.facts).is_some() {

@@ -2,7 +2,8 @@
 //! which levers fall with one that cannot be had.
 
 use super::evaluate::{Cni, Owner, Reason, Row, Selected, Status, verdict};
-use crate::model::facts::Cilium;
+use crate::cilium::told;
+use crate::model::facts::{Cilium, Said};
 use crate::model::{Context, Live, Side, Tweak};
 
 /// How a lever of Cilium's stands on this node, whoever decides it here.
@@ -12,6 +13,8 @@ pub struct Share {
     pub status: Status,
     pub reasons: Vec<Reason>,
     pub live: Option<Live>,
+    /// What it goes by of what was told of Cilium, and where that was read.
+    pub sources: Vec<(&'static str, Said)>,
     stands_on: &'static [&'static str],
 }
 
@@ -39,6 +42,7 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
             status: Status::Off,
             reasons: vec![Reason::new(code, text)],
             live: None,
+            sources: Vec::new(),
             stands_on,
         })
     };
@@ -48,8 +52,15 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
     if cilium.is_none() && matches!(cni, Cni::Other | Cni::None) {
         return off("cni", "the profile says that this node's CNI is not Cilium".into());
     }
-    let mut share =
-        Share { status: Status::Cilium, reasons: Vec::new(), live: tweak.live(cx), stands_on };
+    if cilium.is_some_and(|c| c.starting) {
+        let reason = Reason::new("starting", "the agent is still starting: ask again");
+        let (status, reasons) = (Status::Unknown, vec![reason]);
+        return Some(Share { status, reasons, live: None, sources: Vec::new(), stands_on: &[] });
+    }
+    let said = |name| Some((name, cilium?.said.get(name)?.clone()));
+    let sources = told::names(selected.name).into_iter().filter_map(said).collect();
+    let (status, live) = (Status::Cilium, tweak.live(cx));
+    let mut share = Share { status, reasons: Vec::new(), live, sources, stands_on };
     let (found, mut reasons) = verdict(&tweak.cluster_needs(cx));
     if share.holds() && cilium.is_some() {
         share.status = Status::Ok;

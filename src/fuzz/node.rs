@@ -1,11 +1,10 @@
 //! Runs of what a node tells in files: Cilium's state and answers, /proc and /sys, boot loaders, labels.
 
-use std::collections::BTreeMap;
-
 use super::files::{links, text, with, write};
 use crate::cilium::configmap;
+use crate::cilium::live::conclude;
 use crate::image::{bootloader, kernels, selinux};
-use crate::linux::facts::{agents, cilium, cilium_api, cpus, kernel, preflight};
+use crate::linux::facts::{agents, cilium, cpus, kernel, preflight};
 use crate::linux::facts::{links, memory, routing, vectors};
 use crate::linux::{irqbalance, probe, rss};
 use crate::model::facts::{Cilium, Facts};
@@ -13,15 +12,18 @@ use crate::model::facts::{Cilium, Facts};
 pub fn cilium_healthz(bytes: &[u8]) {
     let Ok(answer) = serde_json::from_slice(bytes) else { return };
     let mut cilium = Cilium::default();
-    cilium_api::status(&answer, &mut cilium);
+    cilium::healthz(&answer, &mut cilium);
+    conclude(&mut cilium, |_| String::new());
     assert!(cilium.live.devices.len() <= 256);
+    assert!(cilium.said.values().all(|said| said.source.starts_with("GET /v1/healthz ")));
 }
 
 pub fn cilium_config(bytes: &[u8]) {
     let Ok(answer) = serde_json::from_slice(bytes) else { return };
-    let mut config = BTreeMap::new();
-    cilium_api::configuration(&answer, &mut Cilium::default(), &mut config);
-    assert!(config.values().all(|value| value.len() <= 64 * 257 * 4), "{config:?}");
+    let mut cilium = Cilium::default();
+    cilium::configuration(&answer, &mut cilium);
+    conclude(&mut cilium, |_| String::new());
+    let _ = configmap::of_agent(&cilium);
 }
 
 pub fn cilium_state(bytes: &[u8]) {

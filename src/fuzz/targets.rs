@@ -46,8 +46,8 @@ targets! {
     cni Text config texts("cni.txt");
     agents Text config texts("agents.txt");
 
-    cilium_healthz Text node texts("../../../tests/cilium/1.18-all-on-healthz.json");
-    cilium_config Text node texts("../../../tests/cilium/1.18-all-on-config.json");
+    cilium_healthz Text node texts("../../../tests/cilium/1.18-all-on/healthz.json");
+    cilium_config Text node texts("../../../tests/cilium/1.18-all-on/config.json");
     cilium_state Text node texts("cilium_state.txt");
     cilium_http Text kernel http("cilium_http.txt");
 

@@ -13,6 +13,8 @@ pub struct Cilium {
     /// How it was seen: "devices", "state", "socket", "pins", "CNI configuration".
     pub seen_by: String,
     pub agent_up: bool,
+    /// It answers, and has nothing to say yet.
+    pub starting: bool,
     /// BPF host routing is on; null when that could not be read.
     pub host_routing: Option<bool>,
     pub bandwidth_manager: Option<bool>,
@@ -21,12 +23,22 @@ pub struct Cilium {
     /// The keys of cilium-config that some lever asks for, as the agent or its state files have them.
     pub config: Fact<BTreeMap<String, String>>,
     pub live: CiliumLive,
+    /// All that was told, by the names of docs/cilium.md, each with where it was read.
+    pub said: BTreeMap<String, Said>,
     /// Pinned programs of Cilium, cut at 15 characters as the kernel keeps names.
     pub programs: Fact<Vec<String>>,
     /// The cloud that owns the chart: "GKE Dataplane V2", "AKS", "EKS Auto Mode".
     pub managed: Option<String>,
     /// What could not be read, and why.
     pub unread: Vec<String>,
+}
+
+/// One thing that was told, and by whom: "/v1/healthz bandwidth-manager.enabled, left out".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Said {
+    pub value: String,
+    pub source: String,
 }
 
 /// What the datapath does; null where that is not known.
@@ -55,6 +67,8 @@ pub struct CiliumLive {
     pub big_tcp_v6: Option<u32>,
     /// "veth", "netkit", "netkit-l2".
     pub device_mode: Option<String>,
+    /// These, or "auto".
+    pub device_mode_configured: Option<String>,
     /// "tcx" or "tc".
     pub attach_mode: Option<String>,
     /// "off", "snat", "dsr" or "hybrid".
@@ -97,6 +111,41 @@ impl Cilium {
 
     pub fn tunnel(&self) -> Option<bool> {
         self.live.network.as_ref().map(|n| n.starts_with("tunnel"))
+    }
+
+    pub fn kpr(&self) -> Option<bool> {
+        let mode = self.live.kube_proxy_replacement.as_deref()?;
+        Some(matches!(mode, "true" | "strict"))
+    }
+
+    /// It does, or is told to.
+    pub fn ipsec(&self) -> bool {
+        self.live.encryption.as_deref() == Some("IPsec") || self.on("enable-ipsec")
+    }
+
+    /// Why an agent takes legacy host routing by itself, whatever its configuration asks: it says so in one
+    /// line of its log at most, and then writes down that it is configured so.
+    pub fn falls_back(&self) -> Option<&'static str> {
+        let before = |minor| self.release().is_some_and(|release| release < (1, minor));
+        if self.kpr() == Some(false) {
+            Some("kube-proxy replacement is off")
+        } else if self.live.masquerading.as_deref() == Some("iptables") {
+            Some("masquerading is by iptables")
+        } else if self.chained() {
+            Some("CNI chaining forces it")
+        } else if self.ipsec() && before(19) {
+            Some("IPsec forces it before Cilium 1.19")
+        } else if before(14) && (self.on("enable-endpoint-routes") || self.on("enable-wireguard")) {
+            Some("endpoint routes or WireGuard force it before Cilium 1.14")
+        } else {
+            None
+        }
+    }
+
+    /// It says that it is configured for legacy host routing, and nothing else explains it.
+    pub fn legacy_by_hand(&self) -> bool {
+        let says = self.said.get("host-legacy").is_some_and(|s| s.value == "true");
+        (says || self.on("enable-host-legacy-routing")) && self.falls_back().is_none()
     }
 
     pub fn chained(&self) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::cilium::{Cilium, CiliumLive, Preflight};
+pub use super::cilium::{Cilium, CiliumLive, Preflight, Said};
 use super::settings::Setting;
 
 /// Something that may not be readable without root: unknown is not absent.

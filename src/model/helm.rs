@@ -17,6 +17,8 @@ pub struct HelmKey {
     /// Changing it on a live cluster breaks connections that are open.
     pub drops: bool,
     pub merge: Merge,
+    /// What suits nodes that can and nodes that cannot together, and the versions that know it.
+    pub mixed: Option<(&'static str, &'static str)>,
 }
 
 /// What becomes of different values that several nodes ask for.
@@ -24,6 +26,8 @@ pub struct HelmKey {
 pub enum Merge {
     /// They must agree.
     Same,
+    /// One thing of the whole cluster: nodes that differ tell something of their own.
+    Cluster,
     Max,
     Min,
 }
@@ -83,7 +87,7 @@ const fn key(
     why: &'static str,
 ) -> HelmKey {
     let (new_node_only, drops, merge) = (false, false, Merge::Same);
-    HelmKey { helm, config, cilium, why, new_node_only, drops, merge }
+    HelmKey { helm, config, cilium, why, new_node_only, drops, merge, mixed: None }
 }
 
 const fn drops(key: HelmKey) -> HelmKey {
@@ -106,7 +110,7 @@ keys! {
     TUNNEL = drops(key("tunnel", "tunnel", ">=1.13 <1.14", "no overlay: pod packets travel as they are"));
     ROUTING_MODE = drops(key("routingMode", "routing-mode", ">=1.14", "no overlay: pod packets travel as they are"));
     TUNNEL_PROTOCOL = drops(key("tunnelProtocol", "tunnel-protocol", ">=1.14", "DSR by geneve needs the protocol named, also with native routing"));
-    NATIVE_CIDR = drops(key("ipv4NativeRoutingCIDR", "ipv4-native-routing-cidr", ">=1.13", "what is not masqueraded; from 1.18 native routing does not render without it"));
+    NATIVE_CIDR = drops(HelmKey { merge: Merge::Cluster, ..key("ipv4NativeRoutingCIDR", "ipv4-native-routing-cidr", ">=1.13", "what is not masqueraded; from 1.18 native routing does not render without it") });
     AUTO_DIRECT_ROUTES = key("autoDirectNodeRoutes", "auto-direct-node-routes", ">=1.13", "nodes on one L2 network tell each other's pod networks to the kernel");
     KPR_WORD = drops(HelmKey { cilium: ">=1.13 <1.14", ..key("kubeProxyReplacement", "kube-proxy-replacement", "", "services in BPF; host routing stands on it") });
     KPR = drops(key("kubeProxyReplacement", "kube-proxy-replacement", ">=1.14", "services in BPF; host routing stands on it"));
@@ -117,7 +121,7 @@ keys! {
     NO_CONNTRACK = drops(key("installNoConntrackIptablesRules", "install-no-conntrack-iptables-rules", ">=1.13", "pod packets around conntrack; for legacy host routing only"));
     HOST_LEGACY = drops(key("bpf.hostLegacyRouting", "enable-host-legacy-routing", ">=1.13", "pod packets routed by BPF past the host's stack"));
     TCX = key("bpf.enableTCX", "enable-tcx", ">=1.16", "links of kernel 6.6 instead of tc filters");
-    DATAPATH_MODE = new_node(key("bpf.datapathMode", "datapath-mode", ">=1.16", "a pod device without the second trip through the backlog"));
+    DATAPATH_MODE = new_node(HelmKey { mixed: Some(("auto", ">=1.20")), ..key("bpf.datapathMode", "datapath-mode", ">=1.16", "a pod device without the second trip through the backlog") });
     BIG_TCP_V6 = new_node(key("enableIPv6BIGTCP", "enable-ipv6-big-tcp", ">=1.13", "TCP packets of up to 192 KiB inside the node"));
     BIG_TCP_V4 = new_node(key("enableIPv4BIGTCP", "enable-ipv4-big-tcp", ">=1.14", "TCP packets of up to 192 KiB inside the node"));
     HUBBLE = key("hubble.enabled", "enable-hubble", ">=1.13", "observing flows costs 1 to 15 % by Cilium's tuning guide");

@@ -7,7 +7,7 @@ use super::table::{push_lines, render};
 use super::text::{Style, clean, wrap};
 use crate::cilium::diff::{Diff, Finding, Kind};
 use crate::cilium::version::{DEFAULT, Version};
-use crate::engine::evaluate::{Row, Status};
+use crate::engine::evaluate::{Cni, Row, Status};
 use crate::model::facts::Cilium;
 
 /// Rows that stand among Cilium's: what cannot be had here stands with its like.
@@ -24,10 +24,24 @@ pub fn version(view: &View) -> Version {
     parsed.map_or(DEFAULT, |v| Version { patch: None, ..v })
 }
 
+/// Neither Cilium nor a kubelet is here, and nobody says that Cilium will be.
+pub fn foreign(view: &View) -> bool {
+    let agents = &view.facts.agents;
+    let told = view.profile.is_some_and(|p| p.cni() == Cni::Cilium);
+    agents.cilium.is_none() && !view.facts.kubernetes() && !told
+}
+
+/// What the row goes by, and where each was read.
+pub fn sources(row: &Row) -> Vec<String> {
+    let said = row.cluster.iter().flat_map(|share| &share.sources);
+    said.map(|(name, s)| clean(&format!("by {name} {} ({})", s.value, s.source))).collect()
+}
+
 pub fn brief(cilium: &Cilium) -> String {
     let version = cilium.version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
     let refused = |why: &String| why.contains("Connection refused");
     let agent = match (cilium.agent_up, &cilium.unread[..]) {
+        (true, _) if cilium.starting => "starting",
         (true, _) => "up",
         (false, []) => "down",
         (false, unread) if unread.iter().any(refused) => "down",
@@ -57,23 +71,28 @@ pub fn advice(row: &Row, version: Version) -> Option<String> {
     Some(line)
 }
 
-pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize) -> String {
+pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: bool) -> String {
     let version = version(view);
     let mut builder = Builder::default();
     let mut own = 0;
-    for row in rows.iter().filter(|r| r.status != Status::Ok && !fallen(r)) {
+    let brief = |r: &Row| r.status == Status::Ok || fallen(r) || starting(r);
+    let whole = |r: &Row| verbose || !brief(r);
+    for row in rows.iter().filter(|r| whole(r)) {
         let mut lines = Vec::new();
         for reason in &row.reasons {
             lines.push(clean(&reason.text));
             lines.extend(reason.fix.as_ref().map(|fix| format!("-> {}", clean(fix))));
         }
         lines.extend(advice(row, version));
+        if verbose {
+            lines.extend(sources(row));
+        }
         push_lines(&mut builder, row, &lines, style, width);
         own += 1;
     }
     let mut out = if own > 0 { render(builder, width) } else { String::new() };
     let names = |of: &dyn Fn(&Row) -> bool| -> Vec<&str> {
-        rows.iter().filter(|r| of(r)).map(|r| r.name.as_str()).collect()
+        rows.iter().filter(|r| of(r) && !whole(r)).map(|r| r.name.as_str()).collect()
     };
     let mut line = |title: &str, names: Vec<&str>| {
         if !names.is_empty() {
@@ -82,8 +101,12 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize) -> String 
         }
     };
     line("fall with these", names(&fallen));
+    line("starting", names(&starting));
     line("as wanted", names(&|r| r.status == Status::Ok));
-    for row in rows.iter().filter(|r| r.status == Status::Ok) {
+    if rows.iter().any(|r| starting(r) && !whole(r)) {
+        out.push_str("                  the agent is still starting: ask again\n");
+    }
+    for row in rows.iter().filter(|r| r.status == Status::Ok && !whole(r)) {
         // Known trouble of what runs is shown all the same.
         for reason in row.reasons.iter().filter(|r| r.code != "live" && r.code != "managed") {
             let fix = reason.fix.as_ref().map(|f| format!(" -> {f}")).unwrap_or_default();
@@ -93,6 +116,10 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize) -> String 
         }
     }
     out
+}
+
+fn starting(row: &Row) -> bool {
+    row.reasons.iter().any(|r| r.code == "starting")
 }
 
 /// Nothing is missing of its own: what it stands on is.

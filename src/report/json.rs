@@ -109,6 +109,17 @@ pub struct ClusterJson {
     pub wanted: Option<String>,
     pub because: Option<String>,
     pub reasons: Vec<ReasonJson>,
+    /// What it goes by, each with where that was read.
+    pub sources: Vec<SourceJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct SourceJson {
+    /// A name of docs/cilium.md, or the key of cilium-config.
+    pub name: String,
+    pub value: String,
+    /// "GET /v1/healthz bandwidth-manager.enabled, left out".
+    pub source: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -204,6 +215,15 @@ fn tweak(row: &Row) -> TweakJson {
             wanted: share.live.as_ref().map(|l| l.wanted.clone()),
             because: share.live.as_ref().and_then(|l| l.because.clone()),
             reasons: share.reasons.iter().map(reason).collect(),
+            sources: share
+                .sources
+                .iter()
+                .map(|(name, said)| SourceJson {
+                    name: name.to_string(),
+                    value: said.value.clone(),
+                    source: said.source.clone(),
+                })
+                .collect(),
         }),
     }
 }

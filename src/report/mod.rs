@@ -79,6 +79,8 @@ impl Applied {
 pub struct Report {
     json: bool,
     verbose: bool,
+    /// Each row of Cilium's is wanted, also on a node that has nothing of it.
+    cilium: bool,
     style: text::Style,
     command: &'static str,
 }
@@ -95,6 +97,12 @@ impl Report {
         Report {
             json: cli.global.json || cli.global.format == Format::Json,
             verbose: cli.global.verbose,
+            cilium: match &cli.command {
+                Command::Check(args) => args.cilium || !args.choice.only.is_empty(),
+                Command::Plan(args) => !args.choice.only.is_empty(),
+                Command::Apply(args) => !args.choice.only.is_empty(),
+                _ => true,
+            },
             style: text::Style { colour, width: columns.unwrap_or(100).clamp(60, 120) },
             command: command_name(&cli.command),
         }
@@ -118,7 +126,7 @@ impl Report {
         if self.json {
             return self.print_json(&json::answer(view));
         }
-        self.print(&table::answer(view, &self.style, self.verbose))?;
+        self.print(&table::answer(view, &self.style, self.verbose, self.cilium))?;
         self.notes(&view.answer.notes)
     }
 

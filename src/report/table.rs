@@ -13,14 +13,14 @@ use crate::engine::verbs;
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
 use crate::model::uplinks::uplinks;
-use crate::model::{Change, Outcome};
+use crate::model::{Change, Outcome, Side};
 use crate::profile::Profile;
 
 const STATUS: usize = 11;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
-fn name_width(rows: &[Row]) -> usize {
-    let own = rows.iter().filter(|r| r.status != Status::Off);
+fn name_width<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
+    let own = rows.into_iter().filter(|r| r.status != Status::Off);
     own.map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
 }
 
@@ -35,18 +35,20 @@ struct Group {
     statuses: &'static [Status],
 }
 
-pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
+pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String {
     let mut out = head(view, style);
-    let rows = &view.answer.rows;
+    let folded = !cilium && super::cilium::foreign(view);
+    let here = |row: &&Row| !(folded && row.side == Side::Cilium && row.ciliums);
+    let rows: Vec<&Row> = view.answer.rows.iter().filter(here).collect();
     let changing = matches!(view.verb, "apply" | "rollback");
-    let width = name_width(rows);
+    let width = name_width(rows.iter().copied());
     for group in groups(view) {
         let ciliums = group.statuses[0] == Status::Cilium;
-        let in_group = |r: &&Row| match (ciliums, super::cilium::shown(r)) {
+        let in_group = |r: &&&Row| match (ciliums, super::cilium::shown(r)) {
             (true, shown) => shown,
             (false, shown) => !shown && group.statuses.contains(&r.status),
         };
-        let of: Vec<&Row> = rows.iter().filter(in_group).collect();
+        let of: Vec<&Row> = rows.iter().filter(in_group).copied().collect();
         if of.is_empty() {
             continue;
         }
@@ -58,7 +60,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
             continue;
         }
         if ciliums && view.verb != "explain" {
-            out.push_str(&super::cilium::group(&of, view, style, width));
+            out.push_str(&super::cilium::group(&of, view, style, width, verbose));
             continue;
         }
         let mut builder = Builder::default();
@@ -67,7 +69,10 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
         }
         out.push_str(&render(builder, width));
     }
-    if rows.is_empty() {
+    if rows.len() < view.answer.rows.len() {
+        out.push_str("no Cilium here: nettune check --cilium shows what it could take\n");
+    }
+    if view.answer.rows.is_empty() {
         out.push_str(match view.verb {
             "rollback" => "nothing to put back\n",
             "verify" => "nothing is applied\n",
@@ -80,7 +85,11 @@ pub fn answer(view: &View, style: &Style, verbose: bool) -> String {
 fn groups(view: &View) -> Vec<Group> {
     let profile = view.profile.map(|p| p.name.as_str()).unwrap_or("PROFILE");
     let apply = format!("sudo nettune apply -p {}", clean(profile));
-    let values = format!("nettune cilium values --cilium {}", super::cilium::version(view));
+    let starting = view.facts.agents.cilium.as_ref().is_some_and(|c| c.starting);
+    let values = match starting {
+        true => String::new(),
+        false => format!("nettune cilium values --cilium {}", super::cilium::version(view)),
+    };
     let looking = matches!(view.verb, "check" | "plan" | "explain");
     let hint = |text: &str| if looking { text.to_string() } else { String::new() };
     let group = |title, hint: String, statuses| Group { title, hint, statuses };
@@ -225,6 +234,7 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
                 lines.push(format!("need {}: met", need.name));
             }
         }
+        lines.extend(super::cilium::sources(row));
         for (change, outcome) in &made {
             let outcome = format!("{outcome:?}").to_lowercase();
             let (before, after) = change.resource.shown_both(&change.before, &change.after);

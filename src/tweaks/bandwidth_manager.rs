@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, on, routed};
+use super::cilium_side::{cilium, floor, ipsec, on, routed};
 use super::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::helm::{BANDWIDTH_MANAGER, HelmValue};
@@ -103,7 +103,7 @@ impl Tweak for BandwidthManager {
                        Cilium leaves it off";
             needs.push(Need::unsupported("default-qdisc", why));
         }
-        if on(cx, "enable-ipsec") {
+        if ipsec(cx) {
             let why = "with IPsec Cilium leaves it off, with a line in its log";
             needs.push(Need::blocked("ipsec", why, "encryption by WireGuard"));
         }

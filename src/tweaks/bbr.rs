@@ -46,6 +46,9 @@ enum Pods {
     Off,
 }
 
+/// Pods keep cubic.
+const HOST_ONLY: &str = "bbr for the node alone";
+
 impl Tweak for Bbr {
     fn needs(&self, cx: &Context) -> Vec<Need> {
         let mut needs = module(cx);
@@ -98,9 +101,11 @@ impl Tweak for Bbr {
     fn live(&self, cx: &Context) -> Option<Live> {
         let now = cilium(cx).and_then(|c| match c.live.bandwidth_manager? {
             false => Some("off".to_string()),
-            true => c.live.congestion_control.clone().or(Some("on".into())),
+            true => c.live.congestion_control.clone(),
         });
-        Some(Live::new(now, "bbr"))
+        let host_only = on(cx, "enable-bbr-hostns-only");
+        let now = now.map(|now| if now == "bbr" && host_only { HOST_ONLY.into() } else { now });
+        Some(Live::new(now, if self.pods == Pods::Off { HOST_ONLY } else { "bbr" }))
     }
 
     fn warnings(&self, cx: &Context) -> Vec<Warning> {

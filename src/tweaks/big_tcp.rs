@@ -4,7 +4,10 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{ON_HOST_ROUTING, cilium, devices, on, release};
+use super::cilium_side::{
+    OLD_LIMIT, ON_HOST_ROUTING, cilium, devices, excludes_big_tcp, ipsec, on, release,
+    tunnel_takes_more,
+};
 use super::{Doc, Entry, lever, no_uplink};
 use crate::model::facts::Link;
 use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
@@ -46,7 +49,6 @@ enum Families {
 
 /// Cilium's own target (GSO_MAX_SIZE of its agent).
 const TARGET: u32 = 196_608;
-const OLD_LIMIT: u32 = 65_536;
 
 impl Default for BigTcp {
     fn default() -> Self {
@@ -90,10 +92,7 @@ impl BigTcp {
         if agent.tunnel() != Some(true) && !egress {
             return None;
         }
-        let devices = ["cilium_vxlan", "cilium_geneve"];
-        let device = devices.iter().find_map(|name| cx.facts.link(name));
-        let most = device.and_then(|d| d.sizes.tso_max);
-        if most.is_some_and(|n| n > OLD_LIMIT) {
+        if tunnel_takes_more(cx) {
             return Some(Need::met("tunnel-big-tcp"));
         }
         let who = if egress { "the egress gateway's tunnel device" } else { "the tunnel device" };
@@ -184,17 +183,16 @@ impl Tweak for BigTcp {
         let mut needs = Vec::new();
         let links = devices(cx);
         needs.extend(self.sizes(cx, &links));
-        let geneve = cilium(cx).is_some_and(|c| {
-            let dispatch = c.live.dsr_dispatch.as_deref().or(c.key("bpf-lb-dsr-dispatch"));
-            let dsr = c.live.lb_mode.as_deref().is_some_and(|m| m == "dsr" || m == "hybrid");
-            dsr && matches!(dispatch, Some("geneve" | "ipip"))
-        });
-        if geneve {
-            let why =
-                "DSR by geneve or ipip has devices that end at 64 KiB: the agent refuses both";
+        // The agent looks at the word, whatever the mode of load balancing is.
+        let dispatch = cilium(cx)
+            .and_then(|c| c.live.dsr_dispatch.as_deref().or(c.key("bpf-lb-dsr-dispatch")));
+        if let Some(dispatch) = dispatch.filter(|d| excludes_big_tcp(cx, d)) {
+            let why = format!(
+                "DSR by {dispatch} has a device that ends at 64 KiB here: the agent refuses both"
+            );
             needs.push(Need::blocked("dsr-dispatch", why, "loadBalancer.dsrDispatch=opt"));
         }
-        if on(cx, "enable-ipsec") {
+        if ipsec(cx) {
             let why = "Cilium has no BIG TCP with IPsec";
             needs.push(Need::blocked("ipsec", why, "encryption by WireGuard, or none"));
         }
@@ -234,9 +232,11 @@ impl Tweak for BigTcp {
     }
 
     fn warnings(&self, cx: &Context) -> Vec<Warning> {
-        let one = on(cx, "enable-ipv4-big-tcp") != on(cx, "enable-ipv6-big-tcp");
+        let both = cilium(cx).and_then(|c| Some((c.live.big_tcp_v4? > 0, c.live.big_tcp_v6? > 0)));
+        let keys = || (on(cx, "enable-ipv4-big-tcp"), on(cx, "enable-ipv6-big-tcp"));
+        let (v4, v6) = both.unwrap_or_else(keys);
         let mut warnings = Vec::new();
-        if one && cx.facts.kernel_version() >= (6, 7) {
+        if v4 != v6 && self.wants_v6(cx) && cx.facts.kernel_version() >= (6, 7) {
             let text =
                 "BIG TCP is on for one family, with which a kernel from 6.7 on gains nothing";
             let fix = "enableIPv4BIGTCP=true and enableIPv6BIGTCP=true";

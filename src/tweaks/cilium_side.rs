@@ -86,9 +86,28 @@ pub fn no_chaining(cx: &Context) -> Option<Need> {
     Some(Need::blocked("cni-chaining", why, "let Cilium be the only CNI (cni.exclusive)"))
 }
 
-pub fn kpr_on(cilium: &Cilium) -> Option<bool> {
-    let mode = cilium.live.kube_proxy_replacement.as_deref()?;
-    Some(matches!(mode, "true" | "strict"))
+pub fn ipsec(cx: &Context) -> bool {
+    cilium(cx).is_some_and(Cilium::ipsec)
+}
+
+/// Whether tunnel devices take more than 64 KiB here, as far as one is there to show it.
+pub fn tunnel_takes_more(cx: &Context) -> bool {
+    let devices = ["cilium_vxlan", "cilium_geneve"];
+    let most = devices.iter().find_map(|name| cx.facts.link(name)).and_then(|d| d.sizes.tso_max);
+    most.is_some_and(|n| n > OLD_LIMIT)
+}
+
+/// GSO and GRO end here without BIG TCP.
+pub const OLD_LIMIT: u32 = 65_536;
+
+/// Whether the agent refuses BIG TCP for that way of telling a backend of the client: up to 1.20 by the word
+/// alone, from 1.21 geneve only where the kernel has no BIG TCP for tunnels.
+pub fn excludes_big_tcp(cx: &Context, dispatch: &str) -> bool {
+    match dispatch {
+        "ipip" => true,
+        "geneve" => release(cx) < (1, 21) || !tunnel_takes_more(cx),
+        _ => false,
+    }
 }
 
 /// Host routing as it is, where that is known.
@@ -111,7 +130,7 @@ pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
         let fix = "keep bpf.hostLegacyRouting=true on nodes with Istio";
         needs.push(Need::blocked("istio", why, fix));
     }
-    if on(cx, "enable-ipsec") && self::release(cx) < (1, 19) {
+    if ipsec(cx) && self::release(cx) < (1, 19) {
         let why = "with IPsec Cilium before 1.19 falls back to legacy routing";
         needs.push(Need::blocked("ipsec", why, "Cilium 1.19, or encryption by WireGuard"));
     }
@@ -127,27 +146,16 @@ pub fn host_routing_live(cx: &Context) -> Live {
     Live::new(now, "BPF").because(legacy_because(cx).filter(|_| now == Some("Legacy")))
 }
 
-/// Why the agent fell back: it says so in one line of its log at most.
+/// Why the agent fell back.
 pub fn legacy_because(cx: &Context) -> Option<String> {
     let cilium = cilium(cx)?;
-    let release = self::release(cx);
-    let old = |key: &str, before| cilium.on(key) && release < before;
-    let why = if kpr_on(cilium) == Some(false) {
-        "kube-proxy replacement is off"
-    } else if cilium.live.masquerading.as_deref() == Some("iptables") {
-        "masquerading is by iptables"
-    } else if cilium.on("enable-host-legacy-routing") {
-        "enable-host-legacy-routing is set"
-    } else if cilium.chained() {
-        "CNI chaining forces it"
-    } else if old("enable-ipsec", (1, 19)) {
-        "IPsec forces it before Cilium 1.19"
-    } else if old("enable-endpoint-routes", (1, 14)) || old("enable-wireguard", (1, 14)) {
-        "endpoint routes or WireGuard force it before Cilium 1.14"
-    } else if cilium.config.known().is_none() {
-        return None;
-    } else {
-        "nothing in its configuration says why: the agent was not restarted since it changed"
+    let why = match cilium.falls_back() {
+        Some(why) => why,
+        None if cilium.legacy_by_hand() => "enable-host-legacy-routing is set",
+        None if cilium.config.known().is_none() => return None,
+        None => {
+            "nothing in its configuration says why: the agent was not restarted since it changed"
+        }
     };
     Some(why.to_string())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, release};
+use super::cilium_side::{cilium, excludes_big_tcp, release};
 use super::{Doc, Entry, lever};
 use crate::model::helm::{DSR_DISPATCH, HelmValue, LB_MODE, TUNNEL_PROTOCOL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
@@ -105,7 +105,7 @@ impl Tweak for Dsr {
             Dispatch::Geneve
                 if cilium(cx).and_then(|c| c.live.network.as_deref()) == Some("tunnel vxlan") =>
             {
-                let why = "with VXLAN the agent refuses DSR by geneve";
+                let why = "with VXLAN an agent that starts refuses DSR by geneve";
                 needs.push(Need::blocked("dsr-vxlan", why, "tunnelProtocol=geneve"));
             }
             Dispatch::Ipip if kernel("NET_IPIP") => {
@@ -141,9 +141,11 @@ impl Tweak for Dsr {
             warnings.push(Warning::new("dsr-ipip-xdp", text).fix("dsr.dispatch = \"opt\""));
         }
         let big = live.is_some_and(|l| l.big_tcp_v4.max(l.big_tcp_v6).is_some_and(|n| n > 0));
-        if self.dispatch != Dispatch::Opt && big {
-            let text =
-                "BIG TCP and DSR by geneve or ipip exclude each other: their devices end at 64 KiB";
+        let (_, dispatch) = self.words();
+        if big && excludes_big_tcp(cx, dispatch) {
+            let text = format!(
+                "BIG TCP and DSR by {dispatch} exclude each other: its device ends at 64 KiB here"
+            );
             warnings.push(Warning::new("dsr-big-tcp", text).fix("dsr.dispatch = \"opt\""));
         }
         warnings

@@ -4,9 +4,9 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, kpr_on, on};
+use super::cilium_side::{cilium, floor, on};
 use super::{Doc, Entry, lever};
-use crate::model::facts::{Chain, Fact};
+use crate::model::facts::{Chain, Cilium, Fact};
 use crate::model::helm::{HelmValue, KPR, KPR_WORD, SOCKET_LB_HOST};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -153,7 +153,7 @@ impl Tweak for KubeProxyReplacement {
 
     fn live(&self, cx: &Context) -> Option<Live> {
         let cilium = cilium(cx);
-        let now = cilium.and_then(|c| match kpr_on(c) {
+        let now = cilium.and_then(|c| match c.kpr() {
             // The old word for it means the same.
             Some(true) => Some("true".to_string()),
             _ => c.live.kube_proxy_replacement.clone(),
@@ -170,7 +170,7 @@ impl Tweak for KubeProxyReplacement {
 
     fn warnings(&self, cx: &Context) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let live = cilium(cx).and_then(kpr_on) == Some(true);
+        let live = cilium(cx).and_then(Cilium::kpr) == Some(true);
         if live && cx.facts.agents.kube_proxy_rules.known() == Some(&true) {
             let text = "rules of kube-proxy are still there and are not removed for you";
             let fix = "remove kube-proxy and reboot, or run its --cleanup once";

@@ -80,7 +80,14 @@ impl Tweak for NativeRouting {
         if self.cidr(cx).is_none() && !Self::cloud(cx) {
             let why = "the pod network of the cluster is not known, and Cilium from 1.18 on does not \
                        render without it";
-            let fix = "set native-routing.cidr = \"10.244.0.0/16\"";
+            let pool = cilium(cx).and_then(|c| c.key("ipam")) == Some("cluster-pool");
+            let fix = match pool && release(cx) >= (1, 20) {
+                true => {
+                    "set native-routing.cidr = \"10.244.0.0/16\", or nativeRoutingCIDRFromClusterPool=true \
+                     in Helm"
+                }
+                false => "set native-routing.cidr = \"10.244.0.0/16\"",
+            };
             needs.push(Need::blocked("native-cidr", why, fix));
         }
         needs

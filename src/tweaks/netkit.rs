@@ -97,7 +97,16 @@ impl Tweak for Netkit {
     }
 
     fn live(&self, cx: &Context) -> Option<Live> {
-        let now = cilium(cx).and_then(|c| c.live.device_mode.clone());
+        let live = cilium(cx).map(|c| &c.live);
+        let now = live.and_then(|l| l.device_mode.clone());
+        // "auto" takes netkit where it can: what it took is what counts.
+        let asked = live
+            .and_then(|l| l.device_mode_configured.as_deref())
+            .filter(|a| now.as_deref().is_some_and(|now| now != *a && now != self.word()));
+        let now = now.map(|now| match asked {
+            Some(asked) => format!("{now} (configured {asked})"),
+            None => now.clone(),
+        });
         Some(Live::new(now, self.word()))
     }
 

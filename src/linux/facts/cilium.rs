@@ -1,16 +1,18 @@
 //! Cilium on this node: from its agent's own socket, from its state files where the agent does not
 //! answer, from its pins and devices where nothing can be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use serde_json::Value;
 
-use super::cilium_api::{self, CONFIG_KEYS};
 use super::unix_http::{Deadline, get};
+use crate::cilium::live::{CONFIG_KEYS, conclude};
+use crate::cilium::told::{self, Place};
+use crate::cilium::version::Version;
 use crate::linux::root::{Root, is_absent};
-use crate::model::facts::{Chain, Cilium, CiliumLive, Fact, Link, Netfilter};
+use crate::model::facts::{Chain, Cilium, Fact, Link, Netfilter};
 use crate::yaml;
 
 pub const SOCKET: &str = "/var/run/cilium/cilium.sock";
@@ -18,6 +20,9 @@ pub const SOCKET: &str = "/var/run/cilium/cilium.sock";
 const PATIENCE: Duration = Duration::from_millis(500);
 const MOST_STATE: u64 = 4 << 20;
 const STATE: [&str; 2] = ["run/cilium/state", "var/run/cilium/state"];
+const RUNTIME: &str = "agent-runtime-config.json";
+const FLAGS: &str = "viper-agent-config.yaml";
+const HEADER: &str = "globals/node_config.h";
 const PINS: &str = "sys/fs/bpf/cilium/devices";
 /// As the kernel keeps the name of a program.
 const NAME: usize = 15;
@@ -43,18 +48,16 @@ pub fn gather(root: &Root, socket: &str, links: &[Link], cni: Option<&str>) -> O
         _ => return None,
     };
     let mut cilium = Cilium { seen_by: seen_by.into(), ..Cilium::default() };
-    let mut config = BTreeMap::new();
     if there {
-        ask(root, socket, &mut cilium, &mut config);
+        ask(root, socket, &mut cilium);
     }
-    if let Some(state) = state {
-        read_state(root, state, &mut cilium, &mut config);
+    // What an agent that is starting will make of it is not what the one before has left.
+    if let Some(state) = state.filter(|_| !cilium.starting) {
+        read_state(root, state, &mut cilium);
     }
-    cilium.config =
-        if config.is_empty() { Fact::unknown(unread(&cilium)) } else { Fact::Known(config) };
     pins(root, &mut cilium);
-    from_config(&mut cilium);
     from_links(links, &mut cilium);
+    conclude(&mut cilium, unread);
     let live = &cilium.live;
     cilium.host_routing = live.host_routing.as_deref().map(|mode| mode == "BPF");
     cilium.bandwidth_manager = live.bandwidth_manager;
@@ -69,7 +72,7 @@ fn unread(cilium: &Cilium) -> String {
     }
 }
 
-fn ask(root: &Root, socket: &str, cilium: &mut Cilium, config: &mut BTreeMap<String, String>) {
+fn ask(root: &Root, socket: &str, cilium: &mut Cilium) {
     let deadline = Deadline::after(PATIENCE);
     let json = |path: &str| -> anyhow::Result<Value> {
         let body = get(root, socket, path, &deadline)?;
@@ -77,25 +80,44 @@ fn ask(root: &Root, socket: &str, cilium: &mut Cilium, config: &mut BTreeMap<Str
             .map_err(|e| anyhow::anyhow!("ask {} for {path}: not JSON: {e}", root.full(socket)))
     };
     match json("/v1/healthz") {
-        Ok(status) => {
-            cilium.agent_up = true;
-            cilium_api::status(&status, cilium);
-        }
+        Ok(status) => healthz(&status, cilium),
         Err(e) => return cilium.unread.push(format!("{e:#}")),
     }
     match json("/v1/config") {
-        Ok(answer) => cilium_api::configuration(&answer, cilium, config),
+        Ok(answer) => configuration(&answer, cilium),
         Err(e) => cilium.unread.push(format!("{e:#}")),
     }
 }
 
-/// What the agent said already is not overwritten: files are older than an answer.
-pub(crate) fn read_state(
-    root: &Root,
-    state: &str,
-    cilium: &mut Cilium,
-    config: &mut BTreeMap<String, String>,
-) {
+/// GET /v1/healthz.
+pub(crate) fn healthz(status: &Value, cilium: &mut Cilium) {
+    cilium.agent_up = true;
+    let message = status["cilium"]["msg"].as_str().and_then(|m| m.split_whitespace().next());
+    let version = message.and_then(|m| Version::parse(m).ok());
+    told::read(Place::Healthz, "GET /v1/healthz ", status, version, &mut cilium.said);
+    let well = status["cilium"]["state"] == "Ok";
+    // Before its first round of probes it has its own state alone.
+    cilium.starting = !well && cilium.said.keys().all(|name| name == "message");
+}
+
+/// GET /v1/config.
+pub(crate) fn configuration(answer: &Value, cilium: &mut Cilium) {
+    let message = cilium.said.get("message").and_then(|m| m.value.split_whitespace().next());
+    let version = message.and_then(|m| Version::parse(m).ok());
+    told::read(Place::Config, "GET /v1/config ", answer, version, &mut cilium.said);
+    let map = &answer["status"]["daemonConfigurationMap"];
+    told::read(
+        Place::Own,
+        "GET /v1/config status.daemonConfigurationMap.",
+        map,
+        version,
+        &mut cilium.said,
+    );
+}
+
+/// What the agent said already is not overwritten: files are older than an answer. What it runs with
+/// comes before what it was told.
+pub(crate) fn read_state(root: &Root, state: &str, cilium: &mut Cilium) {
     let mut file = |name: &str| {
         let path = format!("{state}/{name}");
         match root.bytes_within(&path, MOST_STATE) {
@@ -107,47 +129,52 @@ pub(crate) fn read_state(
             }
         }
     };
-    let flags = file("viper-agent-config.yaml");
-    let runtime = file("agent-runtime-config.json");
-    let header = file("globals/node_config.h");
+    let runtime = file(RUNTIME);
+    let flags = file(FLAGS);
+    let header = file(HEADER);
     let mut bad = Vec::new();
+    if let Some(bytes) = runtime {
+        match serde_json::from_slice::<Value>(&bytes) {
+            Ok(json) => {
+                let nested = json.as_object().into_iter().flat_map(|map| map.values());
+                for object in std::iter::once(&json).chain(nested.filter(|v| v.is_object())) {
+                    told::read(Place::Own, &format!("{RUNTIME} "), object, None, &mut cilium.said);
+                }
+            }
+            Err(e) => bad.push(format!("read {RUNTIME}: {e}")),
+        }
+    }
     if let Some(bytes) = flags {
         match yaml::read::<BTreeMap<String, Value>>(&bytes) {
             Ok(all) => {
-                for (key, value) in all {
-                    if let Some(key) = CONFIG_KEYS.iter().find(|k| **k == key) {
-                        config.entry(key.to_string()).or_insert(cilium_api::plain(&value));
-                    }
+                for (key, value) in
+                    all.iter().filter(|(key, _)| CONFIG_KEYS.contains(&key.as_str()))
+                {
+                    told::tell(&mut cilium.said, key, told::plain(value), format!("{FLAGS} {key}"));
                 }
             }
-            Err(e) => bad.push(format!("read viper-agent-config.yaml: {e}")),
-        }
-    }
-    if let Some(bytes) = runtime {
-        match serde_json::from_slice::<Value>(&bytes) {
-            Ok(json) => cilium_api::runtime(&json, config),
-            Err(e) => bad.push(format!("read agent-runtime-config.json: {e}")),
+            Err(e) => bad.push(format!("read {FLAGS}: {e}")),
         }
     }
     cilium.unread.extend(bad);
     if let Some(bytes) = header {
-        from_header(&String::from_utf8_lossy(&bytes), &mut cilium.live);
+        from_header(&String::from_utf8_lossy(&bytes), cilium);
     }
 }
 
 /// node_config.h is what the datapath was compiled with.
-fn from_header(text: &str, live: &mut CiliumLive) {
-    let defines = |name: &str| {
-        text.lines().any(|l| {
-            let mut words = l.split_whitespace();
-            words.next() == Some("#define") && words.next() == Some(name)
+fn from_header(text: &str, cilium: &mut Cilium) {
+    let defined: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some("#define")).then(|| words.next())?
         })
-    };
-    let routed = if defines("ENABLE_HOST_ROUTING") { "BPF" } else { "Legacy" };
-    live.host_routing.get_or_insert_with(|| routed.into());
-    live.bandwidth_manager.get_or_insert(defines("ENABLE_BANDWIDTH_MANAGER"));
-    if live.network.is_none() {
-        live.network = Some(if defines("TUNNEL_MODE") { "tunnel".into() } else { "native".into() });
+        .collect();
+    for (name, tells) in told::MACROS.iter().filter(|(name, _)| defined.contains(name)) {
+        for (what, value) in *tells {
+            told::tell(&mut cilium.said, what, *value, format!("{HEADER} {name}"));
+        }
     }
 }
 
@@ -172,85 +199,40 @@ fn pins(root: &Root, cilium: &mut Cilium) {
         }
     }
     // Only what is attached by tcx has a link to pin.
-    if cilium.live.attach_mode.is_none() && programs.iter().any(|p| !p.starts_with("cil_xdp")) {
-        cilium.live.attach_mode = Some("tcx".into());
+    if programs.iter().any(|p| !p.starts_with("cil_xdp")) {
+        told::tell(&mut cilium.said, "attach-mode", "tcx", format!("pins under /{PINS}"));
     }
     programs.sort();
     programs.dedup();
     cilium.programs = Fact::Known(programs);
     if cilium.programs.known().is_some_and(|p| !p.is_empty()) {
+        let source = format!("pins under /{PINS}");
+        told::tell(&mut cilium.said, "xdp-attached", attached.join(" "), source);
         cilium.live.xdp_attached = Some(attached);
-    }
-}
-
-/// What is configured, where the agent did not say what it made of it. Only what the agent cannot
-/// quietly fall back from: host routing, BIG TCP and XDP are not among them.
-pub(crate) fn from_config(cilium: &mut Cilium) {
-    let Fact::Known(config) = &cilium.config else { return };
-    let get = |key: &str| config.get(key).filter(|v| !v.is_empty()).cloned();
-    let live = &mut cilium.live;
-    let network = match (get("routing-mode"), get("tunnel")) {
-        (Some(mode), _) if mode == "native" => Some("native".to_string()),
-        (Some(_), _) => Some(match get("tunnel-protocol") {
-            Some(protocol) => format!("tunnel {protocol}"),
-            None => "tunnel".to_string(),
-        }),
-        (None, Some(tunnel)) if tunnel == "disabled" => Some("native".to_string()),
-        (None, Some(tunnel)) => Some(format!("tunnel {tunnel}")),
-        _ => None,
-    };
-    live.network = match (live.network.take(), network) {
-        // The header says only that there is one.
-        (Some(known), Some(found)) if found.starts_with(&known) => Some(found),
-        (Some(known), _) => Some(known),
-        (None, found) => found,
-    };
-    let fill = |slot: &mut Option<String>, key: &str| {
-        if slot.is_none() {
-            *slot = get(key);
-        }
-    };
-    fill(&mut live.lb_mode, "bpf-lb-mode");
-    fill(&mut live.dsr_dispatch, "bpf-lb-dsr-dispatch");
-    fill(&mut live.device_mode, "datapath-mode");
-    fill(&mut live.native_cidr, "ipv4-native-routing-cidr");
-    fill(&mut live.kube_proxy_replacement, "kube-proxy-replacement");
-    if live.masquerading.is_none() {
-        let on = |key: &str| get(key).as_deref() == Some("true");
-        live.masquerading = get("enable-ipv4-masquerade").map(|v4| {
-            match (v4 == "true" || on("enable-ipv6-masquerade"), on("enable-bpf-masquerade")) {
-                (false, _) => "off".to_string(),
-                (true, true) => "BPF".to_string(),
-                (true, false) => "iptables".to_string(),
-            }
-        });
-    }
-    if live.hubble.is_none() {
-        live.hubble = get("enable-hubble").map(|v| v == "true");
-    }
-    if live.map_ratio.is_none() {
-        live.map_ratio = get("bpf-map-dynamic-size-ratio").and_then(|v| v.parse().ok());
     }
 }
 
 /// The devices themselves say how pods are attached and whether there is a tunnel.
 fn from_links(links: &[Link], cilium: &mut Cilium) {
-    let live = &mut cilium.live;
     let pods = |kind: &str| links.iter().any(|l| l.name.starts_with("lxc") && l.is_a(&[kind]));
-    if live.device_mode.is_none() {
-        live.device_mode = match (pods("netkit"), pods("veth")) {
-            (true, false) => Some("netkit".into()),
-            (false, true) => Some("veth".into()),
-            _ => None,
-        };
+    match (pods("netkit"), pods("veth")) {
+        (true, false) => told::tell(&mut cilium.said, "device-mode", "netkit", "links lxc*"),
+        (false, true) => told::tell(&mut cilium.said, "device-mode", "veth", "links lxc*"),
+        _ => {}
     }
-    let has = |name: &str| links.iter().any(|l| l.name == name);
-    if live.network.is_none() {
-        live.network = match (has("cilium_vxlan"), has("cilium_geneve")) {
-            (true, _) => Some("tunnel vxlan".into()),
-            (_, true) => Some("tunnel geneve".into()),
-            _ => None,
-        };
+    // Native routing has such a link as well, for DSR by geneve or an egress gateway.
+    let configured = ["network", "routing-mode", "tunnel"];
+    if configured.iter().any(|name| cilium.said.contains_key(*name)) {
+        return;
+    }
+    for protocol in ["vxlan", "geneve"] {
+        let device = format!("cilium_{protocol}");
+        if links.iter().any(|l| l.name == device) {
+            let source = format!("link {device}");
+            told::tell(&mut cilium.said, "network", "Tunnel", &*source);
+            told::tell(&mut cilium.said, "tunnel-protocol", protocol, source);
+            return;
+        }
     }
 }
 
@@ -263,6 +245,7 @@ pub fn no_conntrack(cilium: &mut Cilium, netfilter: &Netfilter) {
     let tracks = |c: &Chain| c.chain == "CILIUM_PRE_raw" && c.rules > 0;
     if !chains.iter().any(tracks) && !legacy.iter().any(|t| t == "ip raw") {
         cilium.live.no_conntrack_rules = Some(false);
+        told::tell(&mut cilium.said, "no-conntrack-rules", "false", "nf_tables: CILIUM_PRE_raw");
     }
 }
 
@@ -295,15 +278,19 @@ fn managed(root: &Root, cilium: &Cilium) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::facts::CiliumLive;
 
     #[test]
-    fn a_define_is_a_whole_word() {
-        let mut live = CiliumLive::default();
-        from_header("#define ENABLE_HOST_ROUTING_X 1\n#define TUNNEL_MODE 1\n", &mut live);
-        assert_eq!(live.host_routing.as_deref(), Some("Legacy"));
-        assert_eq!(live.network.as_deref(), Some("tunnel"));
-        let mut live = CiliumLive::default();
-        from_header("#define ENABLE_HOST_ROUTING 1\n", &mut live);
+    fn a_define_is_a_whole_word_and_one_that_is_not_there_proves_nothing() {
+        let read = |text: &str| {
+            let mut cilium = Cilium::default();
+            from_header(text, &mut cilium);
+            conclude(&mut cilium, |_| String::new());
+            cilium.live
+        };
+        let live = read("#define ENABLE_HOST_ROUTING_X 1\n#define TUNNEL_MODE 1\n");
+        assert_eq!(live, CiliumLive { network: Some("tunnel".into()), ..CiliumLive::default() });
+        let live = read("#define ENABLE_HOST_ROUTING 1\n");
         assert_eq!(live.host_routing.as_deref(), Some("BPF"));
     }
 }

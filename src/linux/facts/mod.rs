@@ -2,7 +2,6 @@
 
 pub mod agents;
 pub mod cilium;
-pub(crate) mod cilium_api;
 pub(crate) mod cpus;
 pub mod kernel;
 pub(crate) mod links;
