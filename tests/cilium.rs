@@ -680,3 +680,67 @@ fn an_ordinary_user_gets_unknown_and_why() {
     assert!(reason["text"].as_str().unwrap().contains("Permission denied"), "{row}");
     assert_eq!(reason["fix"], "sudo nettune check");
 }
+
+/// Its rows are unknown, and that is no failure of the node unless it is asked for.
+#[test]
+fn an_agent_that_is_starting_is_asked_again() {
+    let node = recorded_node("1.20-starting");
+    // What the agent before it has left is not what this one will do.
+    node.file("run/cilium/state/globals/node_config.h", "#define ENABLE_HOST_ROUTING 1\n");
+    for (args, exit) in [(&[][..], 0), (&["--strict"], 5)] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nettune"))
+            .args(["--json", "--host"])
+            .arg(node.0.path())
+            .args(["check", "-p", "cilium-max"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{args:?}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(json["node"]["cilium"].is_null(), "its version is not guessed");
+        for row in json["tweaks"].as_array().unwrap() {
+            let Some(cluster) = row.get("cluster").filter(|c| !c.is_null()) else { continue };
+            assert_eq!(cluster["status"], "unknown", "{row}");
+            assert_eq!(cluster["reasons"][0]["code"], "starting", "{row}");
+            assert_eq!(row["advice"], json!([]), "{row}");
+        }
+    }
+    // One that is not well and says more is not starting.
+    let node = Node::new();
+    node.serve(|_, s| {
+        let body =
+            r#"{"cilium":{"state":"Failure","msg":"x"},"bandwidth-manager":{"devices":null}}"#;
+        drop(s.write_all(ok(body).as_bytes()));
+    });
+    let cilium = node.cilium().unwrap();
+    assert!(!cilium.starting && cilium.live.bandwidth_manager == Some(false));
+}
+
+#[test]
+fn a_node_that_has_nothing_of_kubernetes_gets_one_line_of_cilium() {
+    let node = Node::new();
+    let check = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nettune"))
+            .arg("--host")
+            .arg(node.0.path())
+            .args(["--color", "never", "check", "-p", "cilium-max"])
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let line = "no Cilium here: nettune check --cilium shows what it could take\n";
+    let rows = |text: &str| {
+        let levers = ["kube-proxy-replacement", "bpf-masquerade", "dsr", "netkit", "bpf-maps"];
+        levers.iter().filter(|name| text.contains(&format!("  {name} "))).count()
+    };
+    let text = check(&[]);
+    assert!(text.contains(line) && rows(&text) == 0, "{text}");
+    let text = check(&["--cilium"]);
+    assert!(!text.contains(line) && rows(&text) >= 4, "{text}");
+    let text = check(&["--only", "netkit"]);
+    assert!(!text.contains(line) && rows(&text) == 1, "{text}");
+    node.file("usr/lib/systemd/system/kubelet.service", "[Service]\n");
+    let text = check(&[]);
+    assert!(!text.contains(line) && rows(&text) > 1, "{text}");
+}

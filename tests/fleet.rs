@@ -625,3 +625,87 @@ mod any_report {
         }
     }
 }
+
+#[test]
+fn a_mixed_fleet_takes_auto_where_the_chart_knows_it() {
+    let good = named(report(&case("netkit-no-scrub"), WHOLE), "good");
+    let old = named(report(&case("netkit-old-kernel"), WHOLE), "old");
+    let values = |version: &str, fleet: &[Value]| {
+        stdout(&nettune(&["values", "--cilium", version, "--new-nodes", "-"], fleet))
+    };
+    let fleet = [good.clone(), old];
+    assert_eq!(keys_of(&values("1.20", &fleet))["bpf.datapathMode"], "auto");
+    assert!(!keys_of(&values("1.19", &fleet)).contains_key("bpf.datapathMode"));
+    // All can: what was asked for. One does not want it: nothing.
+    assert_eq!(keys_of(&values("1.20", std::slice::from_ref(&good)))["bpf.datapathMode"], "netkit");
+    let without = WHOLE.replace("[netkit]\n", "");
+    let not = named(report(&case("netkit-no-scrub"), &without), "not");
+    assert!(!keys_of(&values("1.20", &[good, not])).contains_key("bpf.datapathMode"));
+}
+
+#[test]
+fn auto_is_as_good_as_netkit() {
+    let mut facts = case("cilium-all-on");
+    facts.agents.cilium.as_mut().unwrap().version = Some("1.20.1".into());
+    let on = report(&facts, LEVERS);
+    let auto = AS_WANTED.replace("datapath-mode: netkit", "datapath-mode: auto");
+    let (exit, text) = diff(&auto, std::slice::from_ref(&on), &[]);
+    assert_eq!(exit, 0, "{text}");
+    let (exit, text) = diff(&auto, &[on], &["--cilium", "1.19"]);
+    assert!(exit == 4 && text.contains("datapath-mode: auto -> netkit"), "{text}");
+}
+
+/// Of one cluster two nodes cannot have two networks: what differs is each node's own.
+#[test]
+fn networks_of_nodes_are_not_asked_of_the_cluster() {
+    let of = |name: &str, cidr: &str| {
+        let mut report = named(report(&case("cilium-all-on"), WHOLE), name);
+        let tweaks = report["tweaks"].as_array_mut().unwrap();
+        let row = tweaks.iter_mut().find(|t| t["name"] == "native-routing").unwrap();
+        let advice = row["advice"].as_array_mut().unwrap();
+        let key = advice.iter_mut().find(|a| a["key"] == "ipv4NativeRoutingCIDR").unwrap();
+        key["value"] = cidr.into();
+        report
+    };
+    let fleet = [of("a", "10.0.1.0/24"), of("b", "10.0.2.0/24")];
+    let text = stdout(&nettune(&["values", "--cilium", "1.18", "-"], &fleet)).replace("\n#  ", " ");
+    assert!(text.contains("each node reports a network of its own"), "{text}");
+    assert!(!text.contains("ask for different"), "{text}");
+}
+
+#[test]
+fn what_a_chart_renders_is_read_whole() {
+    let on = report(&case("cilium-all-on"), LEVERS);
+    let map = AS_WANTED
+        .replace("kind: ConfigMap\n", "kind: ConfigMap\nmetadata: {name: cilium-config}\n");
+    for text in [
+        format!("---\n# Source\n{AS_WANTED}---\n"),
+        format!("{AS_WANTED}\n---\n---\n"),
+        format!(
+            "---\nkind: Secret\nmetadata: {{name: cilium-config}}\n---\n{map}---\nkind: Role\n"
+        ),
+        format!("kind: ConfigMap\nmetadata: {{name: other}}\ndata: {{tunnel: a}}\n---\n{map}"),
+    ] {
+        let (exit, out) = diff(&text, std::slice::from_ref(&on), &[]);
+        assert_eq!(exit, 0, "{text}: {out}");
+    }
+    for text in ["---\n---\n", "---\nkind: A\n---\nkind: B\n"] {
+        assert_eq!(diff(text, std::slice::from_ref(&on), &[]).0, 78, "{text}");
+    }
+}
+
+#[test]
+fn geneve_and_big_tcp_by_version() {
+    let on = report(&case("cilium-all-on"), LEVERS);
+    let contradicts = |version: &str, mode: &str, dispatch: &str| {
+        let map = AS_WANTED
+            .replace("bpf-lb-mode: dsr", &format!("bpf-lb-mode: {mode}\n  tunnel-protocol: geneve"))
+            .replace("dsr-dispatch: opt", &format!("dsr-dispatch: {dispatch}"));
+        let (_, text) = diff(&map, std::slice::from_ref(&on), &["--cilium", version]);
+        assert!(!text.contains("does not start"), "one that runs goes on: {text}");
+        text.contains("dsr-dispatch-big-tcp")
+    };
+    assert!(contradicts("1.20", "dsr", "geneve") && contradicts("1.20", "snat", "geneve"));
+    assert!(!contradicts("1.21", "dsr", "geneve"), "by what the kernel can: each node says");
+    assert!(contradicts("1.21", "dsr", "ipip") && !contradicts("1.20", "dsr", "opt"));
+}

@@ -120,10 +120,12 @@ impl Tweak for Bbr {
         warnings
     }
 
-    fn advice(&self, _: &Context) -> Vec<HelmValue> {
+    fn advice(&self, cx: &Context) -> Vec<HelmValue> {
         let mut values = vec![BANDWIDTH_MANAGER.is("true"), BBR.is("true")];
         if self.pods == Pods::Off {
             values.push(BBR_HOST_ONLY.is("true"));
+        } else if on(cx, "enable-bbr-hostns-only") {
+            values.push(BBR_HOST_ONLY.is("false"));
         }
         values
     }
