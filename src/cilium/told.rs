@@ -257,8 +257,8 @@ impl Field {
     /// Its value, and whether that is what its absence means.
     fn look(&self, answer: &Value, version: Option<Version>) -> Option<(String, bool)> {
         let (parents, last) = self.path.rsplit_once('.').unwrap_or(("", self.path));
-        let parents = parents.split('.').filter(|p| !p.is_empty());
-        let object = parents.fold(Some(answer), |at, name| at?.get(name))?.as_object()?;
+        let mut parents = parents.split('.').filter(|p| !p.is_empty());
+        let object = parents.try_fold(answer, |at, name| at.get(name))?.as_object()?;
         let empty = |v: &&Value| !v.is_null() && *v != "";
         // An unset network is told as such, and no absence.
         if let Some(value) = object.get(last).filter(|v| empty(v) || self.kind == Kind::Cidr) {
