@@ -410,7 +410,9 @@ async fn switch_tuned(bus: &Connection, state: &State, changed: &mut MessageStre
         let (_, result, why): (String, bool, String) = signal.body().deserialize()?;
         if result { Ok(()) } else { bail!("TuneD could not set {profile}: {why}") }
     };
-    tokio::time::timeout(JOB, done).await.context("TuneD did not answer in time")?
+    tokio::time::timeout(JOB, done)
+        .await
+        .context("TuneD did not say that it is done: systemctl restart tuned, then try again")?
 }
 
 /// Whether systemd answers on the node's bus.
