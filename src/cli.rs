@@ -168,7 +168,8 @@ pub enum CiliumCommand {
 
 #[derive(Debug, Args)]
 pub struct ValuesArgs {
-    /// The version of Cilium [default: that of the profile's [cilium], else the newest]
+    /// The version of Cilium [default: that of the profile's [cilium], else the oldest of the agents,
+    /// else the newest]
     #[arg(long, value_name = "VERSION")]
     pub cilium: Option<String>,
     /// A helm command line instead of YAML

@@ -15,24 +15,27 @@ pub type Config = BTreeMap<String, String>;
 /// JSON is YAML as well, so one parser reads both; a list of maps, or all that a chart renders, is
 /// searched for cilium-config.
 pub fn parse(text: &[u8]) -> Result<Config> {
-    let mut documents: Vec<Value> = yaml::all(text).context("neither YAML nor JSON")?;
-    documents.retain(|document| !document.is_null());
+    let documents: Vec<Value> = yaml::all(text).context("neither YAML nor JSON")?;
     let mut maps: Vec<&Value> = Vec::new();
-    for document in &documents {
-        match document["items"].as_array() {
-            Some(items) => maps.extend(items),
-            None => maps.push(document),
+    let mut alone = true;
+    for document in documents.iter().filter(|d| !d.is_null()) {
+        match (document, &document["items"]) {
+            (Value::Array(items), _) | (_, Value::Array(items)) => {
+                alone = false;
+                maps.extend(items);
+            }
+            _ => maps.push(document),
         }
     }
     let map = match &maps[..] {
         [] => bail!("no ConfigMap: nothing is there"),
-        [one] if documents[0]["items"].is_null() => *one,
-        maps => maps
-            .iter()
-            .find(|map| map["metadata"]["name"] == "cilium-config" && map["kind"] != "Secret")
-            .context("no ConfigMap cilium-config among these")?,
+        [one] if alone => *one,
+        _ => named(&maps)?,
     };
     let Some(object) = map.as_object() else { bail!("no ConfigMap: not an object") };
+    if let Some(kind) = map["kind"].as_str().filter(|kind| *kind != "ConfigMap") {
+        bail!("no ConfigMap: this is a {kind}");
+    }
     let data = match object.get("data") {
         Some(data) => data.as_object().context("no ConfigMap: its data is no map")?,
         // Its data alone.
@@ -42,16 +45,57 @@ pub fn parse(text: &[u8]) -> Result<Config> {
     let mut config = Config::new();
     for (key, value) in data {
         let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Bool(_) | Value::Number(_) => value.to_string(),
-            _ => continue,
+            Value::String(text) => text.trim(),
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            Value::Number(number) => &number.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => continue,
         };
-        config.insert(key.clone(), text);
+        // As the agent reads a switch.
+        let word = match text {
+            "1" | "t" | "T" | "TRUE" | "True" if switch(key) => "true",
+            "0" | "f" | "F" | "FALSE" | "False" if switch(key) => "false",
+            text => text,
+        };
+        config.insert(key.clone(), word.to_string());
     }
     let known = ["routing-mode", "tunnel", "kube-proxy-replacement", "enable-ipv4", "ipam"];
     let theirs = known.iter().any(|k| config.contains_key(*k));
     ensure!(theirs, "this is not the configuration of Cilium: it has none of {}", known.join(", "));
     Ok(config)
+}
+
+/// The map of that name; of several that of kube-system.
+fn named<'a>(maps: &[&'a Value]) -> Result<&'a Value> {
+    let is = |map: &&&Value| {
+        map["metadata"]["name"] == "cilium-config"
+            && map["kind"].as_str().is_none_or(|kind| kind == "ConfigMap")
+    };
+    let found: Vec<&Value> = maps.iter().filter(is).copied().collect();
+    let system = |map: &&&Value| map["metadata"]["namespace"] == "kube-system";
+    match &found[..] {
+        [] => bail!("no ConfigMap cilium-config among these"),
+        [one] => Ok(one),
+        all => {
+            let several = "several ConfigMaps cilium-config: give that of the agents alone";
+            all.iter().find(system).copied().context(several)
+        }
+    }
+}
+
+/// A setting that is on or off.
+fn switch(key: &str) -> bool {
+    let others = [
+        "auto-direct-node-routes",
+        "bpf-distributed-lru",
+        "bpf-lb-mode-annotation",
+        "bpf-lb-sock",
+        "bpf-lb-sock-hostns-only",
+        "encrypt-node",
+        "install-no-conntrack-iptables-rules",
+        "preallocate-bpf-maps",
+    ];
+    key.starts_with("enable-") || others.contains(&key)
 }
 
 /// What the local agent told. It tells some settings by what they do alone: those are put back into
@@ -96,7 +140,9 @@ pub fn of_agent(cilium: &Cilium) -> Result<Config> {
     put("routing-mode", network.map(|n| if n == "native" { n } else { "tunnel" }.to_string()));
     let protocol = network.and_then(|n| n.strip_prefix("tunnel "));
     put("tunnel-protocol", protocol.map(str::to_string));
-    put("enable-bpf-masquerade", flag(live.masquerading.as_deref().map(|m| m == "BPF")));
+    // Where nothing is masqueraded it does not tell by what.
+    let by = live.masquerading.as_deref().filter(|m| *m != "off");
+    put("enable-bpf-masquerade", flag(by.map(|m| m == "BPF")));
     put("enable-ipv4-masquerade", flag(live.masquerading.as_deref().map(|m| m != "off")));
     Ok(config)
 }

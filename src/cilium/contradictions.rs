@@ -56,9 +56,13 @@ impl<'a> Seen<'a> {
         matches!(self.get("kube-proxy-replacement"), "true" | "strict")
     }
 
-    /// The agent's own default is on.
+    /// The agent's own default is on, for a family that is.
+    fn masquerades_v4(&self) -> bool {
+        self.get("enable-ipv4") != "false" && self.get("enable-ipv4-masquerade") != "false"
+    }
+
     fn masquerades(&self) -> bool {
-        self.get("enable-ipv4-masquerade") != "false" || self.on("enable-ipv6-masquerade")
+        self.masquerades_v4() || (self.on("enable-ipv6") && self.on("enable-ipv6-masquerade"))
     }
 
     fn by_iptables(&self) -> bool {
@@ -68,7 +72,10 @@ impl<'a> Seen<'a> {
     /// What the agent will make of it, whatever is asked.
     fn host_routing(&self) -> bool {
         let ipsec = self.on("enable-ipsec") && self.before(19);
-        self.kpr() && !self.by_iptables() && !self.on("enable-host-legacy-routing") && !ipsec
+        let old =
+            self.before(14) && (self.on("enable-endpoint-routes") || self.on("enable-wireguard"));
+        let forced = ipsec || old || self.on("enable-host-legacy-routing");
+        self.kpr() && !self.by_iptables() && !forced
     }
 
     fn dsr(&self) -> bool {
@@ -246,10 +253,31 @@ pub const RULES: &[Rule] = &[
         consequence: "netkit needs host routing: from 1.20 an agent that starts anew stops, before it gains nothing",
     },
     Rule {
+        code: "netkit-tproxy",
+        keys: &["datapath-mode", "enable-bpf-tproxy"],
+        when: |s| s.netkit() && s.on("enable-bpf-tproxy"),
+        consequence: "netkit and bpf.tproxy exclude each other: an agent that starts anew stops",
+    },
+    Rule {
+        code: "datapath-auto",
+        keys: &["datapath-mode"],
+        when: |s| s.get("datapath-mode") == "auto" && s.before(20),
+        consequence: "agents before Cilium 1.20 do not know the mode auto",
+    },
+    Rule {
         code: "big-tcp-legacy-routing",
         keys: &["enable-ipv4-big-tcp", "enable-ipv6-big-tcp", "enable-host-legacy-routing"],
         when: |s| s.big_tcp() && !s.host_routing(),
         consequence: "BIG TCP needs host routing: an agent that starts anew stops",
+    },
+    Rule {
+        code: "big-tcp-tunnel",
+        keys: &["enable-ipv4-big-tcp", "enable-ipv6-big-tcp", "routing-mode"],
+        when: |s| {
+            let flag = s.version.within(">=1.19 <1.19.3") && !s.on("enable-tunnel-big-tcp");
+            s.big_tcp() && s.tunnel() && (s.before(19) || flag)
+        },
+        consequence: "BIG TCP with a tunnel: before 1.19 an agent that starts anew stops, 1.19.0 to 1.19.2 want enable-tunnel-big-tcp",
     },
     Rule {
         code: "big-tcp-one-family",
@@ -290,7 +318,7 @@ pub const RULES: &[Rule] = &[
             let cloud = matches!(s.get("ipam"), "eni" | "alibabacloud" | "azure");
             let cidr = s.get(CIDR);
             let agent = s.on("enable-ip-masq-agent");
-            !s.tunnel() && s.masquerades() && cidr.is_empty() && !cloud && !agent
+            !s.tunnel() && s.masquerades_v4() && cidr.is_empty() && !cloud && !agent
         },
         consequence: "the chart from 1.18 on does not render; before, what pods send to pods of other nodes is masqueraded",
     },
@@ -427,7 +455,14 @@ mod tests {
             ("legacy-routing-forced", "1.18", &[legacy]),
             ("legacy-routing-quiet", "1.18", &[("enable-host-legacy-routing", "false"), no_kpr]),
             ("netkit-legacy-routing", "1.18", &[("datapath-mode", "netkit"), legacy]),
+            (
+                "netkit-tproxy",
+                "1.20",
+                &[("datapath-mode", "netkit"), ("enable-bpf-tproxy", "true")],
+            ),
+            ("datapath-auto", "1.19", &[("datapath-mode", "auto")]),
             ("big-tcp-legacy-routing", "1.18", &[big, legacy]),
+            ("big-tcp-tunnel", "1.18", &[big, tunnel]),
             ("big-tcp-one-family", "1.18", &[big, ("enable-ipv6", "true")]),
             ("big-tcp-egress-gateway", "1.19", &[big, ("enable-egress-gateway", "true")]),
             ("big-tcp-ipsec", "1.19", &[big, ("enable-ipsec", "true")]),
@@ -466,6 +501,26 @@ mod tests {
         let tested: Vec<&str> = cases.iter().map(|c| c.0).collect();
         let all: Vec<&str> = RULES.iter().map(|r| r.code).collect();
         assert_eq!(tested, all, "each rule once, in its order");
+    }
+
+    #[test]
+    fn what_only_one_family_or_version_makes_one() {
+        let v6 = [
+            ("enable-ipv4", "false"),
+            ("enable-ipv6", "true"),
+            ("ipv4-native-routing-cidr", ""),
+            ("enable-bpf-masquerade", "false"),
+            ("enable-bbr", "true"),
+            ("enable-bandwidth-manager", "true"),
+        ];
+        assert!(with("1.19", &v6).is_empty(), "nothing is masqueraded: {:?}", with("1.19", &v6));
+        let tunnel = [("routing-mode", "tunnel"), ("enable-ipv4-big-tcp", "true")];
+        assert!(with("1.19.2", &tunnel).contains(&"big-tcp-tunnel"));
+        assert!(!with("1.19.3", &tunnel).contains(&"big-tcp-tunnel"));
+        assert!(!with("1.20", &[("datapath-mode", "auto")]).contains(&"datapath-auto"));
+        let old = [("enable-endpoint-routes", "true"), ("enable-bbr", "true")];
+        assert!(with("1.13", &old).contains(&"bbr-without-host-routing"));
+        assert!(!with("1.14", &old).contains(&"bbr-without-host-routing"));
     }
 
     #[test]

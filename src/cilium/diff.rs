@@ -74,7 +74,7 @@ pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
             consequence: rule.consequence.into(),
         });
     }
-    for left in &wanted.left_out {
+    for left in wanted.left_out.iter().chain(&wanted.mixed) {
         findings.extend(against_nodes(left, fleet, config));
     }
     let mut silent: Vec<&str> = Vec::new();
@@ -117,7 +117,8 @@ fn against_nodes(left: &LeftOut, fleet: &Fleet, config: &Config) -> Option<Findi
     let keys = switch(left.lever);
     let on = |k: &&&'static str| config.get(**k).is_some_and(|now| turned_on(k, now));
     let found: Vec<&'static str> = keys.iter().filter(on).copied().collect();
-    let why = left.why.iter().find(|w| !w.examples.is_empty())?;
+    let why = left.why.iter().find(|w| w.cannot && !w.examples.is_empty())?;
+    let nodes: usize = left.why.iter().filter(|w| w.cannot).map(|w| w.nodes).sum();
     // What stands on another lever falls with it, which has a finding of its own.
     if found.is_empty() || why.text.starts_with("falls with") || why.text.starts_with("its profile")
     {
@@ -125,8 +126,7 @@ fn against_nodes(left: &LeftOut, fleet: &Fleet, config: &Config) -> Option<Findi
     }
     let keys = found.iter().map(|k| Key { key: k, now: config.get(*k).cloned() }).collect();
     let text = format!(
-        "{} of {} nodes cannot, e.g. {}: {}",
-        left.nodes,
+        "{nodes} of {} nodes cannot, e.g. {}: {}",
         fleet.nodes,
         why.examples.join(", "),
         why.text
@@ -176,6 +176,8 @@ fn holds(value: &Value, config: &Config, fleet: &Fleet) -> bool {
         ("bpf-lb-acceleration", Some("native")) => true,
         // Netkit wherever a node can.
         ("datapath-mode", Some("auto")) => fleet.version.within(">=1.20"),
+        // Its L2 kind gains the same, and pods may need it.
+        ("datapath-mode", Some("netkit-l2")) => true,
         ("bpf-map-dynamic-size-ratio", now) => {
             let number = |text: &str| text.parse::<f64>().unwrap_or(0.0);
             // The agent's own default.

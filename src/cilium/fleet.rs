@@ -36,6 +36,8 @@ pub type Agreed = Vec<(&'static HelmKey, String, bool)>;
 pub struct Held {
     pub count: usize,
     pub nodes: Vec<String>,
+    /// Nobody could tell whether they can, or they are not asked: not that they cannot.
+    pub open: bool,
 }
 
 impl Held {
@@ -58,10 +60,34 @@ struct Asked {
 /// Like nodes: what they can take that only a new node may.
 #[derive(Debug, Default)]
 pub struct Group {
-    pub levers: BTreeMap<&'static str, bool>,
-    /// Key of cilium-config -> value.
-    pub defaults: BTreeMap<&'static str, String>,
+    cannot: Vec<&'static str>,
+    /// Lever and key -> value.
+    asked: BTreeMap<(&'static str, &'static str), String>,
     pub nodes: Held,
+}
+
+impl Group {
+    fn keys<'a>(
+        &'a self,
+        version: Version,
+    ) -> impl Iterator<Item = (&'static str, &'static HelmKey, &'a String)> {
+        type Pair<'a> = (&'a (&'static str, &'static str), &'a String);
+        let known = move |((lever, helm), value): Pair<'a>| {
+            let key = HelmKey::find(helm).filter(|key| version.within(key.cilium))?;
+            Some((*lever, key, value))
+        };
+        self.asked.iter().filter_map(known)
+    }
+
+    /// Key of cilium-config -> value, of what that version's chart knows.
+    pub fn defaults(&self, version: Version) -> BTreeMap<&'static str, String> {
+        self.keys(version).map(|(_, key, value)| (key.config, value.clone())).collect()
+    }
+
+    pub fn levers(&self, version: Version) -> BTreeMap<&'static str, bool> {
+        let can = self.keys(version).map(|(lever, _, _)| (lever, true));
+        self.cannot.iter().map(|lever| (*lever, false)).chain(can).collect()
+    }
 }
 
 pub struct Fleet {
@@ -125,23 +151,29 @@ impl Fleet {
             let tweak = report.tweaks.iter().find(|t| t.name == *name);
             let cluster = tweak.and_then(|t| t.cluster.as_ref());
             let why = match (&managed, cluster) {
-                (Some(cloud), _) => Some(format!("{cloud} owns the chart")),
+                (Some(cloud), _) => Some((format!("{cloud} owns the chart"), true)),
                 (None, None) => Some(match tweak.map(|t| t.status.as_ref()) {
-                    Some("off") | None => "its profile does not want it".to_string(),
+                    Some("off") | None => ("its profile does not want it".to_string(), true),
                     Some(_) => {
-                        "its report has no verdict on it: an older nettune wrote it".to_string()
+                        let why = "its report has no verdict on it: an older nettune wrote it";
+                        (why.to_string(), true)
                     }
                 }),
-                (None, Some(cluster)) => (!cluster.can()).then(|| cluster.why()),
+                (None, Some(cluster)) => {
+                    let open = matches!(cluster.status.as_ref(), "unknown" | "off");
+                    (!cluster.can()).then(|| (cluster.why(), open))
+                }
             };
-            if let Some(why) = why {
+            if let Some((why, open)) = why {
                 lever.cannot += 1;
                 // A flood of different reasons is cut, and still counted.
                 let room = lever.held.len() < MOST_DIFFERENT;
                 let why = if room || lever.held.contains_key(&why) { why } else { "others".into() };
-                lever.held.entry(why).or_default().add(&node);
+                let held = lever.held.entry(why).or_default();
+                held.add(&node);
+                held.open |= open;
                 if group_lever(name) {
-                    group.levers.insert(name, false);
+                    group.cannot.push(name);
                 }
                 continue;
             }
@@ -159,14 +191,13 @@ impl Fleet {
                 if asked.values.len() < MOST_DIFFERENT {
                     *asked.values.entry(advice.value.to_string()).or_default() += 1;
                 }
-                if key.new_node_only && self.version.within(key.cilium) {
-                    group.defaults.insert(key.config, advice.value.to_string());
-                    group.levers.insert(name, true);
+                if key.new_node_only {
+                    group.asked.insert((*name, key.helm), advice.value.to_string());
                 }
             }
         }
         if managed.is_none() {
-            let sign = format!("{:?} {:?}", group.levers, group.defaults);
+            let sign = format!("{:?} {:?}", group.cannot, group.asked);
             if self.groups.len() < MOST_DIFFERENT || self.groups.contains_key(&sign) {
                 self.groups.entry(sign).or_insert(group).nodes.add(&node);
             } else {
@@ -178,16 +209,22 @@ impl Fleet {
 
     /// What suits those that can and those that cannot together, where it is the nodes that cannot.
     pub fn mixed(&self, lever: &Lever) -> Option<Agreed> {
-        let of_node = |why: &String| {
-            !["its profile", "its report", "cilium.want."].iter().any(|w| why.starts_with(w))
-        };
         let mixed = |asked: &Asked| {
             let (word, versions) = asked.key.mixed?;
             self.version.within(versions).then(|| (asked.key, word.to_string(), false))
         };
-        let some = lever.can > 0 && self.managed.is_empty() && lever.held.keys().all(of_node);
+        let some = lever.can > 0 && lever.held.values().all(|held| !held.open);
         let words: Agreed = lever.values.values().filter_map(mixed).collect();
         (some && !words.is_empty()).then_some(words)
+    }
+
+    /// What the agents run: each its own minor, the oldest first, as far as a chart of it is known.
+    pub fn releases(&self) -> Vec<Version> {
+        let parsed = self.versions.keys().filter_map(|text| Version::parse(text).ok());
+        let mut all: Vec<Version> = parsed.collect();
+        all.sort();
+        all.dedup_by_key(|version| (version.major, version.minor));
+        all
     }
 
     /// The values that all nodes agree on, or why they do not.

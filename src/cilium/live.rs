@@ -29,6 +29,7 @@ pub const CONFIG_KEYS: &[&str] = &[
     "enable-bbr-hostns-only",
     "enable-bpf-clock-probe",
     "enable-bpf-masquerade",
+    "enable-bpf-tproxy",
     "enable-egress-gateway",
     "enable-endpoint-routes",
     "enable-google-multi-nic",
@@ -70,15 +71,10 @@ pub fn conclude(cilium: &mut Cilium, unread: impl FnOnce(&Cilium) -> String) {
     let version = said.get("message").and_then(|m| m.value.split_whitespace().next());
     let digit = |v: &&str| v.starts_with(|c: char| c.is_ascii_digit());
     cilium.version = version.map(|v| v.trim_start_matches('v')).filter(digit).map(str::to_string);
-    let mut config: BTreeMap<String, String> = CONFIG_KEYS
+    let config: BTreeMap<String, String> = CONFIG_KEYS
         .iter()
         .filter_map(|key| Some((key.to_string(), said.get(*key)?.value.clone())))
         .collect();
-    // The allocation of a node is no network of the cluster, whoever wrote it there.
-    let own = said.get("node-pods").map(|s| s.value.as_str());
-    if config.get(CIDR).is_some_and(|cidr| Some(cidr.as_str()) == own) {
-        config.remove(CIDR);
-    }
     cilium.live = live(said, &config, &cilium.live);
     cilium.config = match config.is_empty() {
         true => Fact::unknown(unread(cilium)),
@@ -98,17 +94,21 @@ fn live(said: &AllSaid, config: &BTreeMap<String, String>, seen: &CiliumLive) ->
     let number = |name: &str| word(name)?.parse::<u32>().ok();
     let set = |key: &str| config.get(key).filter(|v| !v.is_empty()).cloned();
     let node_port = on("node-port");
+    let masquerading = masquerading(said, config);
+    let kpr = lower("kpr")
+        .or_else(|| set("kube-proxy-replacement").map(|mode| mode.to_ascii_lowercase()));
+    let off = matches!(kpr.as_deref(), Some("false" | "disabled"));
     CiliumLive {
         network: network(said, config),
         host_routing: text("host-routing").or_else(|| {
             // The agent writes down what it made of it, its falling back too.
-            let legacy = on("host-legacy")?;
+            let legacy = on("host-legacy")? || off || masquerading.as_deref() == Some("iptables");
             Some(if legacy { "Legacy" } else { "BPF" }.to_string())
         }),
-        masquerading: masquerading(said, config),
-        native_cidr: set(CIDR),
-        kube_proxy_replacement: lower("kpr")
-            .or_else(|| set("kube-proxy-replacement").map(|m| m.to_ascii_lowercase())),
+        // The allocation of a node is no network of the cluster, whoever wrote it there.
+        native_cidr: set(CIDR).filter(|cidr| Some(cidr.as_str()) != word("node-pods")),
+        kube_proxy_replacement: kpr,
+        masquerading,
         devices: word("device-list").map(names).unwrap_or_default(),
         direct_routing_device: text("direct-routing"),
         bandwidth_manager: on("bandwidth-manager"),
@@ -116,12 +116,15 @@ fn live(said: &AllSaid, config: &BTreeMap<String, String>, seen: &CiliumLive) ->
         xdp: match (node_port, lower("acceleration")) {
             // Without NodePort there is nothing to accelerate.
             (Some(false), _) => Some("none".into()),
-            // A macro says that it is on, and not how.
-            (_, told) => told
-                .filter(|word| word != "on")
-                .or_else(|| set("bpf-lb-acceleration"))
-                .or_else(|| text("acceleration"))
-                .map(|word| acceleration(&word)),
+            (_, None) if off => Some("none".into()),
+            // A macro says that it is on, and not how; best effort that is only configured may be nothing.
+            (_, told) => {
+                let proved =
+                    told.is_some() || seen.xdp_attached.as_ref().is_some_and(|l| !l.is_empty());
+                let asked = set("bpf-lb-acceleration").filter(|w| proved || w != "best-effort");
+                let told = told.filter(|word| word != "on");
+                told.or(asked).or_else(|| text("acceleration")).map(|word| acceleration(&word))
+            }
         },
         xdp_attached: seen.xdp_attached.clone(),
         big_tcp_v4: big_tcp(on("big-tcp-v4"), number("big-tcp-v4-gso"), number("big-tcp-v4-gro")),

@@ -61,13 +61,16 @@ pub fn summary(values: &Values) -> Vec<String> {
         ));
     }
     for left in &values.left_out {
-        lines.extend(left_out(left, values.nodes));
+        lines.extend(left_out("Left out", left, values.nodes));
+    }
+    for some in &values.mixed {
+        lines.extend(left_out("Not had by all", some, values.nodes));
     }
     lines.extend(values.notes.iter().cloned());
     lines
 }
 
-fn left_out(left: &LeftOut, nodes: usize) -> Vec<String> {
+fn left_out(title: &str, left: &LeftOut, nodes: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for why in left.why.iter().take(REASONS) {
         let names = match why.examples.is_empty() {
@@ -82,11 +85,11 @@ fn left_out(left: &LeftOut, nodes: usize) -> Vec<String> {
             false => format!(" ({})", why.examples.join(", ")),
         };
         let share = format!("{} of {nodes} nodes", why.nodes);
-        lines.push(format!("Left out: {}: {share}{names}: {}", left.lever, why.text));
+        lines.push(format!("{title}: {}: {share}{names}: {}", left.lever, why.text));
     }
     if left.why.len() > REASONS {
         lines.push(format!(
-            "Left out: {}: and {} more reasons",
+            "{title}: {}: and {} more reasons",
             left.lever,
             left.why.len() - REASONS
         ));

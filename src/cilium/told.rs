@@ -122,39 +122,40 @@ pub const FIELDS: &[Field] = &[
     of(own("bpf-distributed-lru", "BPFDistributedLRU"), ">=1.18"),
     own("bpf-map-dynamic-size-ratio", "BPFMapsDynamicSizeRatio"),
     own("bpf-lb-sock-hostns-only", "BPFSocketLBHostnsOnly"),
-    own("cni-chaining-mode", "CNIChainingMode"),
+    of(own("cni-chaining-mode", "CNIChainingMode"), ">=1.13 <1.14"),
     own("bpf-ct-global-any-max", "CTMapEntriesGlobalAny"),
     own("bpf-ct-global-tcp-max", "CTMapEntriesGlobalTCP"),
     own("datapath-mode", "DatapathMode"),
     own("auto-direct-node-routes", "EnableAutoDirectRouting"),
-    own("enable-bbr", "EnableBBR"),
+    of(own("enable-bbr", "EnableBBR"), ">=1.13 <1.14"),
     own("enable-bpf-clock-probe", "EnableBPFClockProbe"),
     own("enable-bpf-masquerade", "EnableBPFMasquerade"),
-    own("enable-bandwidth-manager", "EnableBandwidthManager"),
+    own("enable-bpf-tproxy", "EnableBPFTProxy"),
+    of(own("enable-bandwidth-manager", "EnableBandwidthManager"), ">=1.13 <1.14"),
     own("enable-egress-gateway", "EnableEgressGateway"),
     own("enable-endpoint-routes", "EnableEndpointRoutes"),
     own("host-legacy", "EnableHostLegacyRouting"),
-    own("enable-hubble", "EnableHubble"),
+    of(own("enable-hubble", "EnableHubble"), ">=1.13 <1.19"),
     own("enable-ip-masq-agent", "EnableIPMasqAgent"),
-    own("enable-ipsec", "EnableIPSec"),
+    of(own("enable-ipsec", "EnableIPSec"), ">=1.13 <1.19"),
     own("enable-ipv4", "EnableIPv4"),
-    own("enable-ipv4-egress-gateway", "EnableIPv4EgressGateway"),
+    of(own("enable-ipv4-egress-gateway", "EnableIPv4EgressGateway"), ">=1.13 <1.19"),
     own("enable-ipv4-masquerade", "EnableIPv4Masquerade"),
     own("enable-ipv6", "EnableIPv6"),
     own("enable-ipv6-masquerade", "EnableIPv6Masquerade"),
     own("enable-l2-announcements", "EnableL2Announcements"),
     own("enable-tcx", "EnableTCX"),
-    own("enable-wireguard", "EnableWireguard"),
+    of(own("enable-wireguard", "EnableWireguard"), ">=1.13 <1.19"),
     own("encrypt-node", "EncryptNode"),
     own("ipam", "IPAM"),
     Field { kind: Kind::Cidr, ..own("ipv4-native-routing-cidr", "IPv4NativeRoutingCIDR") },
     own("install-no-conntrack-iptables-rules", "InstallNoConntrackIptRules"),
-    own("kube-proxy-replacement", "KubeProxyReplacement"),
-    own("bpf-lb-dsr-dispatch", "LoadBalancerDSRDispatch"),
+    of(own("kube-proxy-replacement", "KubeProxyReplacement"), ">=1.13 <1.19"),
+    of(own("bpf-lb-dsr-dispatch", "LoadBalancerDSRDispatch"), ">=1.13 <1.19"),
     Field { kind: Kind::Nanoseconds, ..own("monitor-aggregation-interval", "MonitorAggregationInterval") },
     own("bpf-nat-global-max", "NATMapEntriesGlobal"),
     own("bpf-lb-acceleration", "NodePortAcceleration"),
-    own("bpf-lb-mode", "NodePortMode"),
+    of(own("bpf-lb-mode", "NodePortMode"), ">=1.13 <1.19"),
     own("preallocate-bpf-maps", "PreAllocateMaps"),
     own("routing-mode", "RoutingMode"),
 ];
@@ -224,7 +225,7 @@ pub const LEVERS: &[(&str, &[&[&str]])] = &[
     ("bbr", &[ROUTED, &["bandwidth-manager", "congestion-control", "enable-bbr", "enable-bbr-hostns-only"]]),
     ("hubble", &[&["hubble", "enable-hubble", "monitor-aggregation-interval"]]),
     ("bpf-maps", &[&["map-ratio", "bpf-map-dynamic-size-ratio", "maps", "bpf-distributed-lru", "clock"]]),
-    ("netkit", &[&["device-mode", "device-mode-configured", "datapath-mode"]]),
+    ("netkit", &[&["device-mode", "device-mode-configured", "datapath-mode", "enable-bpf-tproxy"]]),
 ];
 
 /// The names that a lever's row goes by, each once.
@@ -245,6 +246,14 @@ pub fn read(place: Place, at: &str, answer: &Value, version: Option<Version>, sa
         let Some((value, left_out)) = field.look(answer, version) else { continue };
         let left_out = if left_out { ", left out" } else { "" };
         tell(said, field.name, value, format!("{at}{}{left_out}", field.path));
+    }
+}
+
+/// The agent's own configuration, of which newer agents have some fields one level down.
+pub fn read_own(at: &str, map: &Value, version: Option<Version>, said: &mut AllSaid) {
+    read(Place::Own, at, map, version, said);
+    for (name, nested) in map.as_object().into_iter().flatten().filter(|(_, v)| v.is_object()) {
+        read(Place::Own, &format!("{at}{name}."), nested, version, said);
     }
 }
 

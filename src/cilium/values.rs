@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fleet::{Agreed, Fleet, Held};
+use super::version::Version;
 
 /// One value to set.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -38,6 +39,8 @@ pub struct Why {
     pub nodes: usize,
     /// The first few.
     pub examples: Vec<String>,
+    /// Whether these nodes cannot; else nobody could tell, or it is not asked of them.
+    pub cannot: bool,
 }
 
 /// Like nodes and what they can be told that only a new node may take.
@@ -63,6 +66,8 @@ pub struct Values {
     /// Wanted, and only for new nodes: not among `values` while agents run without them.
     pub new_nodes: Vec<Value>,
     pub left_out: Vec<LeftOut>,
+    /// Had by some nodes alone, by a value that suits the others too.
+    pub mixed: Vec<LeftOut>,
     pub node_groups: Vec<NodeGroup>,
     pub notes: Vec<String>,
 }
@@ -70,23 +75,27 @@ pub struct Values {
 /// `all`: also what only a new node may take, on a cluster that lives.
 pub fn values(fleet: &Fleet, all: bool) -> Values {
     let mut chosen: BTreeMap<&'static str, Agreed> = BTreeMap::new();
-    let mut left_out = Vec::new();
+    let (mut left_out, mut mixed) = (Vec::new(), Vec::new());
     for (name, lever) in &fleet.levers {
-        if let Some(mixed) = fleet.mixed(lever).filter(|_| lever.cannot > 0) {
-            chosen.insert(name, mixed);
-            continue;
-        }
         if lever.cannot > 0 {
             let mut why: Vec<Why> =
                 lever.held.iter().map(|(text, held)| reason(text, held)).collect();
             why.sort_by_key(|w| std::cmp::Reverse(w.nodes));
-            left_out.push(LeftOut { lever: name, nodes: lever.cannot, why });
+            let some = LeftOut { lever: name, nodes: lever.cannot, why };
+            match fleet.mixed(lever) {
+                Some(values) => {
+                    chosen.insert(name, values);
+                    mixed.push(some);
+                }
+                None => left_out.push(some),
+            }
             continue;
         }
         match fleet.agreed(lever) {
             Ok(values) => drop(chosen.insert(name, values)),
             Err(text) => {
-                let why = vec![Why { text, nodes: lever.can, examples: Vec::new() }];
+                let (nodes, examples) = (lever.can, Vec::new());
+                let why = vec![Why { text, nodes, examples, cannot: false }];
                 left_out.push(LeftOut { lever: name, nodes: lever.can, why });
             }
         }
@@ -109,11 +118,29 @@ pub fn values(fleet: &Fleet, all: bool) -> Values {
             held.count
         ));
     }
-    finish(fleet, all, chosen, left_out, notes)
+    let releases = fleet.releases();
+    let other = |v: &Version| (v.major, v.minor) != (fleet.version.major, fleet.version.minor);
+    if releases.iter().any(other) {
+        let told: Vec<String> = fleet.versions.iter().map(|(v, n)| format!("{v} ({n})")).collect();
+        notes.push(format!(
+            "The agents run Cilium {}: these values are for {}, whose chart is another",
+            told.join(", "),
+            fleet.version
+        ));
+    }
+    mixed.retain(|m| chosen.contains_key(m.lever));
+    finish(fleet, all, chosen, Out { left_out, mixed, notes })
+}
+
+struct Out {
+    left_out: Vec<LeftOut>,
+    mixed: Vec<LeftOut>,
+    notes: Vec<String>,
 }
 
 fn reason(text: &str, held: &Held) -> Why {
-    Why { text: text.to_string(), nodes: held.count, examples: held.nodes.clone() }
+    let (text, examples) = (text.to_string(), held.nodes.clone());
+    Why { text, nodes: held.count, examples, cannot: !held.open }
 }
 
 /// What stands on a lever that the fleet cannot agree on falls with it.
@@ -134,18 +161,14 @@ fn fall(fleet: &Fleet, chosen: &mut BTreeMap<&'static str, Agreed>, left_out: &m
             return;
         }
         let text = format!("falls with {stone}");
-        let why = vec![Why { text, nodes: fleet.nodes, examples: Vec::new() }];
+        let (nodes, examples) = (fleet.nodes, Vec::new());
+        let why = vec![Why { text, nodes, examples, cannot: false }];
         left_out.push(LeftOut { lever: name, nodes: fleet.nodes, why });
     }
 }
 
-fn finish(
-    fleet: &Fleet,
-    all: bool,
-    chosen: BTreeMap<&'static str, Agreed>,
-    left_out: Vec<LeftOut>,
-    notes: Vec<String>,
-) -> Values {
+fn finish(fleet: &Fleet, all: bool, chosen: BTreeMap<&'static str, Agreed>, out: Out) -> Values {
+    let Out { left_out, mixed, notes } = out;
     let (mut values, mut new_nodes): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for (lever, pairs) in chosen {
@@ -177,11 +200,11 @@ fn finish(
     let group = |g: &super::fleet::Group| NodeGroup {
         nodes: g.nodes.count,
         examples: g.nodes.nodes.clone(),
-        levers: g.levers.clone(),
-        defaults: g.defaults.clone(),
+        levers: g.levers(fleet.version),
+        defaults: g.defaults(fleet.version),
     };
     let mut node_groups: Vec<NodeGroup> =
-        fleet.groups.values().filter(|g| !g.defaults.is_empty()).map(group).collect();
+        fleet.groups.values().map(group).filter(|g| !g.defaults.is_empty()).collect();
     node_groups.sort_by_key(|g| std::cmp::Reverse(g.nodes));
     Values {
         cilium: fleet.version.to_string(),
@@ -191,6 +214,7 @@ fn finish(
         values,
         new_nodes,
         left_out,
+        mixed,
         node_groups,
         notes,
     }

@@ -19,11 +19,14 @@ use crate::report::{ValuesForm, json};
 use crate::tweaks::TWEAKS;
 
 pub fn values(session: &Session, args: &ValuesArgs) -> Result<Exit> {
-    let version = match &args.cilium {
-        Some(text) => parse(text)?,
-        None => of_profile(session, &args.profile).unwrap_or(DEFAULT),
-    };
-    let fleet = gather(session, &args.profile, &args.reports, version)?;
+    let named = args.cilium.as_deref().map(parse).transpose()?;
+    let named = named.or_else(|| of_profile(session, &args.profile));
+    let mut fleet = gather(session, &args.profile, &args.reports, named.unwrap_or(DEFAULT))?;
+    if named.is_none() {
+        // Of several the oldest: its chart has the fewest keys, and nobody is upgraded by the way.
+        fleet.version = fleet.releases().first().copied().unwrap_or(DEFAULT);
+    }
+    let version = fleet.version;
     let form = match (args.command, args.node_configs) {
         (true, _) => ValuesForm::Command,
         (_, true) => ValuesForm::NodeConfigs,

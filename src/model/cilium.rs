@@ -123,23 +123,40 @@ impl Cilium {
         self.live.encryption.as_deref() == Some("IPsec") || self.on("enable-ipsec")
     }
 
+    /// Whether it is older than that release of 1.x: by its version, else by what only an older one tells.
+    pub fn before(&self, minor: u32) -> bool {
+        match self.release() {
+            Some(release) => release < (1, minor),
+            None => {
+                minor >= 19 && self.said.values().any(|said| said.source.ends_with(".EnableIPSec"))
+            }
+        }
+    }
+
     /// Why an agent takes legacy host routing by itself, whatever its configuration asks: it says so in one
     /// line of its log at most, and then writes down that it is configured so.
-    pub fn falls_back(&self) -> Option<&'static str> {
-        let before = |minor| self.release().is_some_and(|release| release < (1, minor));
-        if self.kpr() == Some(false) {
-            Some("kube-proxy replacement is off")
+    pub fn falls_back(&self) -> Option<String> {
+        let why = if self.kpr() == Some(false) {
+            match self.live.kube_proxy_replacement.as_deref() {
+                Some(mode @ ("partial" | "probe")) => {
+                    return Some(format!("kube-proxy replacement is {mode}"));
+                }
+                _ => "kube-proxy replacement is off",
+            }
         } else if self.live.masquerading.as_deref() == Some("iptables") {
-            Some("masquerading is by iptables")
+            "masquerading is by iptables"
         } else if self.chained() {
-            Some("CNI chaining forces it")
-        } else if self.ipsec() && before(19) {
-            Some("IPsec forces it before Cilium 1.19")
-        } else if before(14) && (self.on("enable-endpoint-routes") || self.on("enable-wireguard")) {
-            Some("endpoint routes or WireGuard force it before Cilium 1.14")
+            "CNI chaining forces it"
+        } else if self.ipsec() && self.before(19) {
+            "IPsec forces it before Cilium 1.19"
+        } else if self.before(14)
+            && (self.on("enable-endpoint-routes") || self.on("enable-wireguard"))
+        {
+            "endpoint routes or WireGuard force it before Cilium 1.14"
         } else {
-            None
-        }
+            return None;
+        };
+        Some(why.to_string())
     }
 
     /// It says that it is configured for legacy host routing, and nothing else explains it.

@@ -103,14 +103,20 @@ impl Tweak for Bbr {
             false => Some("off".to_string()),
             true => c.live.congestion_control.clone(),
         });
-        let host_only = on(cx, "enable-bbr-hostns-only");
-        let now = now.map(|now| if now == "bbr" && host_only { HOST_ONLY.into() } else { now });
+        let host_only = cilium(cx).and_then(|c| c.key("enable-bbr-hostns-only"));
+        let now = match (now.as_deref(), host_only) {
+            (Some("bbr"), Some("true")) => Some(HOST_ONLY.to_string()),
+            // From 1.18 on it may be for the node alone, and this agent did not say.
+            (Some("bbr"), None) if cilium(cx).is_some_and(|c| !c.before(18)) => None,
+            (_, _) => now,
+        };
         Some(Live::new(now, if self.pods == Pods::Off { HOST_ONLY } else { "bbr" }))
     }
 
     fn warnings(&self, cx: &Context) -> Vec<Warning> {
         let mut warnings = Vec::new();
-        let pods = on(cx, "enable-bbr") && !on(cx, "enable-bbr-hostns-only");
+        let live = cilium(cx).and_then(|c| c.live.congestion_control.as_deref()) == Some("bbr");
+        let pods = (live || on(cx, "enable-bbr")) && !on(cx, "enable-bbr-hostns-only");
         if pods && routed(cx) == Some(false) {
             let text =
                 "BBR for pods is on, and host routing is Legacy: an agent that starts anew stops";

@@ -67,8 +67,12 @@ impl BigTcp {
 
     /// Of Cilium, which takes it only where it has IPv6 at all.
     fn wants_v6(&self, cx: &Context) -> bool {
-        let off = cilium(cx).and_then(|c| c.key("enable-ipv6")) == Some("false");
-        self.families != Families::Ipv4 && !off
+        // An agent that does not tell may have none.
+        let has = cilium(cx).is_none_or(|c| match c.key("enable-ipv6") {
+            Some(word) => word == "true",
+            None => c.live.big_tcp_v6.is_some_and(|n| n > 0),
+        });
+        self.families != Families::Ipv4 && has
     }
 
     fn sizes(&self, cx: &Context, links: &[&Link]) -> Option<Need> {
@@ -89,18 +93,29 @@ impl BigTcp {
     fn tunnel(&self, cx: &Context) -> Option<Need> {
         let agent = cilium(cx)?;
         let egress = on(cx, "enable-egress-gateway") || on(cx, "enable-ipv4-egress-gateway");
-        if agent.tunnel() != Some(true) && !egress {
+        let tunnel = agent.tunnel() == Some(true);
+        if !tunnel && !egress {
             return None;
         }
-        if tunnel_takes_more(cx) {
-            return Some(Need::met("tunnel-big-tcp"));
+        let fix = "native routing and no egress gateway";
+        if tunnel && agent.before(19) {
+            let why = "an agent before Cilium 1.19 that starts anew refuses BIG TCP with a tunnel";
+            return Some(Need::blocked("tunnel-big-tcp", why, fix));
+        }
+        match tunnel_takes_more(cx) {
+            Some(true) => return Some(Need::met("tunnel-big-tcp")),
+            Some(false) => {}
+            None => {
+                let why = "no tunnel device is here to show whether it takes more than 64 KiB";
+                return Some(Need::unknown("tunnel-big-tcp", why, None));
+            }
         }
         let who = if egress { "the egress gateway's tunnel device" } else { "the tunnel device" };
         let patch = agent.version.as_deref()?.split('.').nth(2)?.split('-').next()?.parse::<u32>();
         let loops = release(cx) == (1, 19) && patch.is_ok_and(|p| p <= 4);
         let then = if loops { ", and this agent loops on it" } else { "" };
         let why = format!("{who} takes no more than 64 KiB with this kernel{then}");
-        Some(Need::blocked("tunnel-big-tcp", why, "native routing and no egress gateway"))
+        Some(Need::blocked("tunnel-big-tcp", why, fix))
     }
 
     /// What all the uplinks can take, and which of them holds the node back.
@@ -224,9 +239,13 @@ impl Tweak for BigTcp {
             .into_iter()
             .flatten()
             .any(|n| (1..=OLD_LIMIT).contains(&n));
-        let because = holding.filter(|_| quiet).map(|l| {
-            let most = l.sizes.tso_max.unwrap_or(OLD_LIMIT);
-            format!("it is on and gains nothing: {} has tso_max_size {most}", l.name)
+        let small = |l: &&Link| l.sizes.tso_max.unwrap_or(OLD_LIMIT) <= OLD_LIMIT;
+        let because = quiet.then(|| match holding.filter(small) {
+            Some(link) => {
+                let most = link.sizes.tso_max.unwrap_or(OLD_LIMIT);
+                format!("it is on and gains nothing: {} has tso_max_size {most}", link.name)
+            }
+            None => "it is on and gains nothing, by no device that is seen here".to_string(),
         });
         Some(Live::new(now, wanted).because(because))
     }

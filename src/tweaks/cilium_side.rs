@@ -90,11 +90,16 @@ pub fn ipsec(cx: &Context) -> bool {
     cilium(cx).is_some_and(Cilium::ipsec)
 }
 
-/// Whether tunnel devices take more than 64 KiB here, as far as one is there to show it.
-pub fn tunnel_takes_more(cx: &Context) -> bool {
+/// Whether tunnel devices take more than 64 KiB here: by one that is there, or by BIG TCP that the agent has
+/// beside one.
+pub fn tunnel_takes_more(cx: &Context) -> Option<bool> {
     let devices = ["cilium_vxlan", "cilium_geneve"];
-    let most = devices.iter().find_map(|name| cx.facts.link(name)).and_then(|d| d.sizes.tso_max);
-    most.is_some_and(|n| n > OLD_LIMIT)
+    let device = devices.iter().find_map(|name| cx.facts.link(name));
+    if let Some(device) = device {
+        return Some(device.sizes.tso_max.is_some_and(|n| n > OLD_LIMIT));
+    }
+    let live = &cilium(cx)?.live;
+    live.big_tcp_v4.max(live.big_tcp_v6).is_some_and(|n| n > OLD_LIMIT).then_some(true)
 }
 
 /// GSO and GRO end here without BIG TCP.
@@ -105,7 +110,7 @@ pub const OLD_LIMIT: u32 = 65_536;
 pub fn excludes_big_tcp(cx: &Context, dispatch: &str) -> bool {
     match dispatch {
         "ipip" => true,
-        "geneve" => release(cx) < (1, 21) || !tunnel_takes_more(cx),
+        "geneve" => release(cx) < (1, 21) || tunnel_takes_more(cx) == Some(false),
         _ => false,
     }
 }
@@ -130,7 +135,7 @@ pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
         let fix = "keep bpf.hostLegacyRouting=true on nodes with Istio";
         needs.push(Need::blocked("istio", why, fix));
     }
-    if ipsec(cx) && self::release(cx) < (1, 19) {
+    if cilium(cx).is_some_and(|c| c.ipsec() && c.before(19)) {
         let why = "with IPsec Cilium before 1.19 falls back to legacy routing";
         needs.push(Need::blocked("ipsec", why, "Cilium 1.19, or encryption by WireGuard"));
     }
@@ -146,19 +151,22 @@ pub fn host_routing_live(cx: &Context) -> Live {
     Live::new(now, "BPF").because(legacy_because(cx).filter(|_| now == Some("Legacy")))
 }
 
-/// Why the agent fell back.
+/// Why the agent fell back, as far as it tells.
 pub fn legacy_because(cx: &Context) -> Option<String> {
     let cilium = cilium(cx)?;
-    let why = match cilium.falls_back() {
-        Some(why) => why,
-        None if cilium.legacy_by_hand() => "enable-host-legacy-routing is set",
-        None if cilium.config.known().is_none() => return None,
-        None => {
+    let told = cilium.said.contains_key("host-legacy") || cilium.key(LEGACY).is_some();
+    match cilium.falls_back() {
+        Some(why) => Some(why),
+        None if cilium.legacy_by_hand() => Some(format!("{LEGACY} is set")),
+        None if told => Some(
             "nothing in its configuration says why: the agent was not restarted since it changed"
-        }
-    };
-    Some(why.to_string())
+                .into(),
+        ),
+        None => None,
+    }
 }
+
+const LEGACY: &str = "enable-host-legacy-routing";
 
 pub fn host_routing_advice() -> Vec<HelmValue> {
     vec![HOST_LEGACY.is("false"), TCX.is("true")]

@@ -77,7 +77,9 @@ impl Tweak for NativeRouting {
                        else native-routing.fabric = true once it does";
             needs.push(Need::blocked("fabric", why, fix));
         }
-        if self.cidr(cx).is_none() && !Self::cloud(cx) {
+        // Where it is native already and does not tell, it may be set.
+        let unset = cilium(cx).and_then(|c| c.key("ipv4-native-routing-cidr")) == Some("");
+        if self.cidr(cx).is_none() && !Self::cloud(cx) && (!native || unset) {
             let why = "the pod network of the cluster is not known, and Cilium from 1.18 on does not \
                        render without it";
             let pool = cilium(cx).and_then(|c| c.key("ipam")) == Some("cluster-pool");

@@ -89,6 +89,10 @@ impl Tweak for Netkit {
             }
             _ => needs.push(Need::met("netkit")),
         }
+        if cilium(cx).is_some_and(|c| c.on("enable-bpf-tproxy")) {
+            let why = "bpf.tproxy is on, with which an agent that starts on netkit stops";
+            needs.push(Need::blocked("tproxy", why, "bpf.tproxy=false"));
+        }
         if release(cx) < (1, 16) {
             let why = "Cilium before 1.16 has no netkit";
             needs.push(Need::blocked("cilium-version", why, "Cilium 1.16 or newer"));
@@ -107,7 +111,9 @@ impl Tweak for Netkit {
             Some(asked) => format!("{now} (configured {asked})"),
             None => now.clone(),
         });
-        Some(Live::new(now, self.word()))
+        // Its L2 kind gains the same, and pods may need it.
+        let wanted = if now.as_deref() == Some("netkit-l2") { "netkit-l2" } else { self.word() };
+        Some(Live::new(now, wanted))
     }
 
     fn warnings(&self, cx: &Context) -> Vec<Warning> {

@@ -159,7 +159,8 @@ fn passed_by(cx: &Context) -> bool {
 /// Configured, and without a word not done.
 fn quiet(cx: &Context) -> Option<&'static str> {
     let cilium = cilium(cx).filter(|c| c.on("install-no-conntrack-iptables-rules"))?;
-    if cilium.live.native_cidr.as_deref().unwrap_or_default().is_empty() {
+    // One that is not told may be set.
+    if cilium.key("ipv4-native-routing-cidr") == Some("") {
         return Some(
             "it is configured, and without ipv4-native-routing-cidr the agent makes no rules",
         );

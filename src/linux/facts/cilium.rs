@@ -95,9 +95,16 @@ pub(crate) fn healthz(status: &Value, cilium: &mut Cilium) {
     let message = status["cilium"]["msg"].as_str().and_then(|m| m.split_whitespace().next());
     let version = message.and_then(|m| Version::parse(m).ok());
     told::read(Place::Healthz, "GET /v1/healthz ", status, version, &mut cilium.said);
-    let well = status["cilium"]["state"] == "Ok";
-    // Before its first round of probes it has its own state alone.
-    cilium.starting = !well && cilium.said.keys().all(|name| name == "message");
+    // Before its first round of probes is through it says so; its objects come one by one.
+    let (state, message) = (&status["cilium"]["state"], status["cilium"]["msg"].as_str());
+    let alone = cilium.said.keys().all(|name| name == "message");
+    let probing = message.is_some_and(|m| m.starts_with("Not all probes"));
+    cilium.starting = state == "Warning" && (alone || probing);
+    if alone && !cilium.starting {
+        let words = [state.as_str(), message].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let words = told::plain(&Value::String(words));
+        cilium.unread.push(format!("the agent says no more than {words:?}"));
+    }
 }
 
 /// GET /v1/config.
@@ -106,13 +113,8 @@ pub(crate) fn configuration(answer: &Value, cilium: &mut Cilium) {
     let version = message.and_then(|m| Version::parse(m).ok());
     told::read(Place::Config, "GET /v1/config ", answer, version, &mut cilium.said);
     let map = &answer["status"]["daemonConfigurationMap"];
-    told::read(
-        Place::Own,
-        "GET /v1/config status.daemonConfigurationMap.",
-        map,
-        version,
-        &mut cilium.said,
-    );
+    let at = "GET /v1/config status.daemonConfigurationMap.";
+    told::read_own(at, map, version, &mut cilium.said);
 }
 
 /// What the agent said already is not overwritten: files are older than an answer. What it runs with
@@ -135,12 +137,7 @@ pub(crate) fn read_state(root: &Root, state: &str, cilium: &mut Cilium) {
     let mut bad = Vec::new();
     if let Some(bytes) = runtime {
         match serde_json::from_slice::<Value>(&bytes) {
-            Ok(json) => {
-                let nested = json.as_object().into_iter().flat_map(|map| map.values());
-                for object in std::iter::once(&json).chain(nested.filter(|v| v.is_object())) {
-                    told::read(Place::Own, &format!("{RUNTIME} "), object, None, &mut cilium.said);
-                }
-            }
+            Ok(json) => told::read_own(&format!("{RUNTIME} "), &json, None, &mut cilium.said),
             Err(e) => bad.push(format!("read {RUNTIME}: {e}")),
         }
     }
@@ -171,8 +168,17 @@ fn from_header(text: &str, cilium: &mut Cilium) {
             (words.next() == Some("#define")).then(|| words.next())?
         })
         .collect();
+    // What it runs with says it better than what it was compiled with.
+    let said = |name: &str| cilium.said.contains_key(name);
+    let better: BTreeMap<&str, bool> = [
+        ("host-routing", said("host-legacy")),
+        ("network", said("routing-mode") || said("tunnel")),
+        ("masquerade", said("enable-bpf-masquerade")),
+        ("masquerade-mode", said("enable-bpf-masquerade")),
+    ]
+    .into();
     for (name, tells) in told::MACROS.iter().filter(|(name, _)| defined.contains(name)) {
-        for (what, value) in *tells {
+        for (what, value) in tells.iter().filter(|(what, _)| better.get(what) != Some(&true)) {
             told::tell(&mut cilium.said, what, *value, format!("{HEADER} {name}"));
         }
     }
