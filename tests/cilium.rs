@@ -744,3 +744,87 @@ fn a_node_that_has_nothing_of_kubernetes_gets_one_line_of_cilium() {
     let text = check(&[]);
     assert!(!text.contains(line) && rows(&text) > 1, "{text}");
 }
+
+fn said(healthz: &str, config: &str) -> Cilium {
+    told(&serde_json::from_str(healthz).unwrap(), &serde_json::from_str(config).unwrap())
+}
+
+fn reason(rows: &[Row], lever: &str) -> String {
+    let row = rows.iter().find(|r| r.name == lever).unwrap();
+    row.cluster.as_ref().unwrap().reasons[0].text.clone()
+}
+
+const LEGACY: &str = r#"{"cilium":{"state":"Ok","msg":"1.20.0 (v)"},
+    "routing":{"inter-host-routing-mode":"Native","intra-host-routing-mode":"Legacy"},
+    "masquerading":{"enabled":true,"enabledProtocols":{"ipv4":true},"mode":"BPF"},
+    "kube-proxy-replacement":{"mode":"True","features":{"nodePort":{}}},
+    "bandwidth-manager":{"enabled":true,"congestionControl":"bbr"}}"#;
+
+/// A cause is what the agent tells; what it does not tell is none.
+#[test]
+fn why_host_routing_is_legacy_is_told_or_not_said() {
+    for (map, why) in [
+        (r#"{"UnsafeDaemonConfigOption":{"EnableHostLegacyRouting":true}}"#, "is set"),
+        (r#"{"EnableHostLegacyRouting":true}"#, "is set"),
+        (r#"{"EnableHostLegacyRouting":false}"#, "not restarted since it changed"),
+        ("{}", "Legacy -> BPF"),
+    ] {
+        let config = format!(r#"{{"status":{{"daemonConfigurationMap":{map}}}}}"#);
+        let found = reason(&rows(Some(said(LEGACY, &config))), "host-routing");
+        assert!(found.ends_with(why), "{map}: {found}");
+    }
+    // BBR there is for pods or for the node alone: not told is neither.
+    let config = r#"{"status":{"daemonConfigurationMap":{}}}"#;
+    assert!(reason(&rows(Some(said(LEGACY, config))), "bbr").ends_with("bbr"));
+    let no_answer = said(LEGACY, "{}");
+    assert!(reason(&rows(Some(no_answer)), "bbr").starts_with("unknown"));
+}
+
+/// Files that contradict each other: what it runs with before what it was compiled with, and nothing on a
+/// stone that is not there.
+#[test]
+fn state_files_that_disagree() {
+    let state = |runtime: &str, header: &str| {
+        let node = Node::new();
+        node.file("run/cilium/state/agent-runtime-config.json", runtime);
+        node.file("run/cilium/state/globals/node_config.h", header);
+        node.cilium().unwrap().live
+    };
+    let found = state(
+        r#"{"RoutingMode":"native","EnableHostLegacyRouting":true}"#,
+        "#define ENABLE_HOST_ROUTING 1\n#define TUNNEL_MODE 1\n",
+    );
+    assert_eq!(found.host_routing.as_deref(), Some("Legacy"));
+    assert_eq!(found.network.as_deref(), Some("native"));
+    let off = r#"{"KubeProxyReplacement":"false","EnableHostLegacyRouting":false,"NodePortAcceleration":"native"}"#;
+    let found = state(off, "");
+    assert_eq!(
+        (found.host_routing.as_deref(), found.xdp.as_deref()),
+        (Some("Legacy"), Some("none"))
+    );
+    let found = state(r#"{"NodePortAcceleration":"best-effort"}"#, "");
+    assert_eq!(found.xdp, None, "best effort may be nothing");
+    // Only an agent before 1.19 tells of IPsec there.
+    let node = Node::new();
+    node.file("run/cilium/state/agent-runtime-config.json", r#"{"X":{"EnableIPSec":true}}"#);
+    let cilium = node.cilium().unwrap();
+    assert!(cilium.version.is_none() && cilium.before(19) && !cilium.before(18));
+    assert_eq!(cilium.said["enable-ipsec"].source, "agent-runtime-config.json X.EnableIPSec");
+}
+
+#[test]
+fn an_agent_that_has_probed_in_part_is_starting_and_one_that_failed_is_not() {
+    let part = r#"{"cilium":{"state":"Warning","msg":"Not all probes executed at least once"},
+        "kube-proxy-replacement":{"mode":"True","features":{"nodePort":{}}}}"#;
+    assert!(said(part, "{}").starting);
+    for not in [
+        r#"{"cilium":{"state":"Failure","msg":"Kvstore service is not ready"}}"#,
+        "{}",
+        "[1,2]",
+        r#"{"cilium":{"state":"Ok","msg":"1.20.0"}}"#,
+    ] {
+        let cilium = said(not, "{}");
+        assert!(!cilium.starting, "{not}");
+        assert!(not.contains("Ok") || cilium.unread[0].contains("says no more than"), "{not}");
+    }
+}

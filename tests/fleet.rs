@@ -709,3 +709,82 @@ fn geneve_and_big_tcp_by_version() {
     assert!(!contradicts("1.21", "dsr", "geneve"), "by what the kernel can: each node says");
     assert!(contradicts("1.21", "dsr", "ipip") && !contradicts("1.20", "dsr", "opt"));
 }
+
+/// Nobody is upgraded by the way, and who runs what is said.
+#[test]
+fn values_are_for_what_the_agents_run() {
+    let of = |name: &str, version: &str| {
+        let mut facts = case("cilium-all-on");
+        facts.agents.cilium.as_mut().unwrap().version = Some(version.into());
+        named(report(&facts, WHOLE), name)
+    };
+    let fleet = [of("a", "1.19.2"), of("b", "1.18.2")];
+    let text = stdout(&nettune(&["values", "-"], &fleet)).replace("\n#  ", " ");
+    assert!(text.contains("Helm values for Cilium 1.18.2"), "{text}");
+    assert!(text.contains("The agents run Cilium 1.18.2 (1), 1.19.2 (1)"), "{text}");
+    let line = stdout(&nettune(&["values", "--command", "-"], &fleet[1..]));
+    assert!(line.contains("--version 1.18.2"), "{line}");
+    let text = stdout(&nettune(&["values", "--cilium", "1.20", "-"], &fleet[1..]));
+    assert!(text.replace("\n#  ", " ").contains("The agents run Cilium 1.18.2 (1)"), "{text}");
+    let text = stdout(&nettune(&["values", "-"], &[of("a", "1.19.2"), of("b", "1.19.4")]));
+    assert!(!text.contains("The agents run"), "one minor is one chart: {text}");
+}
+
+/// Who could not be asked is no node that cannot.
+#[test]
+fn an_open_verdict_is_no_contradiction_and_makes_no_mixed_fleet() {
+    let on = named(report(&case("cilium-all-on"), LEVERS), "on");
+    let mut facts = case("cilium-all-on");
+    facts.agents.cilium.as_mut().unwrap().starting = true;
+    let starting = named(report(&facts, LEVERS), "starting");
+    let (_, text) = diff(AS_WANTED, &[on.clone(), starting], &[]);
+    assert!(!text.contains("cannot"), "{text}");
+    let mut open = named(report(&case("netkit-no-scrub"), WHOLE), "open");
+    let rows = open["tweaks"].as_array_mut().unwrap();
+    let netkit = rows.iter_mut().find(|t| t["name"] == "netkit").unwrap();
+    netkit["cluster"]["status"] = "unknown".into();
+    let good = named(report(&case("netkit-no-scrub"), WHOLE), "good");
+    let args = ["values", "--cilium", "1.20", "--new-nodes", "-"];
+    let text = stdout(&nettune(&args, &[good.clone(), open]));
+    assert!(!keys_of(&text).contains_key("bpf.datapathMode"), "{text}");
+    // Those that cannot are named beside what suits all.
+    let old = named(report(&case("netkit-old-kernel"), WHOLE), "old");
+    let text = stdout(&nettune(&args, &[good, old])).replace("\n#  ", " ");
+    assert!(text.contains("Not had by all: netkit: 1 of 2 nodes (old)"), "{text}");
+}
+
+#[test]
+fn netkit_on_a_mixed_fleet_is_a_contradiction_also_where_auto_is_known() {
+    let good = named(report(&case("netkit-no-scrub"), LEVERS), "good");
+    let old = named(report(&case("netkit-old-kernel"), LEVERS), "old");
+    for version in ["1.19", "1.20"] {
+        let (exit, text) = diff(AS_WANTED, &[good.clone(), old.clone()], &["--cilium", version]);
+        assert!(exit == 4 && text.contains("nodes-netkit"), "{version}: {text}");
+    }
+    let on = report(&case("cilium-all-on"), LEVERS);
+    let l2 = AS_WANTED.replace("datapath-mode: netkit", "datapath-mode: netkit-l2");
+    assert_eq!(diff(&l2, &[on], &[]).0, 0, "its L2 kind gains the same");
+}
+
+#[test]
+fn a_map_is_read_as_the_agent_reads_it() {
+    let on = report(&case("cilium-all-on"), LEVERS);
+    let reads = |text: &str| diff(text, std::slice::from_ref(&on), &[]).0;
+    let map = |namespace: &str, mode: &str| {
+        let meta = format!("metadata: {{name: cilium-config, namespace: {namespace}}}");
+        AS_WANTED
+            .replace("kind: ConfigMap\n", &format!("kind: ConfigMap\n{meta}\n"))
+            .replace("routing-mode: native", &format!("routing-mode: {mode}"))
+    };
+    let words = AS_WANTED.replace("enable-bbr: \"true\"", "enable-bbr: \"True\"");
+    assert_eq!(reads(&words), 0);
+    assert_eq!(reads(&AS_WANTED.replace("routing-mode: native", "routing-mode: \"native\\n\"")), 0);
+    assert_eq!(reads("kind: Secret\ndata: {routing-mode: bmF0aXZl}\n"), 78);
+    let (backup, right) = (map("backup", "tunnel"), map("kube-system", "native"));
+    assert_eq!(reads(&format!("{backup}---\n{right}")), 0, "that of kube-system");
+    assert_eq!(reads(&format!("{backup}---\n{}", map("other", "native"))), 78, "which one?");
+    let app = "kind: Application\nmetadata: {name: cilium-config}\nspec: {}\n";
+    assert_eq!(reads(&format!("{app}---\n{right}")), 0);
+    let object: Value = yaml_serde::from_str(&right).unwrap();
+    assert_eq!(reads(&serde_json::json!([{"kind": "A"}, object]).to_string()), 0);
+}

@@ -128,7 +128,6 @@ pub fn values(fleet: &Fleet, all: bool) -> Values {
             fleet.version
         ));
     }
-    mixed.retain(|m| chosen.contains_key(m.lever));
     finish(fleet, all, chosen, Out { left_out, mixed, notes })
 }
 
