@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::configmap::Config;
-use super::contradictions::{RULES, Rule};
+use super::contradictions::Rule;
 use super::fleet::Fleet;
+use super::rules::RULES;
 use super::values::{LeftOut, Value, values};
 use crate::model::helm::HelmKey;
 

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod live;
 pub mod render;
 pub mod report;
+pub mod rules;
 pub mod told;
 pub mod values;
 pub mod version;

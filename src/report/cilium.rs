@@ -37,6 +37,14 @@ pub fn sources(row: &Row) -> Vec<String> {
     said.map(|(name, s)| clean(&format!("by {name} {} ({})", s.value, s.source))).collect()
 }
 
+/// The command that leads on; none while its agent is starting.
+pub fn next(view: &View) -> String {
+    match view.facts.agents.cilium.as_ref().is_some_and(|c| c.starting) {
+        true => String::new(),
+        false => format!("nettune cilium values --cilium {}", version(view)),
+    }
+}
+
 pub fn brief(cilium: &Cilium) -> String {
     let version = cilium.version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
     let refused = |why: &String| why.contains("Connection refused");

@@ -85,11 +85,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
 fn groups(view: &View) -> Vec<Group> {
     let profile = view.profile.map(|p| p.name.as_str()).unwrap_or("PROFILE");
     let apply = format!("sudo nettune apply -p {}", clean(profile));
-    let starting = view.facts.agents.cilium.as_ref().is_some_and(|c| c.starting);
-    let values = match starting {
-        true => String::new(),
-        false => format!("nettune cilium values --cilium {}", super::cilium::version(view)),
-    };
+    let values = super::cilium::next(view);
     let looking = matches!(view.verb, "check" | "plan" | "explain");
     let hint = |text: &str| if looking { text.to_string() } else { String::new() };
     let group = |title, hint: String, statuses| Group { title, hint, statuses };
