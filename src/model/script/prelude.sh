@@ -47,6 +47,19 @@ ours() {
     return 1
 }
 
+# ingress LINK PINS: our program at a link. Before tcx (6.6) it is a filter of clsact, in one that was made for it where our
+# notes say so, or the filter's class, once they are gone; that goes too when nobody else uses it.
+ingress() {
+    made=
+    [ ! -d "$2/clsact" ] || made=1
+    [ "$(tc filter show dev "$1" ingress 2> /dev/null | grep -c -e 'flowid 6e74:1 ' -e 'flowid 6e74:1$')" = 0 ] || made=1
+    rm -rf "$2"
+    tc filter delete dev "$1" ingress pref 50000 2> /dev/null
+    [ -n "$made" ] || return 0
+    used=$(tc filter show dev "$1" ingress; tc filter show dev "$1" egress)
+    [ -n "$used" ] || tc qdisc delete dev "$1" clsact 2> /dev/null || true
+}
+
 # Bash writes 1024 bytes at once, and the kernel takes a number that is cut there for a whole one: a list
 # goes in parts.
 write() {

@@ -310,10 +310,7 @@ fn bpf(link: &str, hook: Hook, to: &State) -> String {
     let pins = format!("/sys/fs/bpf/nettune/{hook}-{}", link.trim_start_matches('L'));
     match (to, hook) {
         (State::Absent, Hook::Xdp) => format!("rm -rf {pins}"),
-        (State::Absent, Hook::Ingress) => format!(
-            "rm -rf {pins}\n\
-             tc filter delete dev \"${link}\" ingress pref 50000 2> /dev/null || true"
-        ),
+        (State::Absent, Hook::Ingress) => format!("ingress \"${link}\" {pins}"),
         _ => format!(
             "say \"nettune attaches a program to ${link} at {hook}:\" {}",
             quote(&to.to_string())
