@@ -289,7 +289,7 @@ pub fn boot_run(args: &ApplyArgs, profile: &Profile) -> BootRun {
 /// What a power cut left is no matter of the early run when D-Bus has to be asked about it: that would
 /// wait for its answer until the unit's time is over. The late run does all of it.
 pub fn left_to_late(args: &ApplyArgs, ledger: &Ledger) -> Option<String> {
-    let asks = |b: &&Begin| b.changes.iter().any(|c| c.resource.by_bus());
+    let asks = |b: &&Begin| b.changes.iter().any(|c| c.resource.kind().by_bus);
     let begin = ledger.open.iter().find(asks).filter(|_| args.boot == Some(Boot::Early))?;
     let (verb, time) = (&begin.verb, &begin.time);
     Some(format!(

@@ -1,8 +1,9 @@
 //! In which order changes are made.
 
 use crate::model::facts::Facts;
+use crate::model::kind::Stage;
 use crate::model::uplinks::depth;
-use crate::model::{Change, Group, Resource, State, UnitAspect};
+use crate::model::{Change, Resource, State};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -26,64 +27,19 @@ impl Phase {
 }
 
 pub fn phase(change: &Change) -> Phase {
-    match (&change.resource, &change.after, change.back(), change.resource.stage_one()) {
-        (r, State::Absent, _, _) if around(r) => Phase::Vanish,
-        (r, _, _, _) if around(r) => Phase::Appear,
-        (_, _, true, false) => Phase::BackTwo,
-        (_, _, true, true) => Phase::BackOne,
-        (_, _, false, true) => Phase::One,
-        (_, _, false, false) => Phase::Two,
+    match (change.resource.kind().stage, &change.after, change.back()) {
+        (Stage::Around, State::Absent, _) => Phase::Vanish,
+        (Stage::Around, _, _) => Phase::Appear,
+        (Stage::Two, _, true) => Phase::BackTwo,
+        (Stage::One, _, true) => Phase::BackOne,
+        (Stage::One, _, false) => Phase::One,
+        (Stage::Two, _, false) => Phase::Two,
     }
-}
-
-/// What takes packets around other rules.
-fn around(resource: &Resource) -> bool {
-    matches!(resource, Resource::Nft { .. } | Resource::Bpf { .. } | Resource::Flow { .. })
 }
 
 /// Stable for equal keys, so that a plan reads in the order of the tweaks.
 pub fn sort(changes: &mut [Change], facts: &Facts) {
-    changes.sort_by_key(|c| (phase(c), rank(c), level(c, facts)));
-}
-
-fn rank(change: &Change) -> i32 {
-    let back = change.back();
-    // Stage one is undone in reverse; within stage two the order is the same both ways, but for
-    // irqbalance, which must keep off while vectors move.
-    let reversed = |rank: i32| if back { -rank } else { rank };
-    match &change.resource {
-        // It must not be there while TuneD switches, nor before what it holds is in the journal.
-        Resource::File { .. } if change.resource.sysctl_file() => 23,
-        Resource::File { .. } => reversed(0),
-        Resource::Unit { aspect: UnitAspect::Enabled, .. } => reversed(1),
-        Resource::Tuned => reversed(2),
-        Resource::Unit { aspect: UnitAspect::Active, .. } => reversed(3),
-        Resource::Ethtool { group: Group::Channels, .. } => reversed(4),
-        Resource::Ethtool { group: Group::Rings, .. } => reversed(5),
-        Resource::Ethtool { group: Group::Features, .. } => reversed(6),
-        Resource::Mtu { .. } => reversed(7),
-        Resource::Rss { .. } => 9,
-        Resource::LinkSizes { .. } => 10,
-        Resource::Sysctl { key } if key == "net/core/default_qdisc" => 11,
-        Resource::Qdisc { .. } => 12,
-        Resource::Sysctl { .. } => 13,
-        Resource::Sysfs { .. } if change.resource.pstate() => reversed(3),
-        Resource::Sysfs { path } if path.ends_with("/scaling_governor") => 14,
-        Resource::Sysfs { .. } | Resource::RouteMtu { .. } => 15,
-        Resource::IrqbalanceBans => {
-            if back {
-                18
-            } else {
-                16
-            }
-        }
-        Resource::Irq { .. } | Resource::IrqDefault => 17,
-        Resource::Ethtool { group: Group::Coalesce, .. } => 19,
-        // A flowtable's links come after their table, and go before it.
-        Resource::Nft { .. } => reversed(20),
-        Resource::Flow { .. } => reversed(21),
-        Resource::Bpf { .. } => reversed(22),
-    }
+    changes.sort_by_key(|c| (phase(c), c.resource.kind().rank(c.back()), level(c, facts)));
 }
 
 /// A larger MTU goes to the lower device first, a smaller one to the upper first. A folder comes

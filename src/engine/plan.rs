@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::evaluate::{Reason, Row, Status, refusals};
 use super::ledger::{Ledger, Owned};
 use super::{Exit, Observe, Refusal, order};
-use crate::model::bpf::Hook;
 use crate::model::facts::Facts;
 use crate::model::places::read_only;
 use crate::model::restore::{no_longer_fits, offline, went_offline};
@@ -191,7 +190,7 @@ fn draft(
         };
         if claims.is_empty() {
             if let Some(owned) = owned {
-                impact = impact_of(resource);
+                impact = resource.kind().impact;
                 let free = Options { force: options.force || wanders, ..*options };
                 let goes_too = |r: &Resource| {
                     let free = |o: &Owned| o.claims.keys().all(|t| options.scope.covers(t, r));
@@ -255,7 +254,7 @@ fn draft(
                     after,
                     impact: match dropped.is_empty() {
                         true => impact,
-                        false => impact.max(impact_of(resource)),
+                        false => impact.max(resource.kind().impact),
                     },
                     claims,
                     tweaks,
@@ -392,19 +391,6 @@ pub fn claims_merged(claims: &Claims, resource: &Resource) -> Result<Want> {
         want = merge(first, &want, tweak, other, resource)?;
     }
     Ok(want)
-}
-
-/// What giving a resource back does: its tweak may not be in this profile, so by kind.
-fn impact_of(resource: &Resource) -> Impact {
-    match resource {
-        Resource::Mtu { .. }
-        | Resource::Qdisc { .. }
-        | Resource::Ethtool { .. }
-        | Resource::Bpf { hook: Hook::Xdp, .. } => Impact::LinkReset,
-        Resource::LinkSizes { .. } | Resource::Sysctl { .. } => Impact::NewFlows,
-        Resource::Tuned => Impact::Node,
-        _ => Impact::None,
-    }
 }
 
 /// Holds each tweak that wants a change nobody has accepted; true when one was newly held.

@@ -8,6 +8,7 @@ use super::journal::{Begin, Done, End};
 use super::ledger::Owned;
 use super::store::Store;
 use crate::model::collateral::belongs;
+use crate::model::kind::Stage;
 use crate::model::restore::at_boot;
 use crate::model::{Change, Impact, Outcome, Resource, State};
 
@@ -141,8 +142,10 @@ fn close<H: Host>(
     // What reshapes a link first: putting it back disturbs the rest, which is read again for that.
     for stage_one in [true, false] {
         for (change, found) in begin.changes.iter().zip(&mut found) {
-            let Some(target) =
-                found.target.as_ref().filter(|_| change.resource.stage_one() == stage_one)
+            let Some(target) = found
+                .target
+                .as_ref()
+                .filter(|_| (change.resource.kind().stage == Stage::One) == stage_one)
             else {
                 continue;
             };

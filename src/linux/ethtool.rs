@@ -234,7 +234,8 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
             let slot = match group {
                 Group::Channels => &mut links[*at].channels,
                 Group::Rings => &mut links[*at].rings,
-                _ => &mut links[*at].coalesce,
+                Group::Coalesce => &mut links[*at].coalesce,
+                Group::Features => continue,
             };
             *slot = Some(text.join(" ")).filter(|t| !t.is_empty());
         }

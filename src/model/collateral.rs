@@ -73,7 +73,20 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
         }
         // Its boot loader plugin keeps boot arguments there, and does not take all of them back.
         Resource::Tuned => vec![Resource::File { path: "/etc/tuned/bootcmdline".into() }],
-        _ => Vec::new(),
+        Resource::Sysctl { .. }
+        | Resource::Sysfs { .. }
+        | Resource::Irq { .. }
+        | Resource::IrqDefault
+        | Resource::Ethtool { group: Group::Features | Group::Coalesce, .. }
+        | Resource::Rss { .. }
+        | Resource::RouteMtu { .. }
+        | Resource::LinkSizes { .. }
+        | Resource::Bpf { hook: Hook::Ingress, .. }
+        | Resource::Nft { .. }
+        | Resource::Flow { .. }
+        | Resource::File { .. }
+        | Resource::Unit { .. }
+        | Resource::IrqbalanceBans => Vec::new(),
     }
 }
 

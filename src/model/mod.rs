@@ -9,6 +9,7 @@ pub mod drivers;
 pub mod facts;
 pub mod group;
 pub mod helm;
+pub mod kind;
 pub mod need;
 pub mod placement;
 pub mod places;

@@ -121,7 +121,12 @@ impl Resource {
                 }
             }
             Resource::Sysfs { path } => path.strip_prefix("class/net/")?.split('/').next(),
-            _ => None,
+            Resource::File { .. }
+            | Resource::Unit { .. }
+            | Resource::Tuned
+            | Resource::IrqbalanceBans
+            | Resource::IrqDefault
+            | Resource::Nft { .. } => None,
         }
     }
 
@@ -144,7 +149,12 @@ impl Resource {
             // The link is the fourth part of a sysctl and the third of a path below /sys.
             Resource::Sysctl { key: text } => *text = with_part(text, 3, to),
             Resource::Sysfs { path: text } => *text = with_part(text, 2, to),
-            _ => {}
+            Resource::File { .. }
+            | Resource::Unit { .. }
+            | Resource::Tuned
+            | Resource::IrqbalanceBans
+            | Resource::IrqDefault
+            | Resource::Nft { .. } => {}
         }
         new
     }
@@ -156,38 +166,14 @@ impl Resource {
         (old != *route).then(|| Resource::RouteMtu { link: link.clone(), route: old })
     }
 
-    /// Whether the state dies with the running kernel. Files, TuneD's choice and a unit's
-    /// enablement are read again at the next boot.
+    /// Whether the state dies with the running kernel.
     pub fn runtime(&self) -> bool {
-        !matches!(
-            self,
-            Resource::File { .. }
-                | Resource::Tuned
-                | Resource::Unit { aspect: UnitAspect::Enabled, .. }
-        )
-    }
-
-    /// Read and written by D-Bus, which does not answer before the network.
-    pub fn by_bus(&self) -> bool {
-        matches!(self, Resource::Tuned | Resource::Unit { .. })
+        !self.kind().outlives
     }
 
     /// A drop-in of sysctls: TuneD reads those anew whenever it has set its own.
     pub fn sysctl_file(&self) -> bool {
         matches!(self, Resource::File { path } if path.starts_with("/etc/sysctl.d/"))
-    }
-
-    /// Stage one reshapes what the rest is computed from: queues, vectors, sizes, who else writes.
-    pub fn stage_one(&self) -> bool {
-        let file = matches!(self, Resource::File { .. }) && !self.sysctl_file();
-        let reshapes = matches!(
-            self,
-            Resource::Unit { .. }
-                | Resource::Tuned
-                | Resource::Mtu { .. }
-                | Resource::Ethtool { group: Group::Channels | Group::Rings | Group::Features, .. }
-        );
-        file || reshapes || self.pstate()
     }
 
     /// The mode of intel_pstate or amd_pstate: every frequency policy is made anew with it.
@@ -230,16 +216,8 @@ impl Resource {
         if from.is_empty() || to.is_empty() { (self.shown(a), self.shown(b)) } else { (from, to) }
     }
 
-    /// Whether writing it makes it when it is absent. The rest is there or cannot be had.
     pub fn creatable(&self) -> bool {
-        matches!(
-            self,
-            Resource::File { .. }
-                | Resource::Nft { .. }
-                | Resource::Bpf { .. }
-                | Resource::Flow { .. }
-                | Resource::Qdisc { .. }
-        )
+        self.kind().creatable
     }
 
     /// Refuses names that would leave the folder they belong in, before anything opens them.
