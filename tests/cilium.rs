@@ -17,6 +17,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nettune::cilium::live;
 use nettune::cilium::told::{FIELDS, Place, names as told_names};
 use nettune::cilium::version::Version;
 use nettune::engine::Observe;
@@ -159,25 +160,25 @@ fn each_recorded_agent_gives_its_rows() {
     }
 }
 
-fn live(name: &str) -> nettune::model::facts::CiliumLive {
+fn does(name: &str) -> nettune::model::facts::CiliumLive {
     recorded_node(name).cilium().unwrap().live
 }
 
 #[test]
 fn what_is_left_out_is_off_where_its_object_is_there() {
-    let default = live("1.20-default");
+    let default = does("1.20-default");
     assert_eq!(default.bandwidth_manager, Some(false));
     assert_eq!((default.big_tcp_v4, default.big_tcp_v6), (Some(0), Some(0)));
     assert_eq!(default.masquerading.as_deref(), Some("off"));
     assert_eq!((default.lb_mode.as_deref(), default.xdp.as_deref()), (Some("off"), Some("none")));
     assert_eq!(default.socket_lb.as_deref(), Some("off"));
     // An agent of 1.13 has no such objects: not known is not off.
-    let old = live("1.13-legacy");
+    let old = does("1.13-legacy");
     assert_eq!((old.network.as_deref(), old.big_tcp_v4, old.big_tcp_v6), (None, None, None));
     assert_eq!((old.bandwidth_manager, old.socket_lb.as_deref()), (Some(false), Some("off")));
     assert_eq!((old.host_routing.as_deref(), old.device_mtu), (Some("Legacy"), Some(1450)));
     // The smaller of both sizes is what is gained.
-    let on = live("1.18-all-on");
+    let on = does("1.18-all-on");
     assert_eq!((on.big_tcp_v4, on.big_tcp_v6), (Some(196_608), Some(65_536)));
     assert_eq!((on.lb_mode.as_deref(), on.dsr_dispatch.as_deref()), (Some("dsr"), Some("opt")));
     assert_eq!(on.xdp_attached, None, "no pins were seen");
@@ -185,10 +186,10 @@ fn what_is_left_out_is_off_where_its_object_is_there() {
 
 #[test]
 fn the_allocation_of_a_node_is_no_network_of_the_cluster() {
-    assert_eq!(live("1.20-node-cidr").native_cidr, None);
+    assert_eq!(does("1.20-node-cidr").native_cidr, None);
     // A string in newer agents, an object in older ones.
-    assert_eq!(live("1.21-native-1").native_cidr.as_deref(), Some("10.0.0.0/8"));
-    assert_eq!(live("1.19-native-2").native_cidr.as_deref(), Some("10.0.0.0/8"));
+    assert_eq!(does("1.21-native-1").native_cidr.as_deref(), Some("10.0.0.0/8"));
+    assert_eq!(does("1.19-native-2").native_cidr.as_deref(), Some("10.0.0.0/8"));
     let own = r#"{"cilium":{"msg":"1.20.0"},"routing":{"inter-host-routing-mode":"Native"}}"#;
     for (value, want) in [
         (r#""10.0.7.0/24""#, None),
@@ -263,7 +264,7 @@ impl Dice {
     }
 }
 
-/// Removes one thing: a whole object of the answer, or a field that some version does not have.
+/// The names of an answer's objects.
 fn objects(answer: &serde_json::Value) -> Vec<String> {
     answer.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect()
 }
@@ -309,14 +310,13 @@ fn objects_that_are_gone_never_make_a_claim() {
     }
 }
 
+/// What is made of two answers.
 fn told(healthz: &serde_json::Value, config: &serde_json::Value) -> Cilium {
-    let node = Node::new();
-    let (healthz, config) = (healthz.to_string(), config.to_string());
-    node.serve(move |path, s| {
-        let body = if path == "/v1/healthz" { &healthz } else { &config };
-        drop(s.write_all(ok(body).as_bytes()));
-    });
-    node.cilium().unwrap()
+    let mut cilium = Cilium::default();
+    live::healthz(healthz, &mut cilium);
+    live::configuration(config, &mut cilium);
+    live::conclude(&mut cilium, |_| String::new());
+    cilium
 }
 
 fn lives(cilium: &Cilium) -> serde_json::Value {

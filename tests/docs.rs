@@ -6,6 +6,7 @@ use std::path::Path;
 
 use nettune::cilium::live::CONFIG_KEYS;
 use nettune::cilium::told::{FIELDS, LEVERS, MACROS, Place, SEEN, names};
+use nettune::model::helm::KEYS;
 use nettune::tweaks::{TWEAKS, keys};
 
 fn committed(file: &str, generated: &str) {
@@ -84,6 +85,14 @@ fn sources_of_cilium() {
     let (head, rest) = text.split_once(begin).unwrap();
     let (_, tail) = rest.split_once(end).unwrap();
     committed("docs/cilium.md", &format!("{head}{begin}{table}{end}{tail}"));
+}
+
+/// A key that some lever asks of the cluster is one that its configuration is read for.
+#[test]
+fn every_key_of_helm_is_read_from_the_configuration() {
+    for key in KEYS {
+        assert!(CONFIG_KEYS.contains(&key.config), "{}", key.config);
+    }
 }
 
 /// No name of the list is of nothing.

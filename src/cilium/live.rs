@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::told::AllSaid;
+use serde_json::Value;
+
+use super::told::{self, AllSaid, Place};
+use super::version::Version;
 use crate::model::facts::{Cilium, CiliumLive, Fact};
 
 /// The keys of cilium-config that some lever, check or `cilium diff` asks for.
@@ -63,6 +66,34 @@ pub const CONFIG_KEYS: &[&str] = &[
     "tunnel-protocol",
     "underlay-protocol",
 ];
+
+/// GET /v1/healthz.
+pub fn healthz(status: &Value, cilium: &mut Cilium) {
+    cilium.agent_up = true;
+    let message = status["cilium"]["msg"].as_str().and_then(|m| m.split_whitespace().next());
+    let version = message.and_then(|m| Version::parse(m).ok());
+    told::read(Place::Healthz, "GET /v1/healthz ", status, version, &mut cilium.said);
+    // Before its first round of probes is through it says so; its objects come one by one.
+    let (state, message) = (&status["cilium"]["state"], status["cilium"]["msg"].as_str());
+    let alone = cilium.said.keys().all(|name| name == "message");
+    let probing = message.is_some_and(|m| m.starts_with("Not all probes"));
+    cilium.starting = state == "Warning" && (alone || probing);
+    if alone && !cilium.starting {
+        let words = [state.as_str(), message].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let words = told::plain(&Value::String(words));
+        cilium.unread.push(format!("the agent says no more than {words:?}"));
+    }
+}
+
+/// GET /v1/config.
+pub fn configuration(answer: &Value, cilium: &mut Cilium) {
+    let message = cilium.said.get("message").and_then(|m| m.value.split_whitespace().next());
+    let version = message.and_then(|m| Version::parse(m).ok());
+    told::read(Place::Config, "GET /v1/config ", answer, version, &mut cilium.said);
+    let map = &answer["status"]["daemonConfigurationMap"];
+    let at = "GET /v1/config status.daemonConfigurationMap.";
+    told::read_own(at, map, version, &mut cilium.said);
+}
 
 /// From all that was said; `unread` is why nothing of the configuration is known, where nothing is.
 pub fn conclude(cilium: &mut Cilium, unread: impl FnOnce(&Cilium) -> String) {

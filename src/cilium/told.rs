@@ -41,12 +41,14 @@ pub enum Kind {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
-    /// What it tells: a word of its own, or the key of cilium-config that sets it.
+    /// What it tells: a word of its own, or the key of cilium-config that sets it. A key reaches
+    /// `Cilium::key` by `CONFIG_KEYS`, a word of its own `CiliumLive` by `live()`.
     pub name: &'static str,
     pub place: Place,
     pub path: &'static str,
     pub kind: Kind,
-    /// Versions of Cilium that have it.
+    /// Versions of Cilium that have it: where it is there it is read whatever they are, where it is not
+    /// this tells silence from absence.
     pub cilium: &'static str,
     /// What it means that its object is there and it is not.
     pub absent: Option<&'static str>,

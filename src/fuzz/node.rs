@@ -2,7 +2,7 @@
 
 use super::files::{links, text, with, write};
 use crate::cilium::configmap;
-use crate::cilium::live::conclude;
+use crate::cilium::live::{conclude, configuration, healthz};
 use crate::image::{bootloader, kernels, selinux};
 use crate::linux::facts::{agents, cilium, cpus, kernel, preflight};
 use crate::linux::facts::{links, memory, routing, vectors};
@@ -12,7 +12,7 @@ use crate::model::facts::{Cilium, Facts};
 pub fn cilium_healthz(bytes: &[u8]) {
     let Ok(answer) = serde_json::from_slice(bytes) else { return };
     let mut cilium = Cilium::default();
-    cilium::healthz(&answer, &mut cilium);
+    healthz(&answer, &mut cilium);
     conclude(&mut cilium, |_| String::new());
     assert!(cilium.live.devices.len() <= 256);
     assert!(cilium.said.values().all(|said| said.source.starts_with("GET /v1/healthz ")));
@@ -21,7 +21,7 @@ pub fn cilium_healthz(bytes: &[u8]) {
 pub fn cilium_config(bytes: &[u8]) {
     let Ok(answer) = serde_json::from_slice(bytes) else { return };
     let mut cilium = Cilium::default();
-    cilium::configuration(&answer, &mut cilium);
+    configuration(&answer, &mut cilium);
     conclude(&mut cilium, |_| String::new());
     let _ = configmap::of_agent(&cilium);
 }

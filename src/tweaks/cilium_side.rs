@@ -12,7 +12,8 @@ pub fn cilium<'a>(cx: &Context<'a>) -> Option<&'a Cilium> {
     cx.facts.agents.cilium.as_ref()
 }
 
-/// (major, minor) of the Cilium here, else of the newest.
+/// (major, minor) of the Cilium here, else of the newest: for what is asked of it. What an agent that is here
+/// does or refuses goes by `Cilium::before`, which takes no version for granted.
 pub fn release(cx: &Context) -> (u32, u32) {
     cilium(cx).and_then(Cilium::release).unwrap_or(NEWEST)
 }

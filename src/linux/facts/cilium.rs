@@ -8,9 +8,8 @@ use nix::fcntl::OFlag;
 use serde_json::Value;
 
 use super::unix_http::{Deadline, get};
-use crate::cilium::live::{CONFIG_KEYS, conclude};
-use crate::cilium::told::{self, Place};
-use crate::cilium::version::Version;
+use crate::cilium::live::{CONFIG_KEYS, conclude, configuration, healthz};
+use crate::cilium::told;
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Chain, Cilium, Fact, Link, Netfilter};
 use crate::yaml;
@@ -87,34 +86,6 @@ fn ask(root: &Root, socket: &str, cilium: &mut Cilium) {
         Ok(answer) => configuration(&answer, cilium),
         Err(e) => cilium.unread.push(format!("{e:#}")),
     }
-}
-
-/// GET /v1/healthz.
-pub(crate) fn healthz(status: &Value, cilium: &mut Cilium) {
-    cilium.agent_up = true;
-    let message = status["cilium"]["msg"].as_str().and_then(|m| m.split_whitespace().next());
-    let version = message.and_then(|m| Version::parse(m).ok());
-    told::read(Place::Healthz, "GET /v1/healthz ", status, version, &mut cilium.said);
-    // Before its first round of probes is through it says so; its objects come one by one.
-    let (state, message) = (&status["cilium"]["state"], status["cilium"]["msg"].as_str());
-    let alone = cilium.said.keys().all(|name| name == "message");
-    let probing = message.is_some_and(|m| m.starts_with("Not all probes"));
-    cilium.starting = state == "Warning" && (alone || probing);
-    if alone && !cilium.starting {
-        let words = [state.as_str(), message].into_iter().flatten().collect::<Vec<_>>().join(": ");
-        let words = told::plain(&Value::String(words));
-        cilium.unread.push(format!("the agent says no more than {words:?}"));
-    }
-}
-
-/// GET /v1/config.
-pub(crate) fn configuration(answer: &Value, cilium: &mut Cilium) {
-    let message = cilium.said.get("message").and_then(|m| m.value.split_whitespace().next());
-    let version = message.and_then(|m| Version::parse(m).ok());
-    told::read(Place::Config, "GET /v1/config ", answer, version, &mut cilium.said);
-    let map = &answer["status"]["daemonConfigurationMap"];
-    let at = "GET /v1/config status.daemonConfigurationMap.";
-    told::read_own(at, map, version, &mut cilium.said);
 }
 
 /// What the agent said already is not overwritten: files are older than an answer. What it runs with
