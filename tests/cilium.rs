@@ -812,6 +812,14 @@ fn state_files_that_disagree() {
     assert_eq!(cilium.said["enable-ipsec"].source, "agent-runtime-config.json X.EnableIPSec");
 }
 
+/// Names go with spaces between: what is no name of a link is none.
+#[test]
+fn a_device_is_a_link() {
+    let many = format!(r#"{{"name":"{}"}},{{"name":"eth0"}},{{"name":""}}"#, "a ".repeat(600));
+    let healthz = format!(r#"{{"kube-proxy-replacement":{{"deviceList":[{many}]}}}}"#);
+    assert_eq!(said(&healthz, "{}").live.devices, ["eth0"]);
+}
+
 #[test]
 fn an_agent_that_has_probed_in_part_is_starting_and_one_that_failed_is_not() {
     let part = r#"{"cilium":{"state":"Warning","msg":"Not all probes executed at least once"},

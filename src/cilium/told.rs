@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::version::Version;
 use crate::model::facts::Said;
+use crate::model::resource::valid_link;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -289,7 +290,8 @@ impl Kind {
             Kind::Plain => Some(plain(value)),
             Kind::Names(field) => {
                 let name = |v: &Value| {
-                    if field.is_empty() { v.as_str() } else { v[field].as_str() }.map(cut)
+                    let name = if field.is_empty() { v.as_str() } else { v[field].as_str() };
+                    name.filter(|name| valid_link(name).is_ok()).map(str::to_string)
                 };
                 let names: Vec<String> =
                     value.as_array()?.iter().take(256).filter_map(name).collect();
