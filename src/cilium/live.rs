@@ -116,7 +116,8 @@ pub fn conclude(cilium: &mut Cilium, unread: impl FnOnce(&Cilium) -> String) {
 const CIDR: &str = "ipv4-native-routing-cidr";
 
 /// What the datapath does, by the words of the agent; where it has none, what is configured, if only of
-/// what it cannot quietly fall back from: host routing, BIG TCP and XDP are not among that.
+/// what it cannot quietly fall back from: BIG TCP and XDP at best effort are not among that, and host
+/// routing by what the agent wrote down of it alone.
 fn live(said: &AllSaid, config: &BTreeMap<String, String>, seen: &CiliumLive) -> CiliumLive {
     let word = |name: &str| said.get(name).map(|s| s.value.as_str());
     let text = |name: &str| word(name).map(str::to_string);
