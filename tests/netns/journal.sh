@@ -59,7 +59,7 @@ text = bytearray(open(sys.argv[1], "rb").read())
 text[text.find(b'"changes":[') + 10] ^= 1
 open(sys.argv[1], "wb").write(text)
 PY
-refuses "journal.jsonl:1 cannot be read"
+refuses "journal.jsonl:2 cannot be read"
 says "nettune journal repair"
 unsure
 expect 78 nettune journal repair
