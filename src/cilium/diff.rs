@@ -55,7 +55,6 @@ impl Diff {
 }
 
 const DERIVED: [&str; 1] = ["enable-host-legacy-routing"];
-const ENCRYPT: &str = "encrypt-node";
 
 /// `complete`: what the configuration does not name is not set. The local agent does not tell every
 /// key: what it leaves out is neither missing nor the ground of a contradiction.
@@ -98,7 +97,7 @@ pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
         wanted.notes.push(format!("{text}: {}", silent.join(", ")));
     }
     let deprecated =
-        fleet.version.within(">=1.21") && config.get(ENCRYPT).is_some_and(|v| v == "true");
+        fleet.version.within(">=1.21") && config.get("encrypt-node").is_some_and(|v| v == "true");
     if deprecated {
         let text =
             "encryption of nodes (encrypt-node) is deprecated in Cilium 1.21 and goes in 1.22";

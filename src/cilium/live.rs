@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::rules::CIDR;
 use super::told::{self, AllSaid, Place};
 use super::version::Version;
 use crate::model::facts::{Cilium, CiliumLive, Fact};
@@ -67,14 +68,19 @@ pub const CONFIG_KEYS: &[&str] = &[
     "underlay-protocol",
 ];
 
+/// "1.18.4 (v1.18.4-afda2aa9)".
+fn version_in(message: &str) -> Option<&str> {
+    message.split_whitespace().next()
+}
+
 /// GET /v1/healthz.
 pub fn healthz(status: &Value, cilium: &mut Cilium) {
     cilium.agent_up = true;
-    let message = status["cilium"]["msg"].as_str().and_then(|m| m.split_whitespace().next());
-    let version = message.and_then(|m| Version::parse(m).ok());
+    let message = status["cilium"]["msg"].as_str();
+    let version = message.and_then(version_in).and_then(|v| Version::parse(v).ok());
     told::read(Place::Healthz, "GET /v1/healthz ", status, version, &mut cilium.said);
     // Before its first round of probes is through it says so; its objects come one by one.
-    let (state, message) = (&status["cilium"]["state"], status["cilium"]["msg"].as_str());
+    let state = &status["cilium"]["state"];
     let alone = cilium.said.keys().all(|name| name == "message");
     let probing = message.is_some_and(|m| m.starts_with("Not all probes"));
     cilium.starting = state == "Warning" && (alone || probing);
@@ -87,8 +93,8 @@ pub fn healthz(status: &Value, cilium: &mut Cilium) {
 
 /// GET /v1/config.
 pub fn configuration(answer: &Value, cilium: &mut Cilium) {
-    let message = cilium.said.get("message").and_then(|m| m.value.split_whitespace().next());
-    let version = message.and_then(|m| Version::parse(m).ok());
+    let message = cilium.said.get("message").and_then(|m| version_in(&m.value));
+    let version = message.and_then(|v| Version::parse(v).ok());
     told::read(Place::Config, "GET /v1/config ", answer, version, &mut cilium.said);
     let map = &answer["status"]["daemonConfigurationMap"];
     let at = "GET /v1/config status.daemonConfigurationMap.";
@@ -97,9 +103,9 @@ pub fn configuration(answer: &Value, cilium: &mut Cilium) {
 
 /// From all that was said; `unread` is why nothing of the configuration is known, where nothing is.
 pub fn conclude(cilium: &mut Cilium, unread: impl FnOnce(&Cilium) -> String) {
-    // "1.18.4 (v1.18.4-afda2aa9)"; an agent that is not well says so instead.
+    // An agent that is not well says so instead of its version.
     let said = &cilium.said;
-    let version = said.get("message").and_then(|m| m.value.split_whitespace().next());
+    let version = said.get("message").and_then(|m| version_in(&m.value));
     let digit = |v: &&str| v.starts_with(|c: char| c.is_ascii_digit());
     cilium.version = version.map(|v| v.trim_start_matches('v')).filter(digit).map(str::to_string);
     let config: BTreeMap<String, String> = CONFIG_KEYS
@@ -112,8 +118,6 @@ pub fn conclude(cilium: &mut Cilium, unread: impl FnOnce(&Cilium) -> String) {
         false => Fact::Known(config),
     };
 }
-
-const CIDR: &str = "ipv4-native-routing-cidr";
 
 /// What the datapath does, by the words of the agent; where it has none, what is configured, if only of
 /// what it cannot quietly fall back from: BIG TCP and XDP at best effort are not among that, and host

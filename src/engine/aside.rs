@@ -28,12 +28,10 @@ pub fn layered(
     changes: &[Change],
 ) -> Vec<Resource> {
     let Some(tuned) = ledger.owned.get(&Resource::Tuned) else { return Vec::new() };
-    let profile = tuned.present().field("profile").unwrap_or_default().replace('+', " ");
+    let profile = tuned.present().tuned_profile().unwrap_or_default();
     let Some(sets) = facts.tuned_profiles.get(&profile) else { return Vec::new() };
-    let over = |c: &&Change| {
-        let name = c.resource.to_string();
-        in_reach(&c.resource) && !c.back() && sets.iter().any(|s| glob(&s.resource, &name))
-    };
+    let set = |name: String| sets.iter().any(|s| glob(&s.resource, &name));
+    let over = |c: &&Change| in_reach(&c.resource) && !c.back() && set(c.resource.to_string());
     let over: Vec<Resource> = changes.iter().filter(over).map(|c| c.resource.clone()).collect();
     let has = || host.read(&Resource::Tuned).is_ok_and(|now| now == *tuned.present());
     if over.is_empty() || !has() { Vec::new() } else { over }

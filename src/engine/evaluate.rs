@@ -148,6 +148,10 @@ impl Row {
         matches!(self.status, Status::Ready | Status::Off)
     }
 
+    pub fn has(&self, code: &str) -> bool {
+        self.reasons.iter().any(|reason| reason.code == code)
+    }
+
     pub fn block(&mut self, status: Status, reason: Reason) {
         self.status = status;
         self.reasons.push(reason);
@@ -204,9 +208,7 @@ fn fights(rows: &mut [Row], facts: &Facts) {
 /// What TuneD sets itself, by the profile that it is to have, else by the one it has.
 pub fn tuneds<'a>(rows: &[Row], facts: &'a Facts) -> &'a [Setting] {
     let switched = rows.iter().flat_map(|r| &r.desired).find_map(|d| match &d.want {
-        Want::Exactly(state) if d.resource == Resource::Tuned => {
-            state.field("profile").map(|name| name.replace('+', " "))
-        }
+        Want::Exactly(state) if d.resource == Resource::Tuned => state.tuned_profile(),
         _ => None,
     });
     let running = facts.agents.tuned_profile.clone().filter(|_| facts.agents.tuned.pid.is_some());

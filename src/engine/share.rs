@@ -37,25 +37,21 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
     // What asks for nothing here stands on nothing.
     let asks = !tweak.advice(cx).is_empty();
     let stands_on = if asks { tweak.stands_on() } else { &[] };
-    let off = |code, text: String| {
-        Some(Share {
-            status: Status::Off,
-            reasons: vec![Reason::new(code, text)],
-            live: None,
-            sources: Vec::new(),
-            stands_on,
-        })
+    let unseen = |status, code, text: &str| {
+        let reasons = vec![Reason::new(code, text)];
+        Some(Share { status, reasons, live: None, sources: Vec::new(), stands_on })
     };
     if selected.owner == Owner::Unwanted {
-        return off("unwanted", format!("cilium.want.{} is false", selected.name));
+        let text = format!("cilium.want.{} is false", selected.name);
+        return unseen(Status::Off, "unwanted", &text);
     }
     if cilium.is_none() && matches!(cni, Cni::Other | Cni::None) {
-        return off("cni", "the profile says that this node's CNI is not Cilium".into());
+        let text = "the profile says that this node's CNI is not Cilium";
+        return unseen(Status::Off, "cni", text);
     }
     if cilium.is_some_and(|c| c.starting) {
-        let reason = Reason::new("starting", "the agent is still starting: ask again");
-        let (status, reasons) = (Status::Unknown, vec![reason]);
-        return Some(Share { status, reasons, live: None, sources: Vec::new(), stands_on: &[] });
+        let text = "the agent is still starting: ask again";
+        return unseen(Status::Unknown, "starting", text);
     }
     let said = |name| Some((name, cilium?.said.get(name)?.clone()));
     let sources = told::names(selected.name).into_iter().filter_map(said).collect();

@@ -414,8 +414,7 @@ fn blockers(rows: &[Row], strict: bool) -> Exit {
     };
     // What only the cluster can set is no blocker of this node, unless the profile requires it.
     // But an agent that is starting will have an answer.
-    let starts = |r: &Row| r.reasons.iter().any(|reason| reason.code == "starting");
-    let counts = |r: &Row| r.required || (strict && (r.side != Side::Cilium || starts(r)));
+    let counts = |r: &Row| r.required || (strict && (r.side != Side::Cilium || r.has("starting")));
     let found = rows.iter().any(|r| bad(r.status) && counts(r));
     if found { Exit::Blocked } else { Exit::Fine }
 }

@@ -325,7 +325,7 @@ fn tuned_state(active: &str, mode: &str, post: &str) -> State {
 
 /// One that goes away in the middle is told anew when it is back.
 pub fn write_tuned(root: &Root, links: &Links, state: &State) -> Result<()> {
-    let profile = state.field("profile").unwrap_or_default().replace('+', " ");
+    let profile = state.tuned_profile().unwrap_or_default();
     let keys = tuned_resources(root, &profile);
     let found = values(root, &keys);
     links.block_on(async {

@@ -34,6 +34,11 @@ impl State {
     pub fn field(&self, key: &str) -> Option<&str> {
         fields(self.text()?).find(|(k, _)| *k == key).map(|(_, v)| v)
     }
+
+    /// TuneD's profile as TuneD writes it: of several, the names with spaces between.
+    pub fn tuned_profile(&self) -> Option<String> {
+        self.field("profile").map(|names| names.replace('+', " "))
+    }
 }
 
 /// The pairs of a state of the form `rx=1024 tx=512`.

@@ -83,7 +83,7 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
     let version = version(view);
     let mut builder = Builder::default();
     let mut own = 0;
-    let brief = |r: &Row| r.status == Status::Ok || fallen(r) || starting(r);
+    let brief = |r: &Row| r.status == Status::Ok || fallen(r) || r.has("starting");
     let whole = |r: &Row| verbose || !brief(r);
     for row in rows.iter().filter(|r| whole(r)) {
         let mut lines = Vec::new();
@@ -109,9 +109,11 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
         }
     };
     line("fall with these", names(&fallen));
-    line("starting", names(&starting));
+    let starting = names(&|r| r.has("starting"));
+    let any_starting = !starting.is_empty();
+    line("starting", starting);
     line("as wanted", names(&|r| r.status == Status::Ok));
-    if rows.iter().any(|r| starting(r) && !whole(r)) {
+    if any_starting {
         out.push_str("                  the agent is still starting: ask again\n");
     }
     for row in rows.iter().filter(|r| r.status == Status::Ok && !whole(r)) {
@@ -126,13 +128,9 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
     out
 }
 
-fn starting(row: &Row) -> bool {
-    row.reasons.iter().any(|r| r.code == "starting")
-}
-
 /// Nothing is missing of its own: what it stands on is.
 fn fallen(row: &Row) -> bool {
-    row.status == Status::Blocked && row.reasons.iter().any(|r| r.code == "stands-on")
+    row.status == Status::Blocked && row.has("stands-on")
 }
 
 /// What contradicts first, then what is missing, then what is as it should be.
