@@ -208,6 +208,31 @@ fn a_pod_that_leaves_at_any_write_is_released() {
 }
 
 #[test]
+fn an_irqbalance_that_forgets_between_plan_and_write_is_told_again() {
+    let bans: Resource = "irqbalance:bans".parse().unwrap();
+    // The key is written first: that is the moment in which it is restarted.
+    let tell = |list: &str, key: &str| {
+        let wants = vec![want(SOMAXCONN, Want::is(key)), want("irqbalance:bans", Want::is(list))];
+        [selected("irq", Some(Wants(wants)))]
+    };
+    let (dir, mut host) = (tempdir(), world());
+    host.set("irqbalance:bans", "");
+    host.set(SOMAXCONN, "4");
+    let before = host.states.clone();
+    apply(&mut host, dir.path(), &tell("34 35", "5")).unwrap();
+    host.meanwhile = Some((host.writes, bans.clone(), State::is("")));
+    let answer = apply(&mut host, dir.path(), &tell("34 35 36", "6")).unwrap();
+    assert_eq!((answer.exit, host.get(&bans)), (Exit::Fine, State::is("34 35 36")), "{answer:#?}");
+    // What somebody else told it is another matter.
+    host.meanwhile = Some((host.writes, bans.clone(), State::is("40")));
+    let answer = apply(&mut host, dir.path(), &tell("34 35", "7")).unwrap();
+    assert_eq!((answer.exit, host.get(&bans)), (Exit::Drift, State::is("40")));
+    host.set("irqbalance:bans", "34 35 36");
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, before);
+}
+
+#[test]
 fn links_above_a_lowered_one_come_back_with_it() {
     let (dir, mut host) = (tempdir(), world());
     host.set("mtu:eth0", "9000");

@@ -193,7 +193,7 @@ impl<H: Host> Stage<'_, H> {
         {
             return Ok(false);
         }
-        if now != change.before && now != change.after && !self.wanders(&change.resource) {
+        if now != change.before && now != change.after && !self.expected(&change.resource, &now) {
             return Err(Failed::moved(&format!(
                 "it was {} when the plan was made and is {now} now: left alone",
                 change.before
@@ -235,6 +235,13 @@ impl<H: Host> Stage<'_, H> {
         if change.back() || self.undo || !belongs(&change.resource) {
             self.restore_collateral(work, &change.resource);
         }
+    }
+
+    /// What no plan would call drift is none in the moment of writing: an agent that was restarted
+    /// since has forgotten what it was told.
+    fn expected(&self, resource: &Resource, now: &State) -> bool {
+        let owned = self.store.ledger.owned.get(resource);
+        owned.is_some_and(|o| !o.drifted(now)) || self.wanders(resource)
     }
 
     /// irqbalance may move a vector also in the moment between our plan and the bans that keep it off.

@@ -1,7 +1,8 @@
 //! A running irqbalance takes a list of vectors to leave alone over its own socket. That lasts as
 //! long as the process, so nothing of it outlives a boot.
 
-use std::io::{IoSlice, Read};
+use std::cell::Cell;
+use std::io::{ErrorKind, IoSlice, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -17,33 +18,86 @@ use crate::model::State;
 
 /// It answers between two scans of the machine, which may take it seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A restart takes it a second or two.
+const RESTART: Duration = Duration::from_secs(8);
 
-/// "34 35 36", or empty; absent when no irqbalance with a socket runs.
-pub fn read(root: &Root) -> Result<State> {
+/// The one irqbalance of a node, as a run sees it.
+#[derive(Default)]
+pub struct Irqbalance {
+    met: Cell<bool>,
+}
+
+impl Irqbalance {
+    /// "34 35 36", or empty; absent when no irqbalance with a socket runs. One that this run met is
+    /// being restarted where it is away now: it gets its time, once.
+    pub fn read(&self, root: &Root) -> Result<State> {
+        let deadline = Instant::now() + RESTART;
+        loop {
+            let state = read(root)?;
+            if state != State::Absent {
+                self.met.set(true);
+                return Ok(state);
+            }
+            if !self.met.get() || Instant::now() >= deadline {
+                self.met.set(false);
+                return Ok(state);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    pub fn write(&self, root: &Root, state: &State) -> Result<()> {
+        let deadline = Instant::now() + RESTART;
+        loop {
+            match write(root, state) {
+                Err(e) if away(&e) && self.met.get() && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                wrote => return wrote,
+            }
+        }
+    }
+
+    /// It is stopped or started by us: what is away then is not on its way back.
+    pub fn switched(&self) {
+        self.met.set(false);
+    }
+}
+
+fn read(root: &Root) -> Result<State> {
     let Some(path) = socket_path(root) else { return Ok(State::Absent) };
     let reply = match ask(&path, "setup") {
-        Ok(reply) => reply,
-        Err(e) => {
-            let io = e.chain().find_map(|c| c.downcast_ref::<std::io::Error>());
-            return match io.map(std::io::Error::kind) {
-                // A socket file whose process is gone.
-                Some(std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound) => {
-                    Ok(State::Absent)
-                }
-                _ => Err(e),
-            };
-        }
+        Err(e) if away(&e) => return Ok(State::Absent),
+        reply => reply?,
     };
     Ok(State::Is(banned(&reply)))
 }
 
-pub fn write(root: &Root, state: &State) -> Result<()> {
-    let path = socket_path(root).context("irqbalance is not running")?;
+fn write(root: &Root, state: &State) -> Result<()> {
+    let gone = || std::io::Error::new(ErrorKind::NotFound, "irqbalance is not running");
+    let path = socket_path(root).ok_or_else(gone)?;
     let Some(list) = state.text() else { bail!("irqbalance's bans cannot be made {state}") };
     let list = if list.is_empty() { "NONE" } else { list };
     // It would cut the message, in the middle of a number.
     ensure!(list.len() <= 481, "irqbalance takes no list of {} characters", list.len());
     ask(&path, &format!("settings ban irqs {list}")).map(drop)
+}
+
+/// Nobody behind the socket, or nobody any more.
+fn away(e: &anyhow::Error) -> bool {
+    let io = e.chain().find_map(|c| c.downcast_ref::<std::io::Error>());
+    let errno = e.chain().find_map(|c| c.downcast_ref::<nix::errno::Errno>());
+    let kind = io.map(std::io::Error::kind).or(errno.map(|&e| std::io::Error::from(e).kind()));
+    matches!(
+        kind,
+        Some(
+            ErrorKind::ConnectionRefused
+                | ErrorKind::NotFound
+                | ErrorKind::ConnectionReset
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof
+        )
+    )
 }
 
 /// Its socket, where there is one: /run/irqbalance/irqbalancePID.sock.
@@ -97,9 +151,11 @@ fn ask(path: &str, command: &str) -> Result<String> {
     }
     let mut reply = vec![0; 1 << 16];
     let length = match stream.read(&mut reply) {
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {
             bail!("{}: no answer in {} s", what(), PATIENCE.as_secs())
         }
+        // It ended before it answered: that is no list without bans.
+        Ok(0) => return Err(std::io::Error::from(ErrorKind::UnexpectedEof)).with_context(what),
         read => read.with_context(what)?,
     };
     Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
@@ -120,10 +176,64 @@ pub(crate) fn banned(reply: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::*;
+
     #[test]
     fn the_reply_to_setup() {
         let reply = "SLEEP 10 IRQ 35 LOAD 0 DIFF 0 CLASS 5 IRQ 34 LOAD 1 DIFF 0 CLASS 5 BANNED 0";
-        assert_eq!(super::banned(reply), "34 35");
-        assert_eq!(super::banned("SLEEP 10 BANNED 0"), "");
+        assert_eq!(banned(reply), "34 35");
+        assert_eq!(banned("SLEEP 10 BANNED 0"), "");
+    }
+
+    /// An irqbalance that answers `times`, then leaves its socket behind as one that is killed.
+    fn answers(folder: &Path, pid: u32, times: usize, reply: &'static str) {
+        let _ = std::fs::remove_dir_all(folder.join("run"));
+        std::fs::create_dir_all(folder.join("run/irqbalance")).unwrap();
+        std::fs::create_dir_all(folder.join(format!("proc/{pid}"))).unwrap();
+        std::fs::write(folder.join(format!("proc/{pid}/comm")), "irqbalance").unwrap();
+        let socket = folder.join(format!("run/irqbalance/irqbalance{pid}.sock"));
+        let listener = UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().take(times).flatten() {
+                let _ = stream.read(&mut [0; 64]);
+                let _ = std::io::Write::write_all(&mut stream, reply.as_bytes());
+            }
+        });
+    }
+
+    #[test]
+    fn one_that_is_being_restarted_is_waited_for_and_one_that_is_gone_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let one = Irqbalance::default();
+        let begin = Instant::now();
+        assert_eq!(one.read(&root).unwrap(), State::Absent);
+        answers(folder.path(), 7, 1, "SLEEP 10 IRQ 34 LOAD 0 DIFF 0 CLASS 5 BANNED 0");
+        assert_eq!(one.read(&root).unwrap(), State::is("34"));
+        assert!(begin.elapsed() < Duration::from_secs(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(300));
+                answers(folder.path(), 8, 2, "SLEEP 10 BANNED 0");
+            });
+            assert_eq!(one.read(&root).unwrap(), State::is(""));
+        });
+        one.write(&root, &State::is("34")).unwrap();
+        one.switched();
+        let begin = Instant::now();
+        assert_eq!(one.read(&root).unwrap(), State::Absent);
+        assert!(one.write(&root, &State::is("34")).is_err());
+        assert!(begin.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn one_that_ends_before_it_answers_has_no_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        answers(folder.path(), 7, 1, "");
+        assert_eq!(Irqbalance::default().read(&root).unwrap(), State::Absent);
     }
 }

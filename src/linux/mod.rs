@@ -48,6 +48,7 @@ pub struct Linux {
     /// Units whose files were written, and whether they were taken away: systemd is told once.
     units: BTreeMap<String, bool>,
     programs: bpf::Programs,
+    irqbalance: irqbalance::Irqbalance,
     /// Before the network daemons are only being started.
     early: bool,
 }
@@ -63,6 +64,7 @@ impl Linux {
             cilium,
             units: BTreeMap::new(),
             programs: bpf::Programs::default(),
+            irqbalance: irqbalance::Irqbalance::default(),
             early: false,
         })
     }
@@ -170,7 +172,7 @@ impl Linux {
                 dbus::read_unit(&self.root, &self.links, name, *aspect)
             }
             Resource::Tuned => dbus::read_tuned(&self.root, &self.links),
-            Resource::IrqbalanceBans => irqbalance::read(&self.root),
+            Resource::IrqbalanceBans => self.irqbalance.read(&self.root),
         }
     }
 }
@@ -255,10 +257,11 @@ impl Host for Linux {
                 }
             }
             Resource::Unit { name, aspect } => {
+                self.irqbalance.switched();
                 dbus::write_unit(&self.root, &self.links, name, *aspect, state)?
             }
             Resource::Tuned => dbus::write_tuned(&self.root, &self.links, state)?,
-            Resource::IrqbalanceBans => irqbalance::write(&self.root, state)?,
+            Resource::IrqbalanceBans => self.irqbalance.write(&self.root, state)?,
         }
         Ok(Wrote::Yes)
     }
