@@ -9,7 +9,7 @@ use support::*;
 
 const DROPIN: &str = "file:/etc/sysctl.d/zzz-nettune.conf";
 
-fn kept() -> Vec<nettune::engine::evaluate::Selected> {
+fn kept() -> Vec<nettune::engine::row::Selected> {
     vec![
         selected("tcp", Some(Wants(vec![want("sysctl:net.core.somaxconn", Want::is("16384"))]))),
         selected("persist", Some(Wants(vec![want(DROPIN, Want::is("mode=0644 owner=0:0\nx\n"))]))),

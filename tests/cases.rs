@@ -12,8 +12,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use nettune::engine::evaluate::{Row, Selection, Status};
 use nettune::engine::plan::Scope;
+use nettune::engine::row::{Row, Selection, Status};
 use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Ask, preview};
 use nettune::engine::{Exit, Observe};

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 use nettune::cli::Cli;
-use nettune::engine::evaluate::{Cni, Selection, evaluate};
+use nettune::engine::evaluate::evaluate;
+use nettune::engine::row::{Cni, Selection};
 use nettune::model::Facts;
 use nettune::profile::{Finder, Profile};
 use nettune::tweaks::TWEAKS;

@@ -7,8 +7,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use nettune::engine::evaluate::{Selected, Status};
 use nettune::engine::plan::Scope;
+use nettune::engine::row::{Selected, Status};
 use nettune::engine::{Exit, Host, Refusal};
 use nettune::model::settings::Setting;
 use nettune::model::{Impact, Outcome, State, Want};

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use nettune::engine::evaluate::Selection;
 use nettune::engine::plan::Scope;
+use nettune::engine::row::Selection;
 use nettune::engine::store::Store;
 use nettune::engine::verbs::{Ask, preview};
 use nettune::model::facts::Fact;

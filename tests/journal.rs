@@ -27,7 +27,7 @@ use support::{Memory, Wants, apply, rollback, selected, tempdir, verify, want, w
 const SOMAXCONN: &str = "sysctl:net.core.somaxconn";
 const RMEM: &str = "sysctl:net.core.rmem_max";
 
-fn sets(key: &str, value: &str) -> Vec<nettune::engine::evaluate::Selected> {
+fn sets(key: &str, value: &str) -> Vec<nettune::engine::row::Selected> {
     let name = TWEAKS.iter().find(|t| t.name == "tcp").unwrap().name;
     vec![selected(name, Some(Wants(vec![want(key, Want::is(value))])))]
 }

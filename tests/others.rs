@@ -4,8 +4,8 @@
 
 mod support;
 
-use nettune::engine::evaluate::Status;
 use nettune::engine::plan::Scope;
+use nettune::engine::row::Status;
 use nettune::engine::{Exit, Host};
 use nettune::model::facts::Link;
 use nettune::model::{Outcome, Resource, State, Want};
@@ -14,7 +14,7 @@ use support::*;
 const SOMAXCONN: &str = "sysctl:net.core.somaxconn";
 const RMEM: &str = "sysctl:net.ipv4.tcp_rmem";
 
-fn keys() -> Vec<nettune::engine::evaluate::Selected> {
+fn keys() -> Vec<nettune::engine::row::Selected> {
     let all = ["net.core.somaxconn", "net.core.rmem_max", "net.core.wmem_max"];
     let one = |key: &&str| want(&format!("sysctl:{key}"), Want::is("7"));
     vec![selected("keys", Some(Wants(all.iter().map(one).collect())))]

@@ -6,8 +6,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use nettune::engine::Observe;
-use nettune::engine::evaluate::Selected;
 use nettune::engine::plan::Scope;
+use nettune::engine::row::Selected;
 use nettune::engine::store::Store;
 use nettune::model::facts::Link;
 use nettune::model::{Resource, State, Want};

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{Session, accepted, confirm, known_tweak, links, look, need_root, persist, scope};
 use crate::cli::{ApplyArgs, Boot, RollbackArgs};
-use crate::engine::evaluate::{Selected, Selection};
 use crate::engine::plan::Scope;
+use crate::engine::row::{Selected, Selection};
 use crate::engine::run::Meta;
 use crate::engine::store::Store;
 use crate::engine::verbs::{

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::{Session, accepted, confirm, persist, scope};
 use crate::cli::{CheckArgs, Choice, Format, Output};
-use crate::engine::evaluate::Selection;
 use crate::engine::ledger::Ledger;
+use crate::engine::row::Selection;
 use crate::engine::store::Store;
 use crate::engine::undo::plan_script;
 use crate::engine::verbs::{Ask, pending, preview};

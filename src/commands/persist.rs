@@ -9,16 +9,18 @@ use anyhow::Result;
 use super::Session;
 use crate::cli::{ApplyArgs, Boot};
 use crate::engine::confirm::Persist;
-use crate::engine::evaluate::{Owner, Selected, Selection, Status, tuneds};
+use crate::engine::evaluate::tuneds;
 use crate::engine::journal::Begin;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Scope;
+use crate::engine::row::{Owner, Selected, Selection, Status};
 use crate::engine::store::Store;
 use crate::engine::verbs::{Answer, Ask, apply, preview};
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::{Linux, watchdog};
+use crate::model::glob;
 use crate::model::settings::Setting;
-use crate::model::uplinks::{glob, matches, uplinks};
+use crate::model::uplinks::{matches, uplinks};
 use crate::model::{
     Context, Desired, Facts, Impact, Need, Probe, Resource, Side, State, Tweak, Want,
 };

@@ -17,7 +17,7 @@ use super::plan::claims_merged;
 use super::run::{Ran, Stage};
 use super::store::Store;
 use super::{Host, Observe, order};
-use crate::model::uplinks::glob;
+use crate::model::glob;
 use crate::model::{Change, Claims, Facts, Impact, Resource, State};
 
 /// Of `changes`, those over a value that TuneD has set for the profile that it has from us.

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod recover;
 pub mod repair;
 pub mod revert;
+pub mod row;
 pub mod run;
 pub mod share;
 pub mod store;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::evaluate::{Reason, Row, Status, refusals};
 use super::ledger::{Ledger, Owned};
+use super::row::{Reason, Row, Status, refusals};
 use super::{Exit, Observe, Refusal, order};
 use crate::model::facts::Facts;
 use crate::model::places::read_only;

@@ -1,33 +1,10 @@
 //! The cluster's side of a lever: what this node's share in it is, what Cilium does here now, and
 //! which levers fall with one that cannot be had.
 
-use super::evaluate::{Cni, Owner, Reason, Row, Selected, Status, verdict};
+use super::row::{Cni, Owner, Reason, Row, Selected, Share, Status, verdict};
 use crate::cilium::told;
-use crate::model::facts::{Cilium, Said};
-use crate::model::{Context, Live, Side, Tweak};
-
-/// How a lever of Cilium's stands on this node, whoever decides it here.
-#[derive(Debug, Clone)]
-pub struct Share {
-    /// Ok, Cilium (it could be had), Blocked, Unsupported, Unknown or Off.
-    pub status: Status,
-    pub reasons: Vec<Reason>,
-    pub live: Option<Live>,
-    /// What it goes by of what was told of Cilium, and where that was read.
-    pub sources: Vec<(&'static str, Said)>,
-    stands_on: &'static [&'static str],
-}
-
-impl Share {
-    pub fn can(&self) -> bool {
-        matches!(self.status, Status::Ok | Status::Cilium)
-    }
-
-    /// It is so already, whatever else is missing.
-    fn holds(&self) -> bool {
-        self.live.as_ref().is_some_and(Live::holds)
-    }
-}
+use crate::model::facts::Cilium;
+use crate::model::{Context, Side, Tweak};
 
 pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> Option<Share> {
     if selected.side == Side::Node {
@@ -108,7 +85,7 @@ fn shown(selected: &Selected, share: &Share, cilium: Option<&Cilium>, cx: &Conte
 
 /// What stands on a lever that cannot be had cannot be had either. The missing stone is named once,
 /// with all that falls with it.
-pub fn settle(rows: &mut [Row]) {
+pub fn fall(rows: &mut [Row]) {
     loop {
         let falls = rows.iter().find_map(|row| {
             let share = row.cluster.as_ref().filter(|s| s.can() && !s.holds())?;

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::collateral::collateral;
-use super::evaluate::{Row, Status};
 use super::journal::Begin;
 use super::ledger::Ledger;
 use super::plan::{Options, Scope, plan};
+use super::row::{Row, Status};
 use super::{Observe, order};
 use crate::model::script::{Disturbed, Script, Step};
 use crate::model::{Change, Facts, Impact, Outcome, Resource, Side, State};

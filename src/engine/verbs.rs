@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::aside::without_taken;
-use super::evaluate::{Reason, Row, Selection, Status, evaluate, refusals};
+use super::evaluate::evaluate;
 use super::journal::{Begin, Done, End, Record};
 use super::ledger::Ledger;
 use super::plan::{Options, Plan, Scope, plan};
 use super::recover::{adopt, recover};
+use super::row::{Reason, Row, Selection, Status, refusals};
 use super::run::{Meta, Ran, Stage};
 use super::store::Store;
 use super::undo::undo_script;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::evaluate::{Reason, Row, Status};
 use super::plan::beyond;
+use super::row::{Reason, Row, Status};
 use super::store::Store;
 use super::verbs::{Answer, pending};
 use super::{Exit, Observe};

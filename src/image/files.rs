@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::bootloader;
 use super::kernels::Kernel;
-use crate::engine::evaluate::Status;
+use crate::engine::row::Status;
 use crate::linux::root::Root;
 use crate::model::{Resource, State, Want};
 use crate::persist::{self, Setup};

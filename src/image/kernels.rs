@@ -6,7 +6,8 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::engine::evaluate::{Row, Selection, Status, evaluate};
+use crate::engine::evaluate::evaluate;
+use crate::engine::row::{Row, Selection, Status};
 use crate::engine::{Exit, Refusal};
 use crate::linux::facts::{agents, kernel};
 use crate::linux::root::Root;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use crate::engine::evaluate::Selection;
+use crate::engine::row::Selection;
 use crate::engine::{Exit, Refusal};
 use crate::linux::root::Root;
 use crate::profile::Profile;

@@ -7,6 +7,7 @@ pub mod collateral;
 pub mod cpulist;
 pub mod drivers;
 pub mod facts;
+pub mod glob;
 pub mod group;
 pub mod helm;
 pub mod kind;
@@ -26,6 +27,7 @@ pub mod uplinks;
 pub mod xdp_limits;
 
 pub use facts::Facts;
+pub use glob::glob;
 pub use group::{AUTO, Group};
 pub use need::{Need, Probe, Warning};
 pub use plan::{Change, Claims, Desired, Impact, Outcome, Proof};

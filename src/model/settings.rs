@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::uplinks::glob;
+use super::glob;
 use super::{Desired, State, Want};
 
 /// One line of somebody's configuration that sets something which nettune could set too.

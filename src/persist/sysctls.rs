@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::uplinks::glob;
+use crate::model::glob;
 
 const NAME: &str = "zzz-nettune.conf";
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::engine::evaluate::{Cni, Owner, Selected};
+use crate::engine::row::{Cni, Owner, Selected};
 use crate::engine::{Exit, Refusal};
 use crate::model::Impact;
 use crate::tweaks::TWEAKS;

@@ -7,7 +7,7 @@ use super::table::{push_lines, render};
 use super::text::{Style, clean, wrap};
 use crate::cilium::diff::{Diff, Finding, Kind};
 use crate::cilium::version::{DEFAULT, Version};
-use crate::engine::evaluate::{Cni, Row, Status};
+use crate::engine::row::{Cni, Row, Status};
 use crate::model::facts::Cilium;
 
 /// Rows that stand among Cilium's: what cannot be had here stands with its like.

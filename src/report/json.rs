@@ -14,7 +14,7 @@ use crate::cilium::values::Values;
 use crate::commands::VERSION;
 use crate::engine::Exit;
 use crate::engine::confirm::{Pending, Watchdog};
-use crate::engine::evaluate::{Row, Status};
+use crate::engine::row::{Row, Status};
 use crate::image::kernels::Finding;
 use crate::image::manifest::{Entry, Manifest};
 use crate::model::bpf::Deep;
@@ -183,7 +183,7 @@ fn tweak(row: &Row) -> TweakJson {
         };
         NeedJson { need: need.name.to_string(), probe, detail }
     };
-    let reason = |r: &crate::engine::evaluate::Reason| ReasonJson {
+    let reason = |r: &crate::engine::row::Reason| ReasonJson {
         code: r.code.clone(),
         text: r.text.clone(),
         fix: r.fix.clone(),

@@ -4,7 +4,7 @@
 use super::View;
 use super::text::status_name;
 use crate::cilium::render;
-use crate::engine::evaluate::Status;
+use crate::engine::row::Status;
 
 const MOST: usize = 63;
 

@@ -8,7 +8,7 @@ use tabled::settings::{Padding, Width};
 
 use super::text::{Style, clean};
 use super::{Applied, View, json};
-use crate::engine::evaluate::{Row, Status};
+use crate::engine::row::{Row, Status};
 use crate::engine::verbs;
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};

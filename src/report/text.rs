@@ -2,7 +2,7 @@
 
 use super::Applied;
 use super::json::{BakeJson, WaitingJson};
-use crate::engine::evaluate::Status;
+use crate::engine::row::Status;
 use crate::model::bpf::{Coverage, Deep};
 use crate::model::facts::Fact;
 use crate::tweaks::{self, Entry};

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use nettune::engine::evaluate::{Owner, Selected, Selection};
 use nettune::engine::plan::Scope;
+use nettune::engine::row::{Owner, Selected, Selection};
 use nettune::engine::run::Meta;
 use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Answer, Ask, Rollback};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::facts::{Facts, Link, Rule};
-use crate::model::uplinks::glob;
+use crate::model::glob;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {

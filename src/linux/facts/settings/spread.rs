@@ -57,7 +57,7 @@ pub fn cover(group: &[&str], all: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::uplinks::glob;
+    use crate::model::glob;
     use proptest::prelude::*;
 
     #[test]
