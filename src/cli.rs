@@ -355,3 +355,30 @@ pub struct RollbackArgs {
     #[command(flatten)]
     pub confirm: ConfirmArgs,
 }
+
+impl Command {
+    /// As it is typed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Facts => "facts",
+            Command::Check(_) => "check",
+            Command::Plan(_) => "plan",
+            Command::Apply(_) => "apply",
+            Command::Verify => "verify",
+            Command::Bake(_) => "bake",
+            Command::Status { .. } => "status",
+            Command::Cilium { what: CiliumCommand::Values(_) } => "cilium values",
+            Command::Cilium { what: CiliumCommand::Diff(_) } => "cilium diff",
+            Command::Confirm => "confirm",
+            Command::Rollback(_) => "rollback",
+            Command::Journal { .. } => "journal",
+            Command::List { .. } => "list",
+            Command::Show { .. } => "show",
+            Command::Explain { .. } => "explain",
+            Command::Completions { .. } => "completions",
+            Command::Man => "man",
+            Command::Schema => "schema",
+            Command::Watch { .. } => "watch",
+        }
+    }
+}

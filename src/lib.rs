@@ -16,6 +16,8 @@
 )]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod cilium;
 pub mod cli;
 pub mod commands;

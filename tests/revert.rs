@@ -64,7 +64,7 @@ fn a_rollback_is_taken_back_as_well() {
     assert_eq!(answer.exit, Exit::Fine);
     let records = store(&host, dir.path()).journal.records;
     let time = records.iter().rev().find_map(|r| match r {
-        nettune::engine::journal::Record::Begin(begin) => Some(begin.time.clone()),
+        nettune::engine::record::Record::Begin(begin) => Some(begin.time.clone()),
         _ => None,
     });
     let targets = targets(&records, &time.unwrap());

@@ -19,7 +19,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{Choice, CiliumCommand, Cli, Command, Format};
+use crate::VERSION;
+use crate::cli::{Choice, CiliumCommand, Cli, Color, Command, Format};
 use crate::engine::confirm::RunDir;
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
@@ -34,8 +35,6 @@ use crate::report::Report;
 use crate::tweaks;
 
 const MOST_CONFIG: u64 = 1 << 20;
-
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -54,7 +53,7 @@ pub fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             let exit = e.downcast_ref::<Refusal>().map_or(Exit::Failed, |r| r.exit);
-            Report::new(&cli).error(&e, exit);
+            report(&cli).error(&e, exit);
             ExitCode::from(exit as u8)
         }
     }
@@ -94,6 +93,25 @@ fn run(cli: &Cli) -> Result<Exit> {
     }
 }
 
+fn report(cli: &Cli) -> Report {
+    Report {
+        json: cli.global.json || cli.global.format == Format::Json,
+        verbose: cli.global.verbose,
+        cilium: match &cli.command {
+            Command::Check(args) => args.cilium || !args.choice.only.is_empty(),
+            Command::Plan(args) => !args.choice.only.is_empty(),
+            Command::Apply(args) => !args.choice.only.is_empty(),
+            _ => true,
+        },
+        colour: match cli.global.color {
+            Color::Always => Some(true),
+            Color::Never => Some(false),
+            Color::Auto => None,
+        },
+        command: cli.command.name(),
+    }
+}
+
 /// A form belongs to a verb, and a file to a form.
 fn fits(cli: &Cli) -> Result<()> {
     let output = match &cli.command {
@@ -120,7 +138,7 @@ pub struct Session<'a> {
 
 impl Session<'_> {
     pub fn report(&self) -> Report {
-        Report::new(self.cli)
+        report(self.cli)
     }
 
     pub fn host(&self) -> Result<Linux> {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Observe;
-use super::journal::{Collateral, Done, Left};
 use super::ledger::{Ledger, Owned};
+use super::record::{Collateral, Done, Left};
 use crate::model::collateral::{disturbs, follows};
 use crate::model::facts::Facts;
 use crate::model::{Change, Outcome, Resource, State};

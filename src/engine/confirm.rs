@@ -9,8 +9,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
-use super::journal::{Begin, Record};
 use super::ledger::Ledger;
+use super::record::{Begin, Record};
 use super::{Exit, Refusal};
 use crate::model::reach::Reach;
 use crate::model::{Claims, Resource, State};

@@ -1,131 +1,25 @@
 //! The journal: one JSON object a line, appended and fsynced before the first write of a stage and
 //! after its last. Nothing is rewritten in place.
-//!
-//! Within one major version `resource`, `before`, `after` and `boot` never change their meaning, so
-//! an older binary can undo what a newer one did.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
-use serde::{Deserialize, Serialize};
 
 use super::folder::{Folder, kind};
 use super::lines::{self, Bad, Lines};
-use super::store::UNDO;
+use super::record::{Record, SCHEMA, Snapshot};
 use super::{Exit, Refusal};
-use crate::model::facts::LinkId;
 use crate::model::script;
-use crate::model::{Change, Claims, Outcome, Resource, State};
 
 pub const NAME: &str = "journal.jsonl";
-pub const SCHEMA: u32 = 1;
+pub const UNDO: &str = "undo.sh";
 
 /// Past this size, and with nothing pending, a journal is compacted.
 const COMPACT_BYTES: u64 = 1 << 20;
 /// A journal that is longer is none of ours.
 pub const MOST_BYTES: u64 = 64 << 20;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum Record {
-    Begin(Begin),
-    End(End),
-    Owned(Snapshot),
-}
-
-/// A stage's whole plan, in the order of writing.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Begin {
-    pub run: String,
-    pub verb: String,
-    pub profile: Option<String>,
-    pub version: String,
-    pub time: String,
-    pub boot: String,
-    pub netns: u64,
-    pub changes: Vec<Change>,
-    pub collateral: Vec<Collateral>,
-    /// Of what is changed, what TuneD's profile sets that TuneD has from us: what it was before is that
-    /// profile's value, and TuneD takes it along when it leaves the profile.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub layered: Vec<Resource>,
-    pub links: Vec<LinkId>,
-}
-
-/// What a change disturbs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Collateral {
-    pub resource: Resource,
-    /// As it must be once the change is made.
-    pub before: State,
-    /// As it was when the stage began.
-    pub now: State,
-    /// The change that disturbs it.
-    pub cause: Resource,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct End {
-    pub run: String,
-    pub outcomes: Vec<Done>,
-    /// Collateral that could not be put back while its cause stands: what it was, what it is.
-    pub left: Vec<Left>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Done {
-    pub resource: Resource,
-    pub outcome: Outcome,
-    /// Where a change left it that failed, or of which the kernel took a part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
-    /// What the kernel did not take, all or a part of it, and will not take until the next boot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<State>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-impl Done {
-    pub fn new(resource: &Resource, outcome: Outcome) -> Self {
-        Done { resource: resource.clone(), outcome, state: None, refused: None, why: None }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
-    pub resource: Resource,
-    pub before: State,
-    pub after: State,
-    pub cause: Resource,
-}
-
-/// All that is owned, in place of the records that led to it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Snapshot {
-    pub owned: Vec<OwnedRecord>,
-    pub links: Vec<LinkId>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct OwnedRecord {
-    pub resource: Resource,
-    /// The baseline.
-    pub before: State,
-    /// The values we wrote, the last one last.
-    pub wrote: Vec<State>,
-    pub claims: Claims,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Resource>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub layered: bool,
-    pub boot: String,
-    pub netns: u64,
-    pub profile: Option<String>,
-    pub time: String,
-}
 
 #[derive(Default)]
 pub struct Journal {
@@ -295,6 +189,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use super::super::record::Begin;
     use super::*;
 
     fn begin(run: &str) -> Record {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::journal::{Begin, Done, End, Left, OwnedRecord, Record, Snapshot};
+use super::record::{Begin, Done, End, Left, OwnedRecord, Record, Snapshot};
 use super::{Exit, Refusal};
 use crate::model::bpf::remains;
 use crate::model::facts::{Facts, LinkId};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::journal::{Record, SCHEMA};
+use super::record::{Record, SCHEMA};
 
 /// What ends a line, the checksum between. An older nettune reads over it.
 const BEFORE: &[u8] = br#","sum":""#;
@@ -209,7 +209,7 @@ fn read(bytes: &[u8], summed: bool) -> Result<Record, Bad> {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::journal::Begin;
+    use super::super::record::Begin;
     use super::*;
 
     #[test]

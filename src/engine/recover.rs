@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Host;
 use super::collateral::{left, returned};
-use super::journal::{Begin, Done, End};
 use super::ledger::Owned;
+use super::record::{Begin, Done, End};
 use super::store::Store;
 use crate::model::collateral::belongs;
 use crate::model::kind::Stage;

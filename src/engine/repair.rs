@@ -7,10 +7,10 @@ use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::folder::Folder;
+use super::journal::UNDO;
 use super::journal::{MOST_BYTES, NAME, known, lost, newer};
 use super::ledger::{Ledger, Owned};
 use super::lines::{Bad, Line, Lines, fitted};
-use super::store::UNDO;
 use super::{Exit, Refusal};
 use crate::model::{Facts, Resource, State};
 

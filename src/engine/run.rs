@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::aside::layered;
 use super::collateral::{collateral, left, returned, went_with};
-use super::journal::{Begin, Collateral, Done, End, Record};
+use super::layers::layered;
 use super::plan::wanders;
+use super::record::{Begin, Collateral, End, Record};
 use super::store::Store;
 use super::undo::undo_script;
-use super::work::{Failed, Work};
+use super::work::{Failed, Failure, Ran, Work};
 use super::{Host, Wrote};
 use crate::model::collateral::belongs;
 use crate::model::facts::Facts;
@@ -23,34 +23,6 @@ pub struct Meta {
     pub profile: Option<String>,
     pub version: &'static str,
     pub time: String,
-}
-
-#[derive(Debug, Clone)]
-pub struct Failure {
-    pub tweak: String,
-    pub text: String,
-    /// It was not the kernel that refused: the value had moved since the plan.
-    pub moved: bool,
-    /// The one that is lost alone: the tweak's others stand without it.
-    pub only: Option<Resource>,
-}
-
-#[derive(Debug, Default)]
-pub struct Ran {
-    pub done: Vec<Done>,
-    pub failures: Vec<Failure>,
-    /// What could not be put back as it was.
-    pub stuck: Vec<String>,
-    pub notes: Vec<String>,
-}
-
-impl Ran {
-    pub fn add(&mut self, part: Ran) {
-        self.done.extend(part.done);
-        self.failures.extend(part.failures);
-        self.stuck.extend(part.stuck);
-        self.notes.extend(part.notes);
-    }
 }
 
 pub struct Stage<'a, H: Host> {

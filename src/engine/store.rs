@@ -10,12 +10,10 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::folder::{Folder, kind};
-use super::journal::{Journal, known};
+use super::journal::{Journal, UNDO, known};
 use super::ledger::Ledger;
 use super::{Exit, Refusal};
 use crate::model::Facts;
-
-pub const UNDO: &str = "undo.sh";
 
 pub struct Store {
     pub dir: PathBuf,

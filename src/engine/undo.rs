@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::collateral::collateral;
-use super::journal::Begin;
 use super::ledger::Ledger;
 use super::plan::{Options, Scope, plan};
+use super::record::Begin;
 use super::row::{Row, Status};
 use super::{Observe, order};
 use crate::model::script::{Disturbed, Script, Step};

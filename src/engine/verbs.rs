@@ -6,16 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::aside::without_taken;
 use super::evaluate::evaluate;
-use super::journal::{Begin, Done, End, Record};
+use super::layers::without_taken;
 use super::ledger::Ledger;
 use super::plan::{Options, Plan, Scope, plan};
+use super::record::{Begin, Done, End, Record};
 use super::recover::{adopt, recover};
 use super::row::{Reason, Row, Selection, Status, refusals};
-use super::run::{Meta, Ran, Stage};
+use super::run::{Meta, Stage};
 use super::store::Store;
 use super::undo::undo_script;
+use super::work::Ran;
 use super::{Exit, Host, Observe};
 use super::{expect, order};
 use crate::model::facts::Facts;

@@ -2,9 +2,36 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::journal::{Collateral, Done};
-use super::run::{Failure, Ran};
+use super::record::{Collateral, Done};
 use crate::model::{Change, Outcome, Resource, State};
+
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub tweak: String,
+    pub text: String,
+    /// It was not the kernel that refused: the value had moved since the plan.
+    pub moved: bool,
+    /// The one that is lost alone: the tweak's others stand without it.
+    pub only: Option<Resource>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ran {
+    pub done: Vec<Done>,
+    pub failures: Vec<Failure>,
+    /// What could not be put back as it was.
+    pub stuck: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+impl Ran {
+    pub fn add(&mut self, part: Ran) {
+        self.done.extend(part.done);
+        self.failures.extend(part.failures);
+        self.stuck.extend(part.stuck);
+        self.notes.extend(part.notes);
+    }
+}
 
 pub struct Work {
     pub changes: Vec<Change>,

@@ -43,8 +43,8 @@ pub fn http(file: &str) -> Vec<Vec<u8>> {
 /// A journal with runs that ended and one that did not, of old records without checksums, and of a
 /// snapshot.
 pub fn journals() -> Vec<Vec<u8>> {
-    use crate::engine::journal::{Begin, Done, End, OwnedRecord, Record, Snapshot};
     use crate::engine::lines::write;
+    use crate::engine::record::{Begin, Done, End, OwnedRecord, Record, Snapshot};
     use crate::model::facts::LinkId;
     use crate::model::{Change, Impact, Outcome, Resource, State, Want};
     let resource = Resource::Mtu { link: "eth0".into() };

@@ -9,9 +9,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Applied, View};
+use crate::VERSION;
 use crate::cilium::diff::Diff;
 use crate::cilium::values::Values;
-use crate::commands::VERSION;
 use crate::engine::Exit;
 use crate::engine::confirm::{Pending, Watchdog};
 use crate::engine::row::{Row, Status};

@@ -20,7 +20,6 @@ use crate::cilium::diff::Diff;
 use crate::cilium::render;
 use crate::cilium::values::Values;
 use crate::cilium::version::Version;
-use crate::cli::{CiliumCommand, Cli, Color, Command, Format};
 use crate::engine::Exit;
 use crate::engine::ledger::Ledger;
 use crate::engine::store::Store;
@@ -76,36 +75,24 @@ impl Applied {
     }
 }
 
+/// How a result is printed.
 pub struct Report {
-    json: bool,
-    verbose: bool,
+    pub json: bool,
+    pub verbose: bool,
     /// Each row of Cilium's is wanted, also on a node that has nothing of it.
-    cilium: bool,
-    style: text::Style,
-    command: &'static str,
+    pub cilium: bool,
+    /// Without: as the terminal is.
+    pub colour: Option<bool>,
+    /// The verb, for an error.
+    pub command: &'static str,
 }
 
 impl Report {
-    pub fn new(cli: &Cli) -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        let colour = match cli.global.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
-        };
+    fn style(&self) -> text::Style {
+        let plain = || !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some();
         let columns = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
-        Report {
-            json: cli.global.json || cli.global.format == Format::Json,
-            verbose: cli.global.verbose,
-            cilium: match &cli.command {
-                Command::Check(args) => args.cilium || !args.choice.only.is_empty(),
-                Command::Plan(args) => !args.choice.only.is_empty(),
-                Command::Apply(args) => !args.choice.only.is_empty(),
-                _ => true,
-            },
-            style: text::Style { colour, width: columns.unwrap_or(100).clamp(60, 120) },
-            command: command_name(&cli.command),
-        }
+        let colour = self.colour.unwrap_or_else(|| !plain());
+        text::Style { colour, width: columns.unwrap_or(100).clamp(60, 120) }
     }
 
     fn print(&self, text: &str) -> Result<()> {
@@ -126,7 +113,7 @@ impl Report {
         if self.json {
             return self.print_json(&json::answer(view));
         }
-        self.print(&table::answer(view, &self.style, self.verbose, self.cilium))?;
+        self.print(&table::answer(view, &self.style(), self.verbose, self.cilium))?;
         self.notes(&view.answer.notes)
     }
 
@@ -134,15 +121,15 @@ impl Report {
         if self.json {
             return self.print_json(&json::answer(view));
         }
-        self.print(&text::explain(entry, &self.style))?;
-        self.print(&table::live(view, &self.style))
+        self.print(&text::explain(entry, &self.style()))?;
+        self.print(&table::live(view, &self.style()))
     }
 
     pub fn facts(&self, facts: &Facts) -> Result<()> {
         if self.json {
             return self.print_json(&json::facts(facts));
         }
-        self.print(&table::facts(facts, &self.style))
+        self.print(&table::facts(facts, &self.style()))
     }
 
     pub fn status(
@@ -190,14 +177,14 @@ impl Report {
         if self.json {
             return self.print_json(&json::profile(profile));
         }
-        self.print(&table::profile(profile, &self.style))
+        self.print(&table::profile(profile, &self.style()))
     }
 
     pub fn list(&self, key: &str, columns: &[&str], rows: &[Vec<String>]) -> Result<()> {
         if self.json {
             return self.print_json(&json::list(key, columns, rows));
         }
-        self.print(&table::list(rows, &self.style))
+        self.print(&table::list(rows, &self.style()))
     }
 
     pub fn baked(&self, bake: &json::BakeJson, exit: Exit) -> Result<()> {
@@ -236,9 +223,7 @@ impl Report {
             return self.print_json(&json::values(values));
         }
         let text = match form {
-            ValuesForm::Yaml => {
-                render::yaml(values, &format!("nettune {}", crate::commands::VERSION))?
-            }
+            ValuesForm::Yaml => render::yaml(values, &format!("nettune {}", crate::VERSION))?,
             ValuesForm::Command => render::command(values, version),
             ValuesForm::NodeConfigs => render::node_configs(&values.node_groups, version)?,
         };
@@ -249,7 +234,7 @@ impl Report {
         if self.json {
             return self.print_json(&json::diff(diff, exit));
         }
-        self.print(&cilium::diff(diff, &self.style))
+        self.print(&cilium::diff(diff, &self.style()))
     }
 
     /// Everything that is no result goes to standard error.
@@ -290,28 +275,4 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     written
-}
-
-fn command_name(command: &Command) -> &'static str {
-    match command {
-        Command::Facts => "facts",
-        Command::Check(_) => "check",
-        Command::Plan(_) => "plan",
-        Command::Apply(_) => "apply",
-        Command::Verify => "verify",
-        Command::Bake(_) => "bake",
-        Command::Status { .. } => "status",
-        Command::Cilium { what: CiliumCommand::Values(_) } => "cilium values",
-        Command::Cilium { what: CiliumCommand::Diff(_) } => "cilium diff",
-        Command::Confirm => "confirm",
-        Command::Rollback(_) => "rollback",
-        Command::Journal { .. } => "journal",
-        Command::List { .. } => "list",
-        Command::Show { .. } => "show",
-        Command::Explain { .. } => "explain",
-        Command::Completions { .. } => "completions",
-        Command::Man => "man",
-        Command::Schema => "schema",
-        Command::Watch { .. } => "watch",
-    }
 }
