@@ -12,7 +12,7 @@ use crate::image::{self, Ask};
 use crate::linux::root::Root;
 use crate::open;
 use crate::profile::Profile;
-use crate::report::json::BakeJson;
+use crate::report::json::bake::BakeJson;
 
 pub fn bake(session: &Session, args: &BakeArgs) -> Result<Exit> {
     let root = image_root(args)?;

@@ -17,7 +17,7 @@ use crate::engine::{Exit, Refusal};
 use crate::model::{Impact, Side};
 use crate::profile::Profile;
 use crate::report::View;
-use crate::report::json::plan_id;
+use crate::report::json::rows::plan_id;
 use crate::tweaks;
 
 pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {

@@ -357,7 +357,7 @@ pub fn confirm(session: &Session) -> Result<Exit> {
     }
     dir.clear()?;
     disarm(&host, &pending);
-    let mut confirmed = json::ConfirmedJson::of(&pending);
+    let mut confirmed = json::runs::ConfirmedJson::of(&pending);
     let mut text = format!("{} stays", name(&pending));
     let mut exit = Exit::Fine;
     if let Some(kept) = &pending.persist {
@@ -377,7 +377,7 @@ pub fn confirm(session: &Session) -> Result<Exit> {
 }
 
 /// What waits, for `status`.
-pub fn waiting(session: &Session, facts: &Facts) -> Result<Option<json::WaitingJson>> {
+pub fn waiting(session: &Session, facts: &Facts) -> Result<Option<json::runs::WaitingJson>> {
     let pending = match session.run_dir().load(&facts.node.boot_id) {
         Ok(Some(pending)) => pending,
         Ok(None) => return Ok(None),
@@ -386,7 +386,7 @@ pub fn waiting(session: &Session, facts: &Facts) -> Result<Option<json::WaitingJ
         Err(e) => return Err(e),
     };
     let left = seconds_left(&pending)?;
-    Ok(Some(json::WaitingJson::of(&pending, left)))
+    Ok(Some(json::runs::WaitingJson::of(&pending, left)))
 }
 
 /// The watchdog: waits for the deadline, then takes the run back, unless it was confirmed.

@@ -2,9 +2,9 @@
 
 use tabled::builder::Builder;
 
-use super::View;
-use super::table::{push_lines, render};
+use super::grid::{push_lines, render};
 use super::text::{Style, clean, wrap};
+use super::view::View;
 use crate::cilium::diff::{Diff, Finding, Kind};
 use crate::cilium::version::{DEFAULT, Version};
 use crate::engine::row::{Cni, Row, Status};

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::json::{StateJson, envelope};
+use super::json::envelope::envelope;
+use super::json::rows::StateJson;
 use super::text::clean;
 use crate::engine::Exit;
 use crate::engine::folder::Folder;

@@ -1,8 +1,8 @@
 //! Node Feature Discovery's local feature file: a label a line, which NFD puts on the node, so that a
 //! cluster gets them without nettune having any right in it.
 
-use super::View;
 use super::text::status_name;
+use super::view::View;
 use crate::cilium::render;
 use crate::engine::row::Status;
 

@@ -1,6 +1,6 @@
 //! What is applied, in the text form of Prometheus: node_exporter's textfile collector reads it.
 
-use super::Applied;
+use super::view::Applied;
 
 pub fn text(applied: &Applied) -> String {
     let mut out = String::new();

@@ -1,31 +1,25 @@
 //! Tables for people: grouped by what the reader can do next.
 
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
 use tabled::settings::peaker::PriorityMax;
 use tabled::settings::style::Style as TableStyle;
 use tabled::settings::{Padding, Width};
 
+use super::grid::{push_lines, render, trimmed};
+use super::json::rows::plan_id;
 use super::text::{Style, clean};
-use super::{Applied, View, json};
+use super::view::{Applied, View};
 use crate::engine::row::{Row, Status};
-use crate::engine::verbs;
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
 use crate::model::uplinks::uplinks;
 use crate::model::{Change, Outcome, Side};
 use crate::profile::Profile;
 
-const STATUS: usize = 11;
-
 /// Width of the first column: the longest name of the rows that get a line of their own.
 fn name_width<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
     let own = rows.into_iter().filter(|r| r.status != Status::Off);
     own.map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
-}
-
-pub fn pending(view: &View) -> Vec<String> {
-    verbs::pending(&view.store.ledger)
 }
 
 struct Group {
@@ -148,7 +142,7 @@ fn head(view: &View, style: &Style) -> String {
         (true, _) => "nothing applied".to_string(),
         (false, _) => format!("applied: {}", applied.profile.as_deref().unwrap_or("-")),
     };
-    let plan = json::plan_id(view.profile, &view.answer.rows);
+    let plan = plan_id(view.profile, &view.answer.rows);
     first.push(match view.profile {
         Some(profile) => format!("{}, plan {plan}, {state}", profile.name),
         None => state,
@@ -249,20 +243,6 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
     lines
 }
 
-pub fn push_lines(builder: &mut Builder, row: &Row, lines: &[String], style: &Style, name: usize) {
-    // Wrapped here and not by the table, which would run the lines into one another.
-    let rest = style.width.saturating_sub(name + STATUS + 2).max(20);
-    let fitted: Vec<String> = lines
-        .iter()
-        .map(|line| {
-            // What to do hangs by three columns, which its lines are shorter by.
-            let hang = if line.starts_with("->") { "   " } else { "" };
-            super::text::wrap(line, rest - hang.len(), "").replace('\n', &format!("\n{hang}"))
-        })
-        .collect();
-    builder.push_record([format!("  {}", row.name), style.status(row.status), fitted.join("\n")]);
-}
-
 /// The first change stands for the rest.
 fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
     let show = |c: &Change| {
@@ -295,21 +275,6 @@ fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
             Some(text)
         }
     }
-}
-
-pub fn render(builder: Builder, name: usize) -> String {
-    let mut table = builder.build();
-    table
-        .with(TableStyle::empty())
-        .with(Padding::new(0, 1, 0, 0))
-        .modify(Columns::one(0), Width::increase(name))
-        .modify(Columns::one(1), Width::increase(STATUS));
-    trimmed(&table.to_string())
-}
-
-/// No line ends in white space: a table is pasted into mails and tickets.
-fn trimmed(text: &str) -> String {
-    text.lines().map(|l| l.trim_end().to_string() + "\n").collect()
 }
 
 /// This node's values, for `explain`.

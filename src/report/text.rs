@@ -1,7 +1,8 @@
 //! Words: what is no table.
 
-use super::Applied;
-use super::json::{BakeJson, WaitingJson};
+use super::json::bake::BakeJson;
+use super::json::runs::WaitingJson;
+use super::view::Applied;
 use crate::engine::row::Status;
 use crate::model::bpf::{Coverage, Deep};
 use crate::model::facts::Fact;
