@@ -121,11 +121,11 @@ pub fn netlink_nft(bytes: &[u8]) {
 }
 
 /// The kernel's answer is as long as its head says: it is made so, or all would end there.
-fn legacy_table(family: legacy::Family, table: &str, bytes: &[u8]) {
-    let Some((info, entries)) = bytes.split_at_checked(legacy::INFO_LEN) else { return };
+fn legacy_table(family: legacy::blob::Family, table: &str, bytes: &[u8]) {
+    let Some((info, entries)) = bytes.split_at_checked(legacy::blob::INFO_LEN) else { return };
     let _ = legacy::blob::parse(family, table, info, entries);
     let mut info = info.to_vec();
-    info[legacy::INFO_LEN - 4..].copy_from_slice(&(entries.len() as u32).to_ne_bytes());
+    info[legacy::blob::INFO_LEN - 4..].copy_from_slice(&(entries.len() as u32).to_ne_bytes());
     if let Ok(chains) = legacy::blob::parse(family, table, &info, entries) {
         let rules: usize = chains.iter().map(|c| c.rules as usize).sum();
         assert!(rules <= 6 * entries.len() / 112, "{rules} rules in {} bytes", entries.len());
@@ -133,11 +133,11 @@ fn legacy_table(family: legacy::Family, table: &str, bytes: &[u8]) {
 }
 
 pub fn legacy_v4(bytes: &[u8]) {
-    legacy_table(legacy::Family::V4, "filter", bytes);
+    legacy_table(legacy::blob::Family::V4, "filter", bytes);
 }
 
 pub fn legacy_v6(bytes: &[u8]) {
-    legacy_table(legacy::Family::V6, "nat", bytes);
+    legacy_table(legacy::blob::Family::V6, "nat", bytes);
 }
 
 /// Loading ends at the first system call: the run is in a user namespace, which has no right to one.

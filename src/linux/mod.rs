@@ -21,6 +21,7 @@ mod settle;
 pub(crate) mod socket;
 pub mod watchdog;
 mod xdp_sockets;
+pub(crate) mod xt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,7 +1,9 @@
 //! One inet table of notrack rules in nf_tables as canonical text. Attribute numbers here and below
 //! are those of linux/netfilter/nf_tables.h.
 
+mod expressions;
 pub(crate) mod flow;
+mod flow_links;
 mod rule;
 pub(crate) mod summary;
 mod transport;
@@ -12,21 +14,21 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, bail, ensure};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 
-pub use flow::{read_link, write_link};
-pub use summary::{bound, list_rules_summary};
+pub use flow_links::{read_link, write_link};
+pub use summary::list_rules_summary;
 pub use transport::loaded;
 
 use super::root::Root;
 use super::socket::{Attrs, attributes, attrs, c_bytes, io_error, nla};
+use super::xt::HOOKS;
 use crate::model::State;
 
-use summary::{Base, base, comment, expression_kind, expressions};
+use expressions::{Base, base, comment, expression, expression_kind, expressions};
 use transport::{
     ACCEPT, DELETE_TABLE, GET_CHAIN, GET_FLOWTABLE, GET_OBJECT, GET_RULE, GET_SET, GET_TABLE, INET,
     IPV4, IPV6, NEW_CHAIN, NEW_FLOWTABLE, NEW_RULE, NEW_TABLE, Nft, consistent, number, string,
 };
 
-pub const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
 /// NFT_NAME_MAXLEN with its end.
 const MOST_NAME: usize = 255;
 const MARK: &str = "nettune";
@@ -249,10 +251,6 @@ pub(crate) fn rule_text(rule: &Attrs) -> String {
         text += &format!(" <unknown attribute {kind}>");
     }
     text + "\n"
-}
-
-fn expression(name: &str, parts: &[(u16, &[u8])]) -> Vec<u8> {
-    nla(1, &attributes(&[(1, &c_bytes(name)), (2, &attributes(parts))]))
 }
 
 #[cfg(test)]

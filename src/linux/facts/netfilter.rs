@@ -1,12 +1,13 @@
 //! The rules of the node: nf_tables and the legacy tables that are registered, in one list.
 
+use crate::linux::legacy::blob::Family;
 use crate::linux::root::{Root, is_absent};
 use crate::linux::socket::errno;
 use crate::linux::{legacy, nft};
 use crate::model::facts::{Chain, Conntrack, Fact, Netfilter};
 
-const LEGACY: [(legacy::Family, &str); 2] =
-    [(legacy::Family::V4, "ip_tables_names"), (legacy::Family::V6, "ip6_tables_names")];
+const LEGACY: [(Family, &str); 2] =
+    [(Family::V4, "ip_tables_names"), (Family::V6, "ip6_tables_names")];
 
 pub fn gather(root: &Root) -> Netfilter {
     let number = |path: &str| root.line(path).and_then(|t| t.parse().ok());

@@ -5,10 +5,26 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Family, INFO_LEN, kind, label, network};
-use crate::linux::nft::{HOOKS, bound};
 use crate::linux::socket::c_string;
+use crate::linux::xt::{HOOKS, bound, kind, label, network, word};
 use crate::model::facts::{Chain, Rule};
+
+pub(crate) const INFO_LEN: usize = 84;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "ip",
+            Family::V6 => "ip6",
+        }
+    }
+}
 
 const TARGET_LEN: usize = 32;
 const LINK_LEN: usize = 16;
@@ -47,11 +63,6 @@ impl Family {
             },
         }
     }
-}
-
-/// In the byte order of this machine.
-pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 fn half(bytes: &[u8], at: usize) -> Option<usize> {

@@ -1,10 +1,10 @@
 //! Which packets a rule of nf_tables is for: the comparisons of its own addresses and links. What is
 //! not understood narrows nothing.
 
-use super::summary::{expression_kind, extension};
+use super::expressions::{expression_kind, extension};
 use super::transport::{INET, IPV4, IPV6, number, string};
-use crate::linux::legacy::{self, network};
 use crate::linux::socket::{Attrs, attrs, c_string};
+use crate::linux::xt::{self, network};
 use crate::model::facts::Rule;
 
 /// What a register holds until the next expression that is no comparison of it.
@@ -65,7 +65,7 @@ pub fn read(family: u8, expressions: &[(String, Attrs)]) -> Rule {
                 loaded = None;
             }
             "match" => {
-                label = legacy::label(name, &string(data, 1), extension(data));
+                label = xt::label(name, &string(data, 1), extension(data));
                 rule.further |= label != "xt match comment";
             }
             "counter" | "log" | "target" => {}
@@ -133,7 +133,7 @@ fn compare(rule: &mut Rule, protocol: &mut Option<u8>, what: Loaded, c: &Compare
             if let (Some(mask), true, Some(last)) =
                 (mask, any_of, rule.expressions.iter_mut().rfind(|e| *e == "ct state"))
             {
-                *last = legacy::with_states("ct state", mask, 64);
+                *last = xt::with_states("ct state", mask, 64);
             }
             false
         }
@@ -199,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::linux::nft::summary::expressions;
+    use crate::linux::nft::expressions::expressions;
     use crate::linux::nft::{Match, expression};
     use crate::linux::socket::{c_bytes, nla};
 
