@@ -10,7 +10,7 @@ use std::path::Path;
 use nettune::engine::plan::Scope;
 use nettune::engine::row::{Selected, Status};
 use nettune::engine::{Exit, Host, Refusal};
-use nettune::model::settings::Setting;
+use nettune::model::facts::Setting;
 use nettune::model::{Impact, Outcome, State, Want};
 use support::*;
 

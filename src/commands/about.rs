@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Session, known_tweak};
+use super::session::{Session, known_tweak};
 use crate::cli::{Choice, Listed};
 use crate::engine::Exit;
 use crate::engine::plan::Scope;

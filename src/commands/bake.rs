@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Session, VERSION};
+use super::session::Session;
+use crate::VERSION;
 use crate::cli::BakeArgs;
 use crate::engine::{Exit, Refusal};
 use crate::image::{self, Ask};

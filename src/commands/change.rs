@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::{Session, accepted, confirm, known_tweak, links, look, need_root, persist, scope};
+use super::session::{Session, accepted, known_tweak, links, need_root, scope};
+use super::{confirm, look, persist};
 use crate::cli::{ApplyArgs, Boot, RollbackArgs};
 use crate::engine::plan::Scope;
 use crate::engine::row::{Selected, Selection};
@@ -71,7 +72,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         } else {
             row = Some(made);
             if let Some(only) = &mut ask.scope.tweaks {
-                only.insert(persist::NAME.to_string());
+                only.insert(crate::persist::NAME.to_string());
             }
         }
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Session;
 use super::look::looked;
+use super::session::Session;
 use crate::cilium::configmap::{self, Config};
 use crate::cilium::fleet::{Fleet, Levers};
 use crate::cilium::report::{Report, read};

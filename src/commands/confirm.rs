@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Session, need_root, persist};
+use super::persist;
+use super::session::{Session, need_root};
 use crate::cli::ConfirmArgs;
 use crate::engine::confirm::{Ended, Passed, Pending, Persist, RunDir, SCHEMA, Watchdog, targets};
 use crate::engine::revert::{Reverted, revert};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Session, need_root};
+use super::session::{Session, need_root};
 use crate::cli::Choice;
 use crate::engine::journal::known;
 use crate::engine::{Exit, Refusal};

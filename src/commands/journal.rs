@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Session, need_root};
+use super::session::{Session, need_root};
 use crate::cli::JournalCommand;
 use crate::engine::folder::Folder;
 use crate::engine::repair::Repair;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::{Session, accepted, confirm, persist, scope};
+use super::session::{Session, accepted, scope};
+use super::{confirm, persist};
 use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::ledger::Ledger;
 use crate::engine::row::Selection;
@@ -93,7 +94,7 @@ pub fn looked(
     };
     let Ask { mut scope, accept, strict, atomic, meta, .. } = ask;
     if let (Some(only), true) = (&mut scope.tweaks, kept) {
-        only.insert(persist::NAME.to_string());
+        only.insert(crate::persist::NAME.to_string());
     }
     tweaks.extend(row);
     let selection =

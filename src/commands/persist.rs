@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Session;
+use super::session::Session;
 use crate::cli::{ApplyArgs, Boot};
 use crate::engine::confirm::Persist;
 use crate::engine::evaluate::tuneds;
@@ -18,17 +18,15 @@ use crate::engine::store::Store;
 use crate::engine::verbs::{Answer, Ask, apply, preview};
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::{Linux, watchdog};
+use crate::model::facts::Setting;
 use crate::model::glob;
-use crate::model::settings::Setting;
 use crate::model::uplinks::{matches, uplinks};
 use crate::model::{
     Context, Desired, Facts, Impact, Need, Probe, Resource, Side, State, Tweak, Want,
 };
-use crate::persist::{self, EARLY_TWEAKS, Setup};
+use crate::persist::{self, EARLY_TWEAKS, NAME, Setup};
 use crate::profile::Profile;
 
-/// The row's name; it is no lever of a profile.
-pub const NAME: &str = "persist";
 /// How long an early run waits for the links it is told of.
 const LINKS_APPEAR: Duration = Duration::from_secs(5);
 /// What a boot does not have, or not yet, or what the units may not see.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::row::{Cni, Owner, Reason, Row, Selected, Selection, Status, verdict};
 use super::share::{fall, share};
 use crate::model::facts::Facts;
-use crate::model::settings::{Conflict, Setting, conflicts};
+use crate::model::facts::Setting;
+use crate::model::settings::{Conflict, conflicts};
 use crate::model::{Context, Desired, Impact, Resource, Side, Want};
 
 /// `Ready` here means: can be had; the plan tells whether anything would change.

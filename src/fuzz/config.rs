@@ -10,8 +10,8 @@ use crate::linux::facts::settings::{
 use crate::linux::facts::{agents, cilium, cpus, kubernetes_name, preflight};
 use crate::linux::probe;
 use crate::linux::root::Root;
+use crate::model::facts::Setting;
 use crate::model::facts::{Facts, Link};
-use crate::model::settings::Setting;
 
 type Fixed<'a> = &'a [(&'a str, &'a str)];
 

@@ -104,11 +104,11 @@ pub fn netlink_nft(bytes: &[u8]) {
         match message.message_type & 0xff {
             0 => tables.push(message),
             3 => {
-                let _ = nft::chain_text(body);
+                let _ = nft::table::chain_text(body);
                 chains.push(message);
             }
             6 => {
-                let _ = nft::rule_text(&body);
+                let _ = nft::table::rule_text(&body);
                 rules.push(message);
             }
             _ => drop(nft::flow::text(&body)),

@@ -179,15 +179,19 @@ pub fn sysctl_values(bytes: &[u8]) {
 pub fn nft_words(bytes: &[u8]) {
     let text = text(bytes);
     let line = text.trim_end_matches('\n');
-    let Ok((kind, body)) = nft::parse(line) else { return };
+    let Ok((kind, body)) = nft::table::parse(line) else { return };
     let whole = [&socket::nla(1, &socket::c_bytes("t"))[..], &body].concat();
     let attrs = socket::attrs(&whole);
     let again = match line.split(' ').next() {
-        Some("chain") => nft::chain_text(attrs),
-        Some("rule") => nft::rule_text(&attrs),
+        Some("chain") => nft::table::chain_text(attrs),
+        Some("rule") => nft::table::rule_text(&attrs),
         _ => nft::flow::text(&attrs),
     };
-    assert_eq!(nft::parse(again.trim_end_matches('\n')).expect(&again), (kind, body), "{line}");
+    assert_eq!(
+        nft::table::parse(again.trim_end_matches('\n')).expect(&again),
+        (kind, body),
+        "{line}"
+    );
 }
 
 pub fn manifest(bytes: &[u8]) {

@@ -8,6 +8,8 @@ use crate::model::State;
 pub use sysctls::{dropin, dropin_name};
 pub use units::{EARLY_TWEAKS, LATE_SECONDS};
 
+/// The row that holds these files.
+pub const NAME: &str = "persist";
 /// Folder of the profile that comes back, and of nothing else.
 pub const PROFILES: &str = "/etc/nettune/boot";
 pub const UNITS: &str = "/etc/systemd/system";

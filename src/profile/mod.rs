@@ -1,11 +1,12 @@
 //! Profiles: TOML, one table a tweak. Built-in ones are overridden by the vendor's, those by the
 //! admin's; a profile may include others; `--set` has the last word.
 
+mod merged;
 mod shape;
 mod source;
 mod syntax;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
@@ -13,20 +14,9 @@ use crate::engine::row::{Cni, Owner, Selected};
 use crate::engine::{Exit, Refusal};
 use crate::model::Impact;
 use crate::tweaks::TWEAKS;
+pub use merged::Profile;
 pub use source::{Finder, names};
-
-/// Keys of every tweak's table.
-const COMMON: [&str; 3] = ["enable", "required", "owner"];
-const TOP: [&str; 7] = ["summary", "include", "links", "pod-links", "accept", "cni", "cilium"];
-
-/// A profile with its includes and overrides merged.
-#[derive(Debug, Default)]
-pub struct Profile {
-    pub name: String,
-    pub table: toml::Table,
-    /// Dotted path of each value -> where it comes from.
-    pub origins: BTreeMap<String, String>,
-}
+use syntax::COMMON;
 
 impl Profile {
     pub fn load(finder: &Finder, name: &str, sets: &[String]) -> Result<Self> {
@@ -38,42 +28,6 @@ impl Profile {
             profile.merge(table, &format!("--set {set}"));
         }
         Ok(profile)
-    }
-
-    /// Lays `over` on top: tables are merged down to the value of a tweak's key (or of a key in a
-    /// map such as `sysctl`), which is replaced whole.
-    fn merge(&mut self, over: toml::Table, origin: &str) {
-        fn lay(
-            under: &mut toml::Table,
-            over: toml::Table,
-            path: &str,
-            depth: usize,
-            note: &mut dyn FnMut(String),
-        ) {
-            for (key, value) in over {
-                let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match (value, under.get_mut(&key)) {
-                    (toml::Value::Table(new), Some(toml::Value::Table(old))) if depth < 2 => {
-                        lay(old, new, &here, depth + 1, note);
-                    }
-                    (toml::Value::Table(new), _) if depth < 2 => {
-                        note(here.clone());
-                        let mut table = toml::Table::new();
-                        lay(&mut table, new, &here, depth + 1, note);
-                        under.insert(key, toml::Value::Table(table));
-                    }
-                    (value, _) => {
-                        under.insert(key, value);
-                        note(here);
-                    }
-                }
-            }
-        }
-        let origins = &mut self.origins;
-        let mut note = |path: String| {
-            origins.insert(path, origin.to_string());
-        };
-        lay(&mut self.table, over, "", 0, &mut note);
     }
 
     fn strings(&self, key: &str) -> Vec<String> {

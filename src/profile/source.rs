@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Profile, syntax};
+use super::merged::Profile;
+use super::syntax;
 use crate::engine::{Exit, Refusal};
 use crate::open;
 

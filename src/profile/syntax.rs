@@ -3,10 +3,14 @@
 use anyhow::Result;
 use toml::de::{DeTable, DeValue};
 
-use super::{COMMON, TOP, shape};
+use super::shape;
 use crate::engine::{Exit, Refusal};
 use crate::model::{Impact, Side};
 use crate::tweaks::{self, Entry, TWEAKS};
+
+/// Keys of every tweak's table.
+pub const COMMON: [&str; 3] = ["enable", "required", "owner"];
+pub const TOP: [&str; 7] = ["summary", "include", "links", "pod-links", "accept", "cni", "cilium"];
 
 /// Parses a file and checks its names and types.
 pub fn check(text: &str, origin: &str) -> Result<toml::Table> {

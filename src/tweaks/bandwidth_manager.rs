@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, ipsec, on, routed};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::helm::{BANDWIDTH_MANAGER, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, helper, on, release, routed};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Module};
 use crate::model::helm::{BANDWIDTH_MANAGER, BBR, BBR_HOST_ONLY, HelmValue};
 use crate::model::{

@@ -8,7 +8,7 @@ use super::cilium_side::{
     OLD_LIMIT, ON_HOST_ROUTING, cilium, devices, excludes_big_tcp, ipsec, on, release,
     tunnel_takes_more,
 };
-use super::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, lever, no_uplink};
 use crate::model::facts::Link;
 use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::helm::{CLOCK_PROBE, DISTRIBUTED_LRU, HelmValue, MAP_RATIO, MAP_RATIO_NO_LRU};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, no_chaining};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::helm::{BPF_MASQUERADE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 

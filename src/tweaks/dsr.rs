@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, excludes_big_tcp, release};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::helm::{DSR_DISPATCH, HelmValue, LB_MODE, TUNNEL_PROTOCOL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 

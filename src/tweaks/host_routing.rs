@@ -5,7 +5,8 @@ use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, cilium_side, lever, unseen};
+use super::entry::{Doc, Entry, lever};
+use super::{cilium_side, unseen};
 use crate::model::bpf::{Hook, tag};
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::need::HelmValue;

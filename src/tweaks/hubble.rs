@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::cilium;
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::helm::{HUBBLE, HelmValue, MONITOR_INTERVAL};
 use crate::model::{Context, Desired, Live, Side, Tweak, Warning};
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::cpulist;
 use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;

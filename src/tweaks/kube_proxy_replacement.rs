@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, on};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::facts::{Chain, Cilium, Fact};
 use crate::model::helm::{HelmValue, KPR, KPR_WORD, SOCKET_LB_HOST};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, devices};
-use super::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, lever, no_uplink};
 use crate::model::facts::{Link, LostRoute};
 use crate::model::uplinks::above;
 use crate::model::xdp_limits;

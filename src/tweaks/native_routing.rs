@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::helm::{AUTO_DIRECT_ROUTES, HelmValue, NATIVE_CIDR, ROUTING_MODE, TUNNEL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{ON_HOST_ROUTING, cilium, release};
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Module};
 use crate::model::helm::{DATAPATH_MODE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};

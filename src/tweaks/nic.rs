@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, lever, no_uplink};
 use crate::model::drivers::driver;
 use crate::model::facts::{Fact, Link};
 use crate::model::xdp_limits::{self, Queues};

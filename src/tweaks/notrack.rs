@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, host_routing_needs, no_chaining, on, routed};
-use super::{Doc, Entry, lever, unseen};
+use super::entry::{Doc, Entry, lever};
+use super::unseen;
 use crate::model::facts::{Fact, Module};
 use crate::model::helm::{HelmValue, NO_CONNTRACK};
 use crate::model::{

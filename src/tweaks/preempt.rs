@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::facts::{Fact, Preempt as Facts};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, lever, no_uplink};
 use crate::model::cpulist;
 use crate::model::facts::{Cpus, Link};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::{Context, Desired, Facts, Impact, Resource, Side, Tweak, Want, sysctls};
 
 pub const ENTRY: Entry = Entry {

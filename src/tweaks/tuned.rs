@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, lever};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 
 pub const ENTRY: Entry = Entry {

@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Doc, Entry, cilium_xdp, lever, unseen};
+use super::entry::{Doc, Entry, lever};
+use super::{cilium_xdp, unseen};
 use crate::model::bpf::{Deny, Hook, tag};
 use crate::model::facts::Link;
 use crate::model::need::HelmValue;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use netlink_packet_core::NLM_F_DUMP;
 
 use super::flow::hook;
-use super::read_table;
+use super::table::read_table;
 use super::transport::{
     DELETE_FLOWTABLE, GET_FLOWTABLE, INET, NEW_FLOWTABLE, Nft, consistent, loaded, string,
 };

@@ -199,8 +199,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::linux::nft::expressions::expression;
     use crate::linux::nft::expressions::expressions;
-    use crate::linux::nft::{Match, expression};
+    use crate::linux::nft::table::Match;
     use crate::linux::socket::{c_bytes, nla};
 
     fn rule(family: u8, list: &[u8]) -> Rule {

@@ -2,13 +2,15 @@
 //! done and for the node whose nettune is gone. nettune itself runs none of these commands. The
 //! order, what is disturbed and what is ours come from the engine, as for its own writes.
 
+mod step;
 mod words;
 
 use std::fmt::Write;
 
+use super::Resource;
 use super::facts::{LinkId, Node};
-use super::{Resource, State};
 
+pub use step::{Disturbed, Step};
 pub use words::quote;
 
 const PRELUDE: &str = include_str!("prelude.sh");
@@ -18,23 +20,6 @@ const STEPS: &str = "# Steps: ";
 pub fn steps(script: &str) -> usize {
     let said = script.lines().take(8).find_map(|line| line.strip_prefix(STEPS));
     said.and_then(|n| n.parse().ok()).unwrap_or_default()
-}
-
-/// One change, and what it takes along.
-pub struct Step {
-    pub resource: Resource,
-    pub from: State,
-    pub to: State,
-    /// What may be overwritten; anything else is somebody's since. Nothing here asks nothing.
-    pub ours: Vec<State>,
-    pub disturbed: Vec<Disturbed>,
-}
-
-pub struct Disturbed {
-    pub resource: Resource,
-    pub now: State,
-    /// None: what it is when the script runs.
-    pub to: Option<State>,
 }
 
 pub struct Script<'a> {
@@ -141,6 +126,7 @@ fn comment(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::State;
 
     fn script(steps: Vec<Step>) -> String {
         let node = Node { boot_id: "b".into(), netns: 7, ..Node::default() };

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Disturbed, Step};
+use super::step::{Disturbed, Step};
 use crate::model::bpf::Hook;
 use crate::model::facts::Rss;
 use crate::model::state::fields;

@@ -2,7 +2,7 @@
 
 use crate::linux::root::Root;
 use crate::model::Resource;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 use super::text;
 

@@ -4,8 +4,8 @@ use super::spread::{Set, spread};
 use super::{command, text};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
+use crate::model::facts::Setting;
 use crate::model::resource::valid_link;
-use crate::model::settings::Setting;
 
 /// Folder and who reads it.
 const FOLDERS: [(&str, &str); 2] =
@@ -17,7 +17,7 @@ const LEFT: [&str; 8] =
 pub fn gather(root: &Root, links: &[&Link]) -> Vec<Setting> {
     let mut all = Vec::new();
     for (folder, agent) in FOLDERS {
-        for name in super::names(root, folder) {
+        for name in super::folders::names(root, folder) {
             let Some(link) =
                 name.strip_prefix("ifcfg-").filter(|n| !LEFT.iter().any(|l| n.ends_with(l)))
             else {
@@ -26,7 +26,8 @@ pub fn gather(root: &Root, links: &[&Link]) -> Vec<Setting> {
             let file = format!("{folder}/{name}");
             let text = root.read(&file).unwrap_or_default();
             let sets = sets(&file, &text, link, links);
-            let here = sets.into_iter().filter(|set| super::concerns(&set.resource, links));
+            let here =
+                sets.into_iter().filter(|set| super::folders::concerns(&set.resource, links));
             all.extend(spread(agent, &here.collect::<Vec<_>>(), &[String::new()]));
         }
     }

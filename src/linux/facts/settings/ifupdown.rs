@@ -5,7 +5,7 @@ use super::text::{fnmatch, joined};
 use super::{command, text};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 const FILE: &str = "etc/network/interfaces";
 /// Of files, however they include each other.
@@ -45,7 +45,7 @@ impl Stanza {
         let (own, named): (Vec<Set>, Vec<Set>) =
             self.sets.iter().cloned().partition(|set| set.resource.contains('%'));
         let mut all = spread("ifupdown", &own, &cover(&group, &names));
-        let here = named.into_iter().filter(|set| super::concerns(&set.resource, links));
+        let here = named.into_iter().filter(|set| super::folders::concerns(&set.resource, links));
         all.extend(spread("ifupdown", &here.collect::<Vec<_>>(), &[String::new()]));
         all
     }
@@ -64,13 +64,14 @@ impl Include {
             None => format!("{}/{path}", from.rsplit_once('/').map_or("", |(folder, _)| folder)),
         };
         match self {
-            Include::Files(pattern) => super::expand(root, &beside(pattern)),
+            Include::Files(pattern) => super::folders::expand(root, &beside(pattern)),
             // run-parts takes no name with a dot.
             Include::Folder(folder) => {
                 let folder = beside(folder.trim_end_matches('/'));
                 let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-                let names =
-                    super::names(root, &folder).into_iter().filter(|n| n.chars().all(plain));
+                let names = super::folders::names(root, &folder)
+                    .into_iter()
+                    .filter(|n| n.chars().all(plain));
                 names.map(|name| format!("{folder}/{name}")).collect()
             }
         }

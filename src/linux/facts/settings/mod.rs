@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod command;
+mod folders;
 pub(crate) mod ifcfg;
 pub(crate) mod ifupdown;
 mod match_section;
@@ -18,17 +19,13 @@ mod tuned;
 mod tuned_profile;
 
 use crate::linux::root::Root;
-use crate::model::Resource;
 use crate::model::facts::Link;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 pub use tuned::{profiles as tuned_profiles, resources as tuned_resources};
 
-/// Of one folder: more than anybody keeps, and an end to one that was filled on purpose.
-const MOST_FILES: usize = 1024;
-
 pub fn gather(root: &Root, links: &[Link]) -> Vec<Setting> {
-    let links = sorted(links);
+    let links = folders::sorted(links);
     let (networkd, network_manager) = netplan::gather(root);
     let mut all = sysctl::gather(root);
     all.extend(networkd::gather(root, &links, &networkd));
@@ -49,52 +46,6 @@ fn once(mut all: Vec<Setting>) -> Vec<Setting> {
     all.retain(|s| !s.file.ends_with(".yaml") || seen.insert(place(s)));
     all.reverse();
     all
-}
-
-/// Without loopbacks, which nobody tunes.
-fn sorted(links: &[Link]) -> Vec<&Link> {
-    let mut links: Vec<&Link> = links.iter().filter(|l| !l.loopback).collect();
-    links.sort_by(|a, b| a.name.cmp(&b.name));
-    links
-}
-
-/// Whether a resource is of a link that is here, or of none.
-fn concerns(resource: &str, links: &[&Link]) -> bool {
-    let parsed: Option<Resource> = resource.parse().ok();
-    let link = parsed.as_ref().and_then(Resource::link);
-    link.is_none_or(|name| links.iter().any(|l| l.name == name))
-}
-
-/// Names in a folder, as far as one is read.
-fn names(root: &Root, folder: &str) -> Vec<String> {
-    let mut names = root.list(folder).unwrap_or_default();
-    names.truncate(MOST_FILES);
-    names
-}
-
-/// Files of the folders that end so, as systemd takes them: by name, a name in an earlier folder
-/// hides the same in a later one.
-fn files(root: &Root, folders: &[&str], ending: &str) -> Vec<String> {
-    let mut found = std::collections::BTreeMap::new();
-    for folder in folders {
-        for name in names(root, folder).into_iter().filter(|name| name.ends_with(ending)) {
-            let path = format!("{folder}/{name}");
-            found.entry(name).or_insert(path);
-        }
-    }
-    found.into_values().collect()
-}
-
-/// The files that a path stands for; its last part may be a pattern.
-fn expand(root: &Root, path: &str) -> Vec<String> {
-    let Some((folder, pattern)) =
-        path.rsplit_once('/').filter(|(_, p)| p.contains(['*', '?', '[']))
-    else {
-        return vec![path.to_string()];
-    };
-    let shown = |name: &String| !name.starts_with('.') && text::fnmatch(pattern, name);
-    let names = names(root, folder).into_iter().filter(shown);
-    names.map(|name| format!("{folder}/{name}")).collect()
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub fn gather(root: &Root) -> (Generated, Generated) {
     let (mut networkd, mut network_manager) = (Generated::new(), Generated::new());
     let mut all = BTreeMap::new();
     let mut renderer = None;
-    for file in super::files(root, &FOLDERS, ".yaml") {
+    for file in super::folders::files(root, &FOLDERS, ".yaml") {
         read(&file, &root.read(&file).unwrap_or_default(), &mut all, &mut renderer);
     }
     for (id, definition) in &all {

@@ -5,7 +5,7 @@ use super::spread::{Set, cover, spread};
 use super::text::{self, Line, fnmatch};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 const FOLDERS: [&str; 3] = [
     "etc/NetworkManager/system-connections",
@@ -20,7 +20,7 @@ const MTU: [&str; 6] =
 
 pub fn gather(root: &Root, links: &[&Link], generated: &Generated) -> Vec<Setting> {
     let names: Vec<&str> = links.iter().map(|l| l.name.as_str()).collect();
-    let mut files = super::files(root, &FOLDERS, "");
+    let mut files = super::folders::files(root, &FOLDERS, "");
     files.retain(|file| ours(file) && !generated.contains_key(file));
     let read = |file: String| {
         let text = root.read(&file).ok()?;

@@ -9,7 +9,7 @@ use super::spread::{Set, cover, spread};
 use super::text::{self, Line};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 const FOLDERS: [&str; 5] = [
     "etc/systemd/network",
@@ -26,7 +26,7 @@ pub type Generated = BTreeMap<String, Vec<Line>>;
 pub fn gather(root: &Root, links: &[&Link], generated: &Generated) -> Vec<Setting> {
     let folders: Vec<Folder> = FOLDERS
         .iter()
-        .map(|path| Folder { path, names: super::names(root, path) })
+        .map(|path| Folder { path, names: super::folders::names(root, path) })
         .filter(|folder| !folder.names.is_empty() || (folder.path == RUN && !generated.is_empty()))
         .collect();
     if folders.is_empty() {
@@ -66,7 +66,7 @@ fn files(root: &Root, folders: &[Folder], generated: &Generated, ending: &str) -
         let with = folders.iter().filter(|f| f.names.contains(&drop_ins));
         let with: Vec<String> = with.map(|f| format!("{}/{drop_ins}", f.path)).collect();
         let with: Vec<&str> = with.iter().map(String::as_str).collect();
-        for path in super::files(root, &with, ".conf") {
+        for path in super::folders::files(root, &with, ".conf") {
             lines.extend(text::lines(&path, &root.read(&path).unwrap_or_default()));
         }
         Some(lines)

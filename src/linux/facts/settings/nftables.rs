@@ -2,7 +2,7 @@
 
 use super::text::number;
 use crate::linux::root::Root;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 /// What goes with the whole ruleset: our tables, and the links of a flowtable in one.
 pub const OURS: [&str; 2] = ["nft:nettune-*", "flow:*"];
@@ -51,7 +51,7 @@ fn loaded(root: &Root) -> Vec<String> {
     let drop_ins: Vec<String> = UNITS.iter().map(|f| format!("{f}/nftables.service.d")).collect();
     let drop_ins: Vec<&str> = drop_ins.iter().map(String::as_str).collect();
     let mut files = Vec::new();
-    for path in unit.into_iter().chain(super::files(root, &drop_ins, ".conf")) {
+    for path in unit.into_iter().chain(super::folders::files(root, &drop_ins, ".conf")) {
         let text = root.read(&path).unwrap_or_default();
         for value in text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart=")) {
             // An empty one takes back those before it.
@@ -75,7 +75,7 @@ fn included(root: &Root, path: &str) -> Vec<String> {
         Some(path) => path.to_string(),
         None => format!("etc/{}", path.trim_start_matches("./")),
     };
-    super::expand(root, &path)
+    super::folders::expand(root, &path)
 }
 
 /// The line that flushes tables of family inet, and what is included.

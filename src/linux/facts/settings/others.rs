@@ -1,7 +1,7 @@
 //! Agents and scripts that choose values by themselves.
 
 use crate::linux::root::Root;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 pub fn gather(root: &Root) -> Vec<Setting> {
     let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! One line of a file for all the links that the file fits: by pattern where there are many, so that
 //! the facts stay small on a node with thousands of pods.
 
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 /// Up to so many are told by their names.
 const FEW: usize = 16;

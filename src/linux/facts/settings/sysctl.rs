@@ -3,7 +3,7 @@
 use super::text::{self, number};
 use crate::linux::root::Root;
 use crate::model::Resource;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 /// As sysctl.d(5) has them; Debian's /etc/sysctl.conf comes in by its link 99-sysctl.conf.
 const FOLDERS: [&str; 5] =
@@ -13,7 +13,7 @@ const ALONE: &str = "etc/sysctl.conf";
 
 pub fn gather(root: &Root) -> Vec<Setting> {
     let mut all: Vec<Setting> = Vec::new();
-    let files = super::files(root, &FOLDERS, ".conf");
+    let files = super::folders::files(root, &FOLDERS, ".conf");
     for (file, text) in root.texts(files.clone()) {
         for setting in settings("systemd-sysctl", &file, &text) {
             all.retain(|s| s.resource != setting.resource);

@@ -8,7 +8,7 @@ use super::tuned_profile::{self, Entry, Unit, open};
 use crate::linux::root::Root;
 use crate::model::Resource;
 use crate::model::facts::Link;
-use crate::model::settings::Setting;
+use crate::model::facts::Setting;
 
 const AGENT: &str = "TuneD";
 const CPU: &str = "sysfs:devices/system/cpu";
@@ -16,7 +16,7 @@ const IRQBALANCE: [&str; 2] = ["irqbalance:bans", "file:/etc/sysconfig/irqbalanc
 
 /// The active profile, as TuneD wrote it down, and those that a profile of ours asks for.
 pub fn profiles(root: &Root, links: &[Link]) -> BTreeMap<String, Vec<Setting>> {
-    let links = super::sorted(links);
+    let links = super::folders::sorted(links);
     let active = root.line("etc/tuned/active_profile").unwrap_or_default();
     let names = [active.as_str(), "network-latency", "network-throughput"];
     let mut all = BTreeMap::new();

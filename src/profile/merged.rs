@@ -1,0 +1,48 @@
+use std::collections::BTreeMap;
+
+/// A profile with its includes and overrides merged.
+#[derive(Debug, Default)]
+pub struct Profile {
+    pub name: String,
+    pub table: toml::Table,
+    /// Dotted path of each value -> where it comes from.
+    pub origins: BTreeMap<String, String>,
+}
+
+impl Profile {
+    /// Lays `over` on top: tables are merged down to the value of a tweak's key (or of a key in a
+    /// map such as `sysctl`), which is replaced whole.
+    pub fn merge(&mut self, over: toml::Table, origin: &str) {
+        fn lay(
+            under: &mut toml::Table,
+            over: toml::Table,
+            path: &str,
+            depth: usize,
+            note: &mut dyn FnMut(String),
+        ) {
+            for (key, value) in over {
+                let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match (value, under.get_mut(&key)) {
+                    (toml::Value::Table(new), Some(toml::Value::Table(old))) if depth < 2 => {
+                        lay(old, new, &here, depth + 1, note);
+                    }
+                    (toml::Value::Table(new), _) if depth < 2 => {
+                        note(here.clone());
+                        let mut table = toml::Table::new();
+                        lay(&mut table, new, &here, depth + 1, note);
+                        under.insert(key, toml::Value::Table(table));
+                    }
+                    (value, _) => {
+                        under.insert(key, value);
+                        note(here);
+                    }
+                }
+            }
+        }
+        let origins = &mut self.origins;
+        let mut note = |path: String| {
+            origins.insert(path, origin.to_string());
+        };
+        lay(&mut self.table, over, "", 0, &mut note);
+    }
+}
