@@ -2,7 +2,7 @@
 //! command of the host.
 
 pub mod bpf;
-mod dbus;
+mod bus;
 pub(crate) mod ethtool;
 pub mod facts;
 mod files;
@@ -15,10 +15,13 @@ mod path;
 pub mod probe;
 pub(crate) mod qdisc;
 pub mod root;
+mod route;
 pub(crate) mod routes;
 pub(crate) mod rss;
 mod settle;
 pub(crate) mod socket;
+mod systemd;
+mod tuned;
 pub mod watchdog;
 mod xdp_sockets;
 pub(crate) mod xt;
@@ -101,15 +104,15 @@ impl Linux {
     }
 
     pub fn systemd_answers(&self) -> bool {
-        dbus::systemd_answers(&self.root, &self.links)
+        systemd::systemd_answers(&self.root, &self.links)
     }
 
     pub fn start_timer(&self, name: &str, command: &[String], seconds: u64) -> Result<()> {
-        dbus::start_timer(&self.root, &self.links, name, command, seconds)
+        systemd::start_timer(&self.root, &self.links, name, command, seconds)
     }
 
     pub fn stop_timer(&self, name: &str) -> Result<()> {
-        dbus::stop_timer(&self.root, &self.links, name)
+        systemd::stop_timer(&self.root, &self.links, name)
     }
 
     /// Takes away what BPF programs of links that are gone have left.
@@ -170,9 +173,9 @@ impl Linux {
             Resource::Flow { link } => nft::read_link(&self.root, link),
             Resource::Bpf { link, hook } => bpf::read(&self.root, &self.links, link, *hook),
             Resource::Unit { name, aspect } => {
-                dbus::read_unit(&self.root, &self.links, name, *aspect)
+                systemd::read_unit(&self.root, &self.links, name, *aspect)
             }
-            Resource::Tuned => dbus::read_tuned(&self.root, &self.links),
+            Resource::Tuned => tuned::read(&self.root, &self.links),
             Resource::IrqbalanceBans => self.irqbalance.read(&self.root),
         }
     }
@@ -220,7 +223,7 @@ impl Host for Linux {
             Resource::Rss { link } => rss::write(link, state)?,
             Resource::File { path } => {
                 let wrote = files::write_file(&self.root, path, state)?;
-                if let Some(unit) = dbus::unit_of(path) {
+                if let Some(unit) = systemd::unit_of(path) {
                     self.units.insert(unit.to_string(), *state == State::Absent);
                 }
                 return Ok(wrote);
@@ -259,9 +262,9 @@ impl Host for Linux {
             }
             Resource::Unit { name, aspect } => {
                 self.irqbalance.switched();
-                dbus::write_unit(&self.root, &self.links, name, *aspect, state)?
+                systemd::write_unit(&self.root, &self.links, name, *aspect, state)?
             }
-            Resource::Tuned => dbus::write_tuned(&self.root, &self.links, state)?,
+            Resource::Tuned => tuned::write(&self.root, &self.links, state)?,
             Resource::IrqbalanceBans => self.irqbalance.write(&self.root, state)?,
         }
         Ok(Wrote::Yes)
@@ -273,7 +276,7 @@ impl Host for Linux {
             return Ok(());
         }
         let gone: Vec<String> = units.into_iter().filter(|(_, g)| *g).map(|(u, _)| u).collect();
-        dbus::reload(&self.root, &self.links, &gone)
+        systemd::reload(&self.root, &self.links, &gone)
     }
 
     fn prove(&mut self, proof: &Proof) -> Result<()> {

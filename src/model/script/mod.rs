@@ -2,6 +2,7 @@
 //! done and for the node whose nettune is gone. nettune itself runs none of these commands. The
 //! order, what is disturbed and what is ours come from the engine, as for its own writes.
 
+mod forms;
 mod step;
 mod words;
 
@@ -10,8 +11,8 @@ use std::fmt::Write;
 use super::Resource;
 use super::facts::{LinkId, Node};
 
+pub use forms::quote;
 pub use step::{Disturbed, Step};
-pub use words::quote;
 
 const PRELUDE: &str = include_str!("prelude.sh");
 const STEPS: &str = "# Steps: ";
