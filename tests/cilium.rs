@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nettune::cilium::live;
-use nettune::cilium::told::{FIELDS, Place, names as told_names};
+use nettune::cilium::told::{FIELDS, Place};
 use nettune::cilium::version::Version;
 use nettune::engine::Observe;
 use nettune::engine::evaluate::evaluate;
@@ -372,7 +372,7 @@ fn a_field_that_is_gone_is_its_documented_absence_and_rows_name_what_they_go_by(
                         .filter(|r| !["stands-on", "falls"].contains(&r.code.as_str()));
                     (share.live.clone(), told.cloned().collect::<Vec<_>>())
                 };
-                let listed = told_names(&old.name).contains(&field.name);
+                let listed = nettune::tweaks::find(&old.name).unwrap().told().contains(&field.name);
                 assert!(
                     listed || of(old) == of(&new),
                     "{name}: {} goes by {}, which its sources do not name",

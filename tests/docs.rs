@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use nettune::cilium::live::CONFIG_KEYS;
-use nettune::cilium::told::{FIELDS, LEVERS, MACROS, Place, SEEN, names};
+use nettune::cilium::told::{FIELDS, MACROS, Place, SEEN};
 use nettune::model::helm::KEYS;
 use nettune::tweaks::{TWEAKS, keys};
 
@@ -49,8 +49,9 @@ fn sources_of_cilium() {
     let mut table = String::from(
         "| lever | what | read from | versions | left out, its object there |\n|---|---|---|---|---|\n",
     );
-    for (lever, _) in LEVERS {
-        for name in names(lever) {
+    for entry in TWEAKS {
+        let lever = entry.name;
+        for name in entry.told() {
             for field in FIELDS.iter().filter(|f| f.name == name) {
                 let place = match field.place {
                     Place::Healthz => "socket `/v1/healthz`",
@@ -98,9 +99,9 @@ fn every_key_of_helm_is_read_from_the_configuration() {
 /// No name of the list is of nothing.
 #[test]
 fn every_name_of_a_lever_is_read_somewhere() {
-    for (lever, _) in LEVERS {
-        assert!(TWEAKS.iter().any(|t| t.name == *lever), "{lever}");
-        for name in names(lever) {
+    for entry in TWEAKS {
+        let lever = entry.name;
+        for name in entry.told() {
             let read = FIELDS.iter().any(|f| f.name == name)
                 || SEEN.iter().any(|(what, _)| *what == name)
                 || CONFIG_KEYS.contains(&name);

@@ -547,7 +547,7 @@ fn metrics_for_node_exporter() {
 }
 
 mod any_report {
-    use nettune::cilium::fleet::Fleet;
+    use nettune::cilium::fleet::{Fleet, Known};
     use nettune::cilium::report::Report;
     use nettune::cilium::version::Version;
     use nettune::cilium::{configmap, render, values};
@@ -580,7 +580,7 @@ mod any_report {
             nodes in prop::collection::vec((word(), 0usize..4, word(), word(), 0usize..5, word()), 1..6),
         ) {
             let version = Version::parse("1.18").unwrap();
-            let mut fleet = Fleet::new(version, LEVERS.iter().map(|l| (*l, &[][..])).collect());
+            let mut fleet = Fleet::new(version, LEVERS.iter().map(|l| Known { name: l, stands_on: &[], keys: &[] }).collect());
             for (name, lever, status, reason, key, value) in &nodes {
                 let status = if status.len() % 2 == 0 { "cilium" } else { status.as_str() };
                 let tweaks: Vec<_> = LEVERS.iter().map(|l| {

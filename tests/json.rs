@@ -30,6 +30,7 @@ fn every_verb_prints_what_the_schema_says() {
         &["rollback", "--dry-run"],
         &["show", "cilium-max"],
         &["explain", "mtu"],
+        &["explain", "persist"],
         &["list", "profiles"],
         &["list", "tweaks"],
         &["cilium", "values"],

@@ -114,9 +114,10 @@ pub fn diff(fleet: &Fleet, config: &Config, complete: bool) -> Diff {
 
 /// It is on, and some of the nodes cannot take it.
 fn against_nodes(left: &LeftOut, fleet: &Fleet, config: &Config) -> Option<Finding> {
-    let keys = switch(left.lever);
-    let on = |k: &&&'static str| config.get(**k).is_some_and(|now| turned_on(k, now));
-    let found: Vec<&'static str> = keys.iter().filter(on).copied().collect();
+    let mine = fleet.known.iter().filter(|k| k.name == left.lever).flat_map(|k| k.keys);
+    let switches = mine.filter(|key| key.switch).map(|key| key.config);
+    let on = |k: &&str| config.get(*k).is_some_and(|now| turned_on(k, now));
+    let found: Vec<&'static str> = switches.filter(on).collect();
     let why = left.why.iter().find(|w| w.cannot && !w.examples.is_empty())?;
     let nodes: usize = left.why.iter().filter(|w| w.cannot).map(|w| w.nodes).sum();
     // What stands on another lever falls with it, which has a finding of its own.
@@ -138,23 +139,6 @@ fn against_nodes(left: &LeftOut, fleet: &Fleet, config: &Config) -> Option<Findi
         wanted: None,
         consequence: text,
     })
-}
-
-/// The keys that switch a lever on.
-fn switch(lever: &str) -> &'static [&'static str] {
-    match lever {
-        "native-routing" => &["routing-mode"],
-        "kube-proxy-replacement" => &["kube-proxy-replacement"],
-        "bpf-masquerade" => &["enable-bpf-masquerade"],
-        "dsr" => &["bpf-lb-mode"],
-        "notrack" => &["install-no-conntrack-iptables-rules"],
-        "big-tcp" => &["enable-ipv4-big-tcp", "enable-ipv6-big-tcp"],
-        "bandwidth-manager" => &["enable-bandwidth-manager"],
-        "bbr" => &["enable-bbr"],
-        "xdp" => &["bpf-lb-acceleration"],
-        "netkit" => &["datapath-mode"],
-        _ => &[],
-    }
 }
 
 fn turned_on(key: &str, now: &str) -> bool {

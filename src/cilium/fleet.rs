@@ -14,7 +14,16 @@ const MOST_NODES: usize = 200_000;
 const MOST_DIFFERENT: usize = 64;
 
 /// A lever of Cilium's and the levers that it stands on.
-pub type Levers = Vec<(&'static str, &'static [&'static str])>;
+/// A lever with a cluster's side.
+pub struct Known {
+    pub name: &'static str,
+    /// The levers it stands on, nearest first.
+    pub stands_on: &'static [&'static str],
+    /// Its own keys.
+    pub keys: &'static [&'static HelmKey],
+}
+
+pub type Levers = Vec<Known>;
 
 #[derive(Debug, Default)]
 pub struct Lever {
@@ -93,7 +102,7 @@ impl Group {
 pub struct Fleet {
     pub version: Version,
     pub levers: BTreeMap<&'static str, Lever>,
-    pub stands_on: Levers,
+    pub known: Levers,
     pub nodes: usize,
     /// Nodes where Cilium runs now: its agents read their configuration when they start.
     pub agents: usize,
@@ -110,11 +119,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub fn new(version: Version, stands_on: Levers) -> Self {
+    pub fn new(version: Version, known: Levers) -> Self {
         Fleet {
             version,
-            levers: stands_on.iter().map(|(name, _)| (*name, Lever::default())).collect(),
-            stands_on,
+            levers: known.iter().map(|k| (k.name, Lever::default())).collect(),
+            known,
             nodes: 0,
             agents: 0,
             managed: BTreeMap::new(),
@@ -172,7 +181,7 @@ impl Fleet {
                 let held = lever.held.entry(why).or_default();
                 held.add(&node);
                 held.open |= open;
-                if group_lever(name) {
+                if new_nodes_only(&self.known, name) {
                     group.cannot.push(name);
                 }
                 continue;
@@ -280,9 +289,10 @@ impl Fleet {
     }
 }
 
-/// Levers with a value that only a new node may take.
-fn group_lever(name: &str) -> bool {
-    matches!(name, "bbr" | "big-tcp" | "bpf-maps" | "netkit")
+/// It has a value that only a new node may take.
+fn new_nodes_only(known: &Levers, name: &str) -> bool {
+    let mine = known.iter().filter(|k| k.name == name);
+    mine.flat_map(|k| k.keys).any(|key| key.new_node_only)
 }
 
 /// A word that means itself in YAML, in a shell and to Helm.

@@ -185,8 +185,9 @@ pub const SEEN: &[(&str, &str)] = &[
     ("no-conntrack-rules", "nf_tables: chain CILIUM_PRE_raw"),
 ];
 
-const NETWORK: &[&str] = &["network", "tunnel-protocol", "routing-mode", "tunnel"];
-const MASQUERADE: &[&str] = &[
+/// Names that several levers go by together.
+pub const NETWORK: &[&str] = &["network", "tunnel-protocol", "routing-mode", "tunnel"];
+pub const MASQUERADE: &[&str] = &[
     "masquerade",
     "masquerade-v4",
     "masquerade-v6",
@@ -195,12 +196,12 @@ const MASQUERADE: &[&str] = &[
     "enable-ipv4-masquerade",
     "enable-ipv6-masquerade",
 ];
-const ROUTED: &[&str] = &["host-routing", "host-legacy", "enable-host-legacy-routing"];
-const ENCRYPTION: &[&str] = &["encryption", "enable-ipsec", "enable-wireguard", "encrypt-node"];
-const CHAINING: &[&str] = &["chaining", "cni-chaining-mode"];
-const KPR: &[&str] = &["kpr", "kube-proxy-replacement"];
-const DEVICES: &[&str] = &["device-list"];
-const BIG: &[&str] = &[
+pub const ROUTED: &[&str] = &["host-routing", "host-legacy", "enable-host-legacy-routing"];
+pub const ENCRYPTION: &[&str] = &["encryption", "enable-ipsec", "enable-wireguard", "encrypt-node"];
+pub const CHAINING: &[&str] = &["chaining", "cni-chaining-mode"];
+pub const KPR: &[&str] = &["kpr", "kube-proxy-replacement"];
+pub const DEVICES: &[&str] = &["device-list"];
+pub const BIG: &[&str] = &[
     "big-tcp-v4",
     "big-tcp-v4-gso",
     "big-tcp-v4-gro",
@@ -208,37 +209,9 @@ const BIG: &[&str] = &[
     "big-tcp-v6-gso",
     "big-tcp-v6-gro",
 ];
-const DSR: &[&str] =
+pub const DSR: &[&str] =
     &["node-port", "lb-mode", "dsr-dispatch", "bpf-lb-mode", "bpf-lb-dsr-dispatch"];
-const XDP: &[&str] = &["node-port", "acceleration", "bpf-lb-acceleration"];
-
-/// What the row of a lever goes by.
-#[rustfmt::skip]
-pub const LEVERS: &[(&str, &[&[&str]])] = &[
-    ("native-routing", &[NETWORK, &["ipv4-native-routing-cidr", "node-pods", "ipam"]]),
-    ("kube-proxy-replacement", &[KPR, &["socket-lb", "socket-lb-host", "bpf-lb-sock-hostns-only", "node-port-range", "enable-auto-protect-node-port-range", "enable-ipv6"]]),
-    ("bpf-masquerade", &[MASQUERADE, CHAINING, DEVICES, &["enable-ipv6"]]),
-    ("host-routing", &[ROUTED, KPR, MASQUERADE, ENCRYPTION, CHAINING, DEVICES, &["enable-endpoint-routes", "attach-mode"]]),
-    ("notrack", &[ROUTED, NETWORK, KPR, MASQUERADE, ENCRYPTION, CHAINING, &["install-no-conntrack-iptables-rules", "ipv4-native-routing-cidr", "node-pods", "no-conntrack-rules", "enable-ipv4"]]),
-    ("mtu", &[DEVICES, &["device-mtu", "mtu"]]),
-    ("dsr", &[DSR, XDP, BIG, NETWORK]),
-    ("xdp", &[XDP, DSR, ENCRYPTION, DEVICES, &["xdp-attached", "enable-l2-announcements"]]),
-    ("big-tcp", &[BIG, DSR, NETWORK, DEVICES, &["enable-ipv6", "enable-egress-gateway", "enable-ipv4-egress-gateway", "enable-tunnel-big-tcp"]]),
-    ("bandwidth-manager", &[ROUTED, ENCRYPTION, &["bandwidth-manager", "enable-bandwidth-manager"]]),
-    ("bbr", &[ROUTED, &["bandwidth-manager", "congestion-control", "enable-bbr", "enable-bbr-hostns-only"]]),
-    ("hubble", &[&["hubble", "enable-hubble", "monitor-aggregation-interval"]]),
-    ("bpf-maps", &[&["map-ratio", "bpf-map-dynamic-size-ratio", "maps", "bpf-distributed-lru", "clock"]]),
-    ("netkit", &[&["device-mode", "device-mode-configured", "datapath-mode", "enable-bpf-tproxy"]]),
-];
-
-/// The names that a lever's row goes by, each once.
-pub fn names(lever: &str) -> Vec<&'static str> {
-    let of = LEVERS.iter().find(|(name, _)| *name == lever);
-    let mut names: Vec<&str> = of.into_iter().flat_map(|(_, lists)| lists.concat()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
+pub const XDP: &[&str] = &["node-port", "acceleration", "bpf-lb-acceleration"];
 
 /// What was read, each by the first that told it.
 pub type AllSaid = BTreeMap<String, Said>;

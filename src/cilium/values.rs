@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::fleet::{Agreed, Fleet, Held};
+use super::fleet::{Agreed, Fleet, Held, Known};
 use super::version::Version;
 
 /// One value to set.
@@ -146,8 +146,8 @@ fn reason(text: &str, held: &Held) -> Why {
 fn fall(fleet: &Fleet, chosen: &mut BTreeMap<&'static str, Agreed>, left_out: &mut Vec<LeftOut>) {
     loop {
         let out: BTreeSet<&str> = left_out.iter().map(|l| l.lever).collect();
-        let falls = fleet.stands_on.iter().find_map(|(name, stones)| {
-            let stone = stones.iter().find(|s| out.contains(**s))?;
+        let falls = fleet.known.iter().find_map(|Known { name, stands_on, .. }| {
+            let stone = stands_on.iter().find(|s| out.contains(**s))?;
             let asks = chosen.get(name).is_some_and(|values| !values.is_empty());
             asks.then_some((*name, *stone))
         });

@@ -6,11 +6,14 @@ use super::session::{Session, known_tweak};
 use crate::cli::{Choice, Listed};
 use crate::engine::Exit;
 use crate::engine::plan::Scope;
-use crate::engine::row::Selection;
-use crate::engine::verbs::{Ask, preview};
+use crate::engine::row::{Reason, Row, Selection, Status};
+use crate::engine::verbs::{Answer, Ask, preview};
+use crate::engine::verify::verify;
+use crate::model::Side;
+use crate::persist::NAME;
 use crate::profile::{Profile, names};
 use crate::report::View;
-use crate::tweaks::{self, TWEAKS};
+use crate::tweaks::TWEAKS;
 
 pub fn list(session: &Session, what: Listed) -> Result<Exit> {
     let rows: Vec<Vec<String>> = match what {
@@ -53,8 +56,7 @@ pub fn show(session: &Session, name: &str, sets: &[String]) -> Result<Exit> {
 }
 
 pub fn explain(session: &Session, name: &str) -> Result<Exit> {
-    known_tweak(name)?;
-    let Some(entry) = tweaks::find(name) else { return Ok(Exit::Usage) };
+    let entry = known_tweak(name)?;
     let profile = session.profile(&Choice::default())?;
     let all = profile.tweaks()?;
     let host = session.host_for(&profile)?;
@@ -70,7 +72,10 @@ pub fn explain(session: &Session, name: &str) -> Result<Exit> {
         atomic: false,
         meta: session.meta("explain", Some(profile.name.clone())),
     };
-    let answer = preview(&host, &store, &facts, &ask)?;
+    let mut answer = preview(&host, &store, &facts, &ask)?;
+    if name == NAME {
+        answer.rows = kept(&verify(&host, &store, &facts));
+    }
     let view = View {
         verb: "explain",
         profile: Some(&profile),
@@ -80,4 +85,17 @@ pub fn explain(session: &Session, name: &str) -> Result<Exit> {
     };
     session.report().explain(entry, &view)?;
     Ok(Exit::Fine)
+}
+
+/// What comes back at each boot here.
+fn kept(verified: &Answer) -> Vec<Row> {
+    let mine: Vec<Row> = verified.rows.iter().filter(|r| r.name == NAME).cloned().collect();
+    if !mine.is_empty() {
+        return mine;
+    }
+    let mut row = Row::new(NAME, Side::Node, Status::Off);
+    row.reasons.push(
+        Reason::new("off", "nothing comes back at boot").fix("nettune apply -p PROFILE --persist"),
+    );
+    vec![row]
 }

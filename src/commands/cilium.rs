@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::look::looked;
 use super::session::Session;
 use crate::cilium::configmap::{self, Config};
-use crate::cilium::fleet::{Fleet, Levers};
+use crate::cilium::fleet::{Fleet, Known, Levers};
 use crate::cilium::report::{Report, read};
 use crate::cilium::version::{DEFAULT, Version};
 use crate::cilium::{diff as difference, values as merged};
@@ -97,7 +97,7 @@ pub(crate) fn levers() -> Levers {
         let built = (t.lever.build)(toml::Table::new()).ok();
         built.map_or(&[], |tweak| tweak.stands_on())
     };
-    both.map(|t| (t.name, stones(t))).collect()
+    both.map(|t| Known { name: t.name, stands_on: stones(t), keys: t.more.keys }).collect()
 }
 
 fn gather(

@@ -24,8 +24,9 @@ use crate::model::uplinks::{matches, uplinks};
 use crate::model::{
     Context, Desired, Facts, Impact, Need, Probe, Resource, Side, State, Tweak, Want,
 };
-use crate::persist::{self, EARLY_TWEAKS, NAME, Setup};
+use crate::persist::{self, NAME, Setup};
 use crate::profile::Profile;
+use crate::tweaks::TWEAKS;
 
 /// How long an early run waits for the links it is told of.
 const LINKS_APPEAR: Duration = Duration::from_secs(5);
@@ -124,6 +125,7 @@ pub fn row(
         enable: true,
         // Who asks for it and does not get it should hear that by the exit code.
         required: true,
+        told: Vec::new(),
         owner: Owner::Nettune,
         tweak: Box::new(Kept { needs, files }),
     })
@@ -282,8 +284,8 @@ pub fn boot_run(args: &ApplyArgs, profile: &Profile) -> BootRun {
         Some(Boot::Link) if own.is_empty() => args.choice.link.clone(),
         _ => own,
     };
-    let early = args.boot == Some(Boot::Early);
-    BootRun { links, tweaks: early.then(|| EARLY_TWEAKS.map(str::to_string).into()) }
+    let early = || TWEAKS.iter().filter(|t| t.more.early).map(|t| t.name.to_string()).collect();
+    BootRun { links, tweaks: (args.boot == Some(Boot::Early)).then(early) }
 }
 
 /// What a power cut left is no matter of the early run when D-Bus has to be asked about it: that would

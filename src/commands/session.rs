@@ -19,7 +19,7 @@ use crate::model::{Facts, Impact};
 use crate::open;
 use crate::profile::{Finder, Profile};
 use crate::report::Report;
-use crate::tweaks;
+use crate::tweaks::{self, Entry};
 
 const MOST_CONFIG: u64 = 1 << 20;
 
@@ -155,9 +155,9 @@ pub fn links(names: &[String], facts: &Facts) -> Result<Option<BTreeSet<String>>
     Ok((!names.is_empty()).then(|| names.iter().cloned().collect()))
 }
 
-pub fn known_tweak(name: &str) -> Result<()> {
-    if tweaks::find(name).is_some() || name == crate::persist::NAME {
-        return Ok(());
+pub fn known_tweak(name: &str) -> Result<&'static Entry> {
+    if let Some(entry) = tweaks::row(name) {
+        return Ok(entry);
     }
     let known: Vec<&str> = tweaks::TWEAKS.iter().map(|t| t.name).collect();
     let text = format!("there is no tweak {name:?}; there are {}", known.join(" "));

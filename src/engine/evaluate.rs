@@ -16,7 +16,7 @@ pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<Str
     let mut rows: Vec<Row> = selection.tweaks.iter().map(|t| row(t, selection.cni, &cx)).collect();
     fall(&mut rows);
     rows.iter_mut().zip(selection.tweaks).for_each(|(r, t)| owned(r, t, selection.cni, facts));
-    exclude(&mut rows);
+    exclude(&mut rows, selection.tweaks);
     fights(&mut rows, facts);
     rows.retain(|r| only.is_none_or(|o| o.contains(&r.name)));
     rows
@@ -43,18 +43,15 @@ pub fn tuneds<'a>(rows: &[Row], facts: &'a Facts) -> &'a [Setting] {
     profile.map_or(&[], Vec::as_slice)
 }
 
-/// A flowtable takes its flows from conntrack, which never sees packets that are not to be tracked.
-fn exclude(rows: &mut [Row]) {
-    let wants = |row: &Row, name: &str| {
-        let table = |d: &Desired| matches!(&d.resource, Resource::Nft { table } if table == name);
-        row.status == Status::Ready && row.desired.iter().any(table)
-    };
-    if !rows.iter().any(|r| wants(r, "nettune-flow")) {
-        return;
-    }
-    for row in rows.iter_mut().filter(|r| wants(r, "nettune-notrack")) {
-        let text = "host-routing takes tracked flows here (established), which excludes notrack";
-        row.block(Status::Off, Reason::new("host-routing", text));
+/// What two rows want may exclude one another: one of them says so.
+fn exclude(rows: &mut [Row], tweaks: &[Selected]) {
+    let ready = |row: &Row| row.status == Status::Ready;
+    let wanted: Vec<Desired> =
+        rows.iter().filter(|r| ready(r)).flat_map(|r| r.desired.clone()).collect();
+    for (row, selected) in rows.iter_mut().zip(tweaks).filter(|(r, _)| ready(r)) {
+        if let Some(why) = selected.tweak.gives_way(&wanted) {
+            row.block(Status::Off, Reason::new(why.code, why.text));
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Selected {
     pub enable: bool,
     pub required: bool,
     pub owner: Owner,
+    /// Names of what it goes by of what is told of Cilium.
+    pub told: Vec<&'static str>,
     pub tweak: Box<dyn Tweak>,
 }
 

@@ -2,7 +2,6 @@
 //! which levers fall with one that cannot be had.
 
 use super::row::{Cni, Owner, Reason, Row, Selected, Share, Status, verdict};
-use crate::cilium::told;
 use crate::model::facts::Cilium;
 use crate::model::{Context, Side, Tweak};
 
@@ -31,7 +30,7 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
         return unseen(Status::Unknown, "starting", text);
     }
     let said = |name| Some((name, cilium?.said.get(name)?.clone()));
-    let sources = told::names(selected.name).into_iter().filter_map(said).collect();
+    let sources = selected.told.iter().copied().filter_map(said).collect();
     let (status, live) = (Status::Cilium, tweak.live(cx));
     let mut share = Share { status, reasons: Vec::new(), live, sources, stands_on };
     let (found, mut reasons) = verdict(&tweak.cluster_needs(cx));

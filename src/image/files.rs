@@ -66,7 +66,7 @@ pub fn files(root: &Root, profile: &Profile, kernels: &[Kernel]) -> Result<Files
         out.all.push(("/etc/modules-load.d/nettune.conf".into(), Content::Text(text)));
     }
     tuned(root, kernels, &mut out);
-    irqbalance(root, profile, &mut out);
+    masked(root, profile, &mut out)?;
     arguments(root, kernels, &mut out)?;
     with_folders(root, &mut out);
     Ok(out)
@@ -136,18 +136,18 @@ fn tuned(root: &Root, kernels: &[Kernel], out: &mut Files) {
     out.all.push(("/etc/tuned/profile_mode".into(), Content::Text("manual\n".into())));
 }
 
-/// Stopped means never started. What it is to leave alone is known only once there are vectors: the
-/// unit tells it then.
-fn irqbalance(root: &Root, profile: &Profile, out: &mut Files) {
-    let irq = profile.table.get("irq").and_then(|v| v.as_table());
-    let stop = irq.and_then(|t| t.get("irqbalance")).and_then(|v| v.as_str()) == Some("stop");
-    let off = irq.and_then(|t| t.get("enable")).and_then(|v| v.as_bool()) == Some(false);
+/// Stopped means never started. What an irqbalance is to leave alone is known only once there are
+/// vectors: the unit tells it then.
+fn masked(root: &Root, profile: &Profile, out: &mut Files) -> Result<()> {
     let folders = ["usr/lib/systemd/system", "lib/systemd/system", "etc/systemd/system"];
-    let installed = folders.iter().any(|f| root.exists(&format!("{f}/irqbalance.service")));
-    if stop && !off && installed {
-        let path = format!("{}/irqbalance.service", persist::UNITS);
-        out.all.push((path, Content::Link("/dev/null".into())));
+    for tweak in profile.tweaks()?.iter().filter(|t| t.enable) {
+        let installed = |unit: &&&str| folders.iter().any(|f| root.exists(&format!("{f}/{unit}")));
+        for unit in tweak.tweak.masks().iter().filter(installed) {
+            let path = format!("{}/{unit}", persist::UNITS);
+            out.all.push((path, Content::Link("/dev/null".into())));
+        }
     }
+    Ok(())
 }
 
 /// The preemption model by boot argument, where all kernels agree and are not built so already.

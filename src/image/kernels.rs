@@ -13,6 +13,7 @@ use crate::linux::facts::{agents, kernel};
 use crate::linux::root::Root;
 use crate::model::Facts;
 use crate::model::facts::{Fact, Node};
+use crate::tweaks::TWEAKS;
 
 /// Needs that a kernel meets or does not, whatever the machine it will run on.
 const KERNEL_NEEDS: [&str; 6] =
@@ -137,14 +138,13 @@ pub fn findings(kernels: &[Kernel]) -> Vec<Finding> {
 
 /// Modules that some kernel has as modules and a wanted row needs.
 pub fn modules(kernels: &[Kernel]) -> Vec<String> {
-    const OF: [(&str, &str); 2] = [("bandwidth-manager", "sch_fq"), ("bbr", "tcp_bbr")];
     let loadable = |kernel: &Kernel, tweak: &str, module: &str| {
         let wanted = kernel.rows.iter().any(|r| r.name == tweak && r.status == Status::Ready);
         let state = kernel.facts.kernel.modules.get(module);
         wanted && matches!(state, Some(Fact::Known(crate::model::facts::Module::Loadable)))
     };
-    OF.iter()
-        .filter(|(tweak, module)| kernels.iter().any(|k| loadable(k, tweak, module)))
+    let of = TWEAKS.iter().flat_map(|t| t.more.modules.iter().map(|module| (t.name, *module)));
+    of.filter(|(tweak, module)| kernels.iter().any(|k| loadable(k, tweak, module)))
         .map(|(_, module)| module.to_string())
         .collect()
 }

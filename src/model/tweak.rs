@@ -102,6 +102,16 @@ pub trait Tweak {
         None
     }
 
+    /// Units that an image with it never starts.
+    fn masks(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Why it is not wanted beside what the others want.
+    fn gives_way(&self, _: &[Desired]) -> Option<Warning> {
+        None
+    }
+
     fn proofs(&self, _: &Context) -> Vec<Proof> {
         Vec::new()
     }

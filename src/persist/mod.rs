@@ -6,7 +6,7 @@ mod units;
 
 use crate::model::State;
 pub use sysctls::{dropin, dropin_name};
-pub use units::{EARLY_TWEAKS, LATE_SECONDS};
+pub use units::LATE_SECONDS;
 
 /// The row that holds these files.
 pub const NAME: &str = "persist";

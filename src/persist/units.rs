@@ -1,10 +1,6 @@
 //! The units and the udev rule. All are wanted and none is required: a nettune that fails or hangs
 //! keeps no node from joining.
 
-/// What needs a link that nobody uses yet, or can be had before there is a network. The rest waits
-/// for the network, and the late run sees to these once more.
-pub const EARLY_TWEAKS: [&str; 5] = ["preempt", "cpu", "nic", "irq", "steering"];
-
 /// A unit is given up after so long.
 pub const LATE_SECONDS: u32 = 30;
 

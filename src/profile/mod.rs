@@ -85,7 +85,10 @@ impl Profile {
                 Refusal::with(Exit::Config, text)
             };
             let tweak = (entry.lever.build)(own).map_err(|e| wrong(e.message().to_string()))?;
-            tweak.validate().map_err(|e| wrong(format!("{e:#}")))?;
+            // A lever that the profile does not speak of may refuse its own defaults.
+            if table.is_some() {
+                tweak.validate().map_err(|e| wrong(format!("{e:#}")))?;
+            }
             selected.push(Selected {
                 name: entry.name,
                 side: entry.side,
@@ -96,6 +99,7 @@ impl Profile {
                     _ if self.unwanted(entry.name) => Owner::Unwanted,
                     _ => Owner::Auto,
                 },
+                told: entry.told(),
                 tweak,
             });
         }

@@ -5,8 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, ipsec, on, routed};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::cilium::told;
 use crate::model::facts::{Fact, Link, Module};
+use crate::model::helm;
 use crate::model::helm::{BANDWIDTH_MANAGER, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
@@ -25,6 +27,12 @@ pub const ENTRY: Entry = Entry {
                  32768 buckets",
     },
     lever: lever::<BandwidthManager>(),
+    more: More {
+        modules: &["sch_fq"],
+        keys: &[&helm::BANDWIDTH_MANAGER],
+        told: &[told::ROUTED, told::ENCRYPTION, &["bandwidth-manager", "enable-bandwidth-manager"]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -5,8 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, helper, on, release, routed};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::cilium::told;
 use crate::model::facts::{Fact, Module};
+use crate::model::helm;
 use crate::model::helm::{BANDWIDTH_MANAGER, BBR, BBR_HOST_ONLY, HelmValue};
 use crate::model::{
     Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
@@ -27,6 +29,15 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (BBR for pods); Linux ip-sysctl.rst",
     },
     lever: lever::<Bbr>(),
+    more: More {
+        modules: &["tcp_bbr"],
+        keys: &[&helm::BBR, &helm::BBR_HOST_ONLY],
+        told: &[
+            told::ROUTED,
+            &["bandwidth-manager", "congestion-control", "enable-bbr", "enable-bbr-hostns-only"],
+        ],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

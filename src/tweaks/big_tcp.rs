@@ -8,8 +8,10 @@ use super::cilium_side::{
     OLD_LIMIT, ON_HOST_ROUTING, cilium, devices, excludes_big_tcp, ipsec, on, release,
     tunnel_takes_more,
 };
-use super::entry::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, More, lever, no_uplink};
+use crate::cilium::told;
 use crate::model::facts::Link;
+use crate::model::helm;
 use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
@@ -28,6 +30,22 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (BIG TCP); Linux include/linux/netdevice.h; net/ipv6/ip6_output.c",
     },
     lever: lever::<BigTcp>(),
+    more: More {
+        keys: &[&helm::BIG_TCP_V4, &helm::BIG_TCP_V6],
+        told: &[
+            told::BIG,
+            told::DSR,
+            told::NETWORK,
+            told::DEVICES,
+            &[
+                "enable-ipv6",
+                "enable-egress-gateway",
+                "enable-ipv4-egress-gateway",
+                "enable-tunnel-big-tcp",
+            ],
+        ],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema)]

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::model::helm;
 use crate::model::helm::{CLOCK_PROBE, DISTRIBUTED_LRU, HelmValue, MAP_RATIO, MAP_RATIO_NO_LRU};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -25,6 +26,22 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium ebpf/maps.rst, Cilium tuning guide (ratio 0.08 with distributed LRU)",
     },
     lever: lever::<BpfMaps>(),
+    more: More {
+        keys: &[
+            &helm::MAP_RATIO_NO_LRU,
+            &helm::MAP_RATIO,
+            &helm::DISTRIBUTED_LRU,
+            &helm::CLOCK_PROBE,
+        ],
+        told: &[&[
+            "map-ratio",
+            "bpf-map-dynamic-size-ratio",
+            "maps",
+            "bpf-distributed-lru",
+            "clock",
+        ]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, no_chaining};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::cilium::told;
+use crate::model::helm;
 use crate::model::helm::{BPF_MASQUERADE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -24,6 +26,11 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium concepts/masquerading.rst",
     },
     lever: lever::<BpfMasquerade>(),
+    more: More {
+        keys: &[&helm::BPF_MASQUERADE],
+        told: &[told::MASQUERADE, told::CHAINING, told::DEVICES, &["enable-ipv6"]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use crate::model::cpulist;
 use crate::model::facts::CpuPolicy;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
@@ -25,6 +25,7 @@ pub const ENTRY: Entry = Entry {
                  intel_pstate.rst, amd-pstate.rst, ABI sysfs-devices-power",
     },
     lever: lever::<Cpu>(),
+    more: More { early: true, ..More::NONE },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

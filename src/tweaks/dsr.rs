@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, excludes_big_tcp, release};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::cilium::told;
+use crate::model::helm;
 use crate::model::helm::{DSR_DISPATCH, HelmValue, LB_MODE, TUNNEL_PROTOCOL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -25,6 +27,11 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium kubeproxy-free.rst (DSR)",
     },
     lever: lever::<Dsr>(),
+    more: More {
+        keys: &[&helm::LB_MODE, &helm::DSR_DISPATCH, &helm::TUNNEL_PROTOCOL],
+        told: &[told::DSR, told::XDP, told::BIG, told::NETWORK],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

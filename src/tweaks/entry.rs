@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 use crate::model::drivers::DRIVERS;
+use crate::model::helm::HelmKey;
 use crate::model::uplinks::candidates;
 use crate::model::{Context, Need, Side, Tweak};
 
@@ -15,6 +16,37 @@ pub struct Entry {
     pub summary: &'static str,
     pub doc: Doc,
     pub lever: Lever,
+    pub more: More,
+}
+
+/// What some levers are besides.
+pub struct More {
+    /// Needs a link that nobody uses yet, or can be had before there is a network: the early run at boot
+    /// makes it. The late one, after the network, makes all.
+    pub early: bool,
+    /// Its document lists what is known of drivers.
+    pub drivers: bool,
+    /// Modules that it needs where the kernel has them as such: an image loads them at boot.
+    pub modules: &'static [&'static str],
+    /// Its own keys of Cilium's chart.
+    pub keys: &'static [&'static HelmKey],
+    /// What it goes by of what is told of Cilium: names of `cilium::told`.
+    pub told: &'static [&'static [&'static str]],
+}
+
+impl More {
+    pub const NONE: More =
+        More { early: false, drivers: false, modules: &[], keys: &[], told: &[] };
+}
+
+impl Entry {
+    /// The names it goes by, each once.
+    pub fn told(&self) -> Vec<&'static str> {
+        let mut names = self.more.told.concat();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }
 
 /// What `explain` and docs/tweaks.md say.
@@ -31,7 +63,7 @@ pub struct Doc {
 
 /// What a lever knows of drivers: limits, how they are known, and where from.
 pub fn drivers(entry: &Entry) -> Vec<(&'static str, String)> {
-    if !["nic", "mtu", "xdp"].contains(&entry.name) {
+    if !entry.more.drivers {
         return Vec::new();
     }
     DRIVERS.iter().map(|driver| (driver.name, driver.describe())).collect()

@@ -5,12 +5,16 @@ use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use super::{cilium_side, unseen};
+use crate::cilium::told;
 use crate::model::bpf::{Hook, tag};
 use crate::model::facts::{Fact, Link, Module};
+use crate::model::helm;
 use crate::model::need::HelmValue;
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
+
+pub const FLOW_TABLE: &str = "nettune-flow";
 
 pub const ENTRY: Entry = Entry {
     name: "host-routing",
@@ -31,6 +35,19 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (eBPF host routing); Linux networking/nf_flowtable.rst",
     },
     lever: lever::<HostRouting>(),
+    more: More {
+        keys: &[&helm::HOST_LEGACY, &helm::TCX],
+        told: &[
+            told::ROUTED,
+            told::KPR,
+            told::MASQUERADE,
+            told::ENCRYPTION,
+            told::CHAINING,
+            told::DEVICES,
+            &["enable-endpoint-routes", "attach-mode"],
+        ],
+        ..More::NONE
+    },
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -154,11 +171,11 @@ impl Tweak for HostRouting {
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let links = self.links(cx);
         if self.mode() == Mode::Established {
-            let table = Resource::Nft { table: "nettune-flow".into() };
+            let table = Resource::Nft { table: FLOW_TABLE.into() };
             let mut all = vec![Desired::new(table, Want::is(FLOWTABLE), Impact::NewFlows)];
             all.extend(links.iter().take(MOST_DEVICES).map(|(link, _)| {
                 let resource = Resource::Flow { link: link.name.clone() };
-                Desired::new(resource, Want::is("nettune-flow"), Impact::NewFlows)
+                Desired::new(resource, Want::is(FLOW_TABLE), Impact::NewFlows)
             }));
             return Ok(all);
         }

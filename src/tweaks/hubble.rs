@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::cilium;
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::model::helm;
 use crate::model::helm::{HUBBLE, HelmValue, MONITOR_INTERVAL};
 use crate::model::{Context, Desired, Live, Side, Tweak, Warning};
 
@@ -22,6 +23,11 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (1 to 15 % by workload)",
     },
     lever: lever::<Hubble>(),
+    more: More {
+        keys: &[&helm::HUBBLE, &helm::MONITOR_INTERVAL],
+        told: &[&["hubble", "enable-hubble", "monitor-aggregation-interval"]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

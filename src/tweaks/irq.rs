@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use crate::model::cpulist;
 use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;
@@ -28,6 +28,7 @@ pub const ENTRY: Entry = Entry {
                  irqbalance(1)",
     },
     lever: lever::<Irq>(),
+    more: More { early: true, ..More::NONE },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]
@@ -154,6 +155,10 @@ impl Tweak for Irq {
             needs.push(Need::blocked("cpus", why, "name CPUs in irq.cpus"));
         }
         needs
+    }
+
+    fn masks(&self) -> &'static [&'static str] {
+        if self.irqbalance == Irqbalance::Stop { &["irqbalance.service"] } else { &[] }
     }
 
     fn placement(&self) -> Option<Placement> {

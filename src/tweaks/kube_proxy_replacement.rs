@@ -5,8 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, on};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::cilium::told;
 use crate::model::facts::{Chain, Cilium, Fact};
+use crate::model::helm;
 use crate::model::helm::{HelmValue, KPR, KPR_WORD, SOCKET_LB_HOST};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -26,6 +28,21 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium kubeproxy-free.rst, system_requirements.rst",
     },
     lever: lever::<KubeProxyReplacement>(),
+    more: More {
+        keys: &[&helm::KPR_WORD, &helm::KPR, &helm::SOCKET_LB_HOST],
+        told: &[
+            told::KPR,
+            &[
+                "socket-lb",
+                "socket-lb-host",
+                "bpf-lb-sock-hostns-only",
+                "node-port-range",
+                "enable-auto-protect-node-port-range",
+                "enable-ipv6",
+            ],
+        ],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -21,6 +21,7 @@ mod native_routing;
 mod netkit;
 mod nic;
 mod notrack;
+mod persist;
 mod preempt;
 mod steering;
 mod tcp;
@@ -55,8 +56,14 @@ pub const TWEAKS: &[Entry] = &[
     netkit::ENTRY,
 ];
 
+/// A lever: a table of a profile.
 pub fn find(name: &str) -> Option<&'static Entry> {
     TWEAKS.iter().find(|t| t.name == name)
+}
+
+/// A row: a lever, or what `apply --persist` keeps.
+pub fn row(name: &str) -> Option<&'static Entry> {
+    find(name).or(Some(&persist::ENTRY).filter(|e| e.name == name))
 }
 
 #[cfg(test)]

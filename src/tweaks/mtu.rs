@@ -7,8 +7,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, devices};
-use super::entry::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, More, lever, no_uplink};
+use crate::cilium::told;
 use crate::model::facts::{Link, LostRoute};
+use crate::model::helm;
 use crate::model::uplinks::above;
 use crate::model::xdp_limits;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
@@ -29,6 +31,12 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (MTU); Linux ip-sysctl.rst; net/ipv6/addrconf.c for 1280",
     },
     lever: lever::<Mtu>(),
+    more: More {
+        drivers: true,
+        keys: &[&helm::MTU],
+        told: &[told::DEVICES, &["device-mtu", "mtu"]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

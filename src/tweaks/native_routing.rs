@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use crate::cilium::told;
+use crate::model::helm;
 use crate::model::helm::{AUTO_DIRECT_ROUTES, HelmValue, NATIVE_CIDR, ROUTING_MODE, TUNNEL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -24,6 +26,11 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium concepts/routing.rst, Cilium tuning guide; systemd networkd.conf(5)",
     },
     lever: lever::<NativeRouting>(),
+    more: More {
+        keys: &[&helm::TUNNEL, &helm::ROUTING_MODE, &helm::NATIVE_CIDR, &helm::AUTO_DIRECT_ROUTES],
+        told: &[told::NETWORK, &["ipv4-native-routing-cidr", "node-pods", "ipam"]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{ON_HOST_ROUTING, cilium, release};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use crate::model::facts::{Fact, Module};
+use crate::model::helm;
 use crate::model::helm::{DATAPATH_MODE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
 
@@ -25,6 +26,11 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (netkit); Linux drivers/net/netkit.c",
     },
     lever: lever::<Netkit>(),
+    more: More {
+        keys: &[&helm::DATAPATH_MODE],
+        told: &[&["device-mode", "device-mode-configured", "datapath-mode", "enable-bpf-tproxy"]],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::model::drivers::driver;
 use crate::model::facts::{Fact, Link};
 use crate::model::xdp_limits::{self, Queues};
@@ -31,6 +31,7 @@ pub const ENTRY: Entry = Entry {
                  in src/model/drivers.rs, which names its sources",
     },
     lever: lever::<Nic>(),
+    more: More { early: true, drivers: true, ..More::NONE },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

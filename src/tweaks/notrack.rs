@@ -7,9 +7,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, host_routing_needs, no_chaining, on, routed};
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
+use super::host_routing::FLOW_TABLE;
 use super::unseen;
+use crate::cilium::told;
 use crate::model::facts::{Fact, Module};
+use crate::model::helm;
 use crate::model::helm::{HelmValue, NO_CONNTRACK};
 use crate::model::{
     Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
@@ -30,6 +33,25 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (installNoConntrackIptablesRules); Linux net/netfilter",
     },
     lever: lever::<Notrack>(),
+    more: More {
+        keys: &[&helm::NO_CONNTRACK],
+        told: &[
+            told::ROUTED,
+            told::NETWORK,
+            told::KPR,
+            told::MASQUERADE,
+            told::ENCRYPTION,
+            told::CHAINING,
+            &[
+                "install-no-conntrack-iptables-rules",
+                "ipv4-native-routing-cidr",
+                "node-pods",
+                "no-conntrack-rules",
+                "enable-ipv4",
+            ],
+        ],
+        ..More::NONE
+    },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]
@@ -90,6 +112,14 @@ impl Tweak for Notrack {
         let networks: Result<Vec<_>> = self.cidrs(cx).iter().map(|c| network(c)).collect();
         let resource = Resource::Nft { table: "nettune-notrack".into() };
         Ok(vec![Desired::new(resource, Want::is(table(&networks?)), Impact::Bypass)])
+    }
+
+    /// A flowtable takes its flows from conntrack, which never sees packets that are not to be tracked.
+    fn gives_way(&self, others: &[Desired]) -> Option<Warning> {
+        let flow =
+            |d: &Desired| matches!(&d.resource, Resource::Nft { table } if table == FLOW_TABLE);
+        let text = "host-routing takes tracked flows here (established), which excludes notrack";
+        others.iter().any(flow).then(|| Warning::new("host-routing", text))
     }
 
     fn stands_on(&self) -> &'static [&'static str] {

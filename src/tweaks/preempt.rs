@@ -4,7 +4,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use crate::model::facts::{Fact, Preempt as Facts};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 
@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (CONFIG_PREEMPT_NONE); Linux kernel/sched/core.c and debug.c",
     },
     lever: lever::<Preempt>(),
+    more: More { early: true, ..More::NONE },
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

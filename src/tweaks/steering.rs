@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever, no_uplink};
+use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::model::cpulist;
 use crate::model::facts::{Cpus, Link};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
@@ -32,6 +32,7 @@ pub const ENTRY: Entry = Entry {
                  sysfs-class-net-queues",
     },
     lever: lever::<Steering>(),
+    more: More { early: true, ..More::NONE },
 };
 
 #[derive(Deserialize, JsonSchema)]

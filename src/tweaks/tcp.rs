@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use crate::model::{Context, Desired, Facts, Impact, Resource, Side, Tweak, Want, sysctls};
 
 pub const ENTRY: Entry = Entry {
@@ -25,6 +25,7 @@ pub const ENTRY: Entry = Entry {
                  network-latency and network-throughput for the profiles of those names",
     },
     lever: lever::<Tcp>(),
+    more: More::NONE,
 };
 
 #[derive(Deserialize, JsonSchema, Default)]

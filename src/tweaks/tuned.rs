@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 
 pub const ENTRY: Entry = Entry {
@@ -22,6 +22,7 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (tuned network-* profiles); TuneD's D-Bus interface com.redhat.tuned",
     },
     lever: lever::<Tuned>(),
+    more: More::NONE,
 };
 
 #[derive(Deserialize, JsonSchema)]

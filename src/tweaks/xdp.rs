@@ -4,10 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, lever};
+use super::entry::{Doc, Entry, More, lever};
 use super::{cilium_xdp, unseen};
+use crate::cilium::told;
 use crate::model::bpf::{Deny, Hook, tag};
 use crate::model::facts::Link;
+use crate::model::helm;
 use crate::model::need::HelmValue;
 use crate::model::xdp_limits::{self, Limits};
 use crate::model::{
@@ -31,6 +33,18 @@ pub const ENTRY: Entry = Entry {
         source: "Cilium tuning guide (XDP acceleration); Linux drivers' own sources",
     },
     lever: lever::<Xdp>(),
+    more: More {
+        drivers: true,
+        keys: &[&helm::ACCELERATION_NATIVE, &helm::ACCELERATION],
+        told: &[
+            told::XDP,
+            told::DSR,
+            told::ENCRYPTION,
+            told::DEVICES,
+            &["xdp-attached", "enable-l2-announcements"],
+        ],
+        ..More::NONE
+    },
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]

@@ -400,7 +400,8 @@ pub fn want(resource: &str, want: Want) -> (Resource, Want, Impact) {
 pub fn selected(name: &'static str, tweak: Option<Wants>) -> Selected {
     let enable = tweak.is_some();
     let tweak: Box<dyn Tweak> = Box::new(tweak.unwrap_or(Wants(Vec::new())));
-    Selected { name, side: Side::Node, enable, required: false, owner: Owner::Auto, tweak }
+    let (side, required, owner, told) = (Side::Node, false, Owner::Auto, Vec::new());
+    Selected { name, side, enable, required, owner, told, tweak }
 }
 
 pub fn meta(verb: &'static str) -> Meta {

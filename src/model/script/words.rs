@@ -1,7 +1,5 @@
 //! The shell's words for one change, by kind.
 
-use sha2::Digest;
-
 use super::forms::{bpf, by_default, file, flow, nft, qdisc, quote, tuned, unit};
 use super::step::{Disturbed, Step};
 use crate::model::bpf::Hook;
