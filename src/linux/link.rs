@@ -346,7 +346,7 @@ fn errno_of(error: &rtnetlink::Error) -> Option<i32> {
 }
 
 /// An io::Error of the kernel's errno, so that all errors of this module end alike.
-pub(in crate::linux) fn plain(error: rtnetlink::Error) -> anyhow::Error {
+pub(crate) fn plain(error: rtnetlink::Error) -> anyhow::Error {
     match errno_of(&error) {
         Some(errno) => std::io::Error::from_raw_os_error(errno).into(),
         None => error.into(),

@@ -85,7 +85,7 @@ pub fn of_image(root: &Root) -> Agents {
     }
 }
 
-pub(in crate::linux) fn installed(root: &Root, unit: &str) -> bool {
+pub(crate) fn installed(root: &Root, unit: &str) -> bool {
     UNIT_FOLDERS.iter().any(|folder| root.exists(&format!("{folder}/{unit}.service")))
 }
 
