@@ -24,7 +24,6 @@ pub mod share;
 pub mod store;
 pub mod undo;
 pub mod verbs;
-pub mod verify;
 mod work;
 
 use std::fmt;

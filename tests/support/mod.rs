@@ -446,7 +446,7 @@ pub fn rollback_as(host: &mut Memory, dir: &Path, scope: Scope, force: bool) -> 
 
 pub fn verify(host: &Memory, dir: &Path) -> Answer {
     let store = Store::read(dir, &host.facts().unwrap()).unwrap();
-    nettune::engine::verify::verify(host, &store, &host.facts)
+    nettune::engine::verbs::verify(host, &store, &host.facts)
 }
 
 /// A link with queues, vectors, a route of its own MTU and an IPv6 MTU set by hand.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::beyond;
-use super::row::{Reason, Row, Status};
-use super::store::Store;
-use super::verbs::{Answer, pending};
-use super::{Exit, Observe};
+use super::ask::Answer;
+use super::clear::pending;
+use crate::engine::plan::beyond;
+use crate::engine::row::{Reason, Row, Status};
+use crate::engine::store::Store;
+use crate::engine::{Exit, Observe};
 use crate::model::bpf::remains;
 use crate::model::facts::Facts;
 use crate::model::restore::{offline, went_offline};
