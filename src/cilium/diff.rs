@@ -121,8 +121,7 @@ fn against_nodes(left: &LeftOut, fleet: &Fleet, config: &Config) -> Option<Findi
     let why = left.why.iter().find(|w| w.cannot && !w.examples.is_empty())?;
     let nodes: usize = left.why.iter().filter(|w| w.cannot).map(|w| w.nodes).sum();
     // What stands on another lever falls with it, which has a finding of its own.
-    if found.is_empty() || why.text.starts_with("falls with") || why.text.starts_with("its profile")
-    {
+    if found.is_empty() || why.falls {
         return None;
     }
     let keys = found.iter().map(|k| Key { key: k, now: config.get(*k).cloned() }).collect();

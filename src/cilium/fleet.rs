@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::Report;
+use super::report::{Cluster, Report};
 use super::version::Version;
 use crate::model::helm::{HelmKey, KEYS};
 
@@ -47,6 +47,8 @@ pub struct Held {
     pub nodes: Vec<String>,
     /// Nobody could tell whether they can, or they are not asked: not that they cannot.
     pub open: bool,
+    /// What it stands on cannot be had.
+    pub falls: bool,
 }
 
 impl Held {
@@ -181,6 +183,7 @@ impl Fleet {
                 let held = lever.held.entry(why).or_default();
                 held.add(&node);
                 held.open |= open;
+                held.falls |= cluster.is_some_and(Cluster::falls);
                 if new_nodes_only(&self.known, name) {
                     group.cannot.push(name);
                 }

@@ -103,6 +103,11 @@ impl Cluster<'_> {
         let reason = self.reasons.iter().find(|r| !told.contains(&r.code.as_ref()));
         reason.map_or_else(|| plain(&self.status, 32), |r| plain(&r.text, MOST_REASON))
     }
+
+    /// What it stands on cannot be had.
+    pub fn falls(&self) -> bool {
+        self.reasons.iter().any(|r| r.code == "stands-on")
+    }
 }
 
 /// Printable and not too long.

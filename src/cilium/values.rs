@@ -41,6 +41,8 @@ pub struct Why {
     pub examples: Vec<String>,
     /// Whether these nodes cannot; else nobody could tell, or it is not asked of them.
     pub cannot: bool,
+    /// What it stands on is left out, which has a reason of its own.
+    pub falls: bool,
 }
 
 /// Like nodes and what they can be told that only a new node may take.
@@ -95,7 +97,7 @@ pub fn values(fleet: &Fleet, all: bool) -> Values {
             Ok(values) => drop(chosen.insert(name, values)),
             Err(text) => {
                 let (nodes, examples) = (lever.can, Vec::new());
-                let why = vec![Why { text, nodes, examples, cannot: false }];
+                let why = vec![Why { text, nodes, examples, cannot: false, falls: false }];
                 left_out.push(LeftOut { lever: name, nodes: lever.can, why });
             }
         }
@@ -139,7 +141,7 @@ struct Out {
 
 fn reason(text: &str, held: &Held) -> Why {
     let (text, examples) = (text.to_string(), held.nodes.clone());
-    Why { text, nodes: held.count, examples, cannot: !held.open }
+    Why { text, nodes: held.count, examples, cannot: !held.open, falls: held.falls }
 }
 
 /// What stands on a lever that the fleet cannot agree on falls with it.
@@ -161,7 +163,7 @@ fn fall(fleet: &Fleet, chosen: &mut BTreeMap<&'static str, Agreed>, left_out: &m
         }
         let text = format!("falls with {stone}");
         let (nodes, examples) = (fleet.nodes, Vec::new());
-        let why = vec![Why { text, nodes, examples, cannot: false }];
+        let why = vec![Why { text, nodes, examples, cannot: false, falls: true }];
         left_out.push(LeftOut { lever: name, nodes: fleet.nodes, why });
     }
 }

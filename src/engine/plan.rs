@@ -410,7 +410,8 @@ fn hold(rows: &mut [Row], changes: &[Change], accept: &BTreeSet<Impact>) -> bool
         row.changes = mine.into_iter().map(|c| (c.clone(), Outcome::Held)).collect();
         let names: Vec<&str> = refused.iter().map(|i| i.name()).collect();
         let reason = Reason::new("held", format!("its impact is {}", names.join(" and ")))
-            .fix(format!("--accept {}", names.join(",")));
+            .fix(format!("--accept {}", names.join(",")))
+            .of(names);
         row.block(Status::Held, reason);
         held = true;
     }

@@ -76,15 +76,22 @@ pub struct Reason {
     pub code: String,
     pub text: String,
     pub fix: Option<String>,
+    /// What it speaks of, by name: the lever it falls with, those that fall with it, impacts to accept.
+    pub of: Vec<String>,
 }
 
 impl Reason {
     pub fn new(code: &str, text: impl Into<String>) -> Self {
-        Reason { code: code.to_string(), text: text.into(), fix: None }
+        Reason { code: code.to_string(), text: text.into(), fix: None, of: Vec::new() }
     }
 
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
+        self
+    }
+
+    pub fn of(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.of = names.into_iter().map(Into::into).collect();
         self
     }
 }

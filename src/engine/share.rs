@@ -5,6 +5,8 @@ use super::row::{Cni, Owner, Reason, Row, Selected, Share, Status, verdict};
 use crate::model::facts::Cilium;
 use crate::model::{Context, Side, Tweak};
 
+const STANDS_ON: &str = "stands-on";
+
 pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> Option<Share> {
     if selected.side == Side::Node {
         return None;
@@ -96,18 +98,16 @@ pub fn fall(rows: &mut [Row]) {
             let Some(share) = &mut row.cluster else { continue };
             if row.name == name {
                 share.status = Status::Blocked;
-                share.reasons.push(Reason::new("stands-on", format!("falls with {stone}")));
+                let text = format!("falls with {stone}");
+                share.reasons.push(Reason::new(STANDS_ON, text).of([stone.clone()]));
             }
         }
     }
     let fallen: Vec<(String, String)> = rows
         .iter()
         .flat_map(|r| {
-            let reasons = r.cluster.iter().flat_map(|s| &s.reasons);
-            reasons.filter_map(|x| {
-                let stone = x.text.strip_prefix("falls with ").filter(|_| x.code == "stands-on")?;
-                Some((stone.to_string(), r.name.clone()))
-            })
+            let reasons = r.cluster.iter().flat_map(|s| &s.reasons).filter(|x| x.code == STANDS_ON);
+            reasons.flat_map(|x| &x.of).map(|stone| (stone.clone(), r.name.clone()))
         })
         .collect();
     for row in rows.iter_mut() {
@@ -115,7 +115,7 @@ pub fn fall(rows: &mut [Row]) {
             fallen.iter().filter(|(s, _)| *s == row.name).map(|(_, n)| n.as_str()).collect();
         if let (Some(share), false) = (&mut row.cluster, with.is_empty()) {
             let text = format!("with it fall {}", with.join(", "));
-            share.reasons.push(Reason::new("falls", text));
+            share.reasons.push(Reason::new("falls", text).of(with));
         }
     }
 }
@@ -129,6 +129,6 @@ fn missing(rows: &[Row], name: &str) -> bool {
 fn root_of(rows: &[Row], stone: &str) -> String {
     let row = rows.iter().find(|r| r.name == stone);
     let reasons = row.and_then(|r| r.cluster.as_ref()).map(|s| &s.reasons);
-    let below = reasons.into_iter().flatten().find(|r| r.code == "stands-on");
-    below.and_then(|r| r.text.strip_prefix("falls with ")).unwrap_or(stone).to_string()
+    let below = reasons.into_iter().flatten().find(|r| r.code == STANDS_ON);
+    below.and_then(|r| r.of.first().map(String::as_str)).unwrap_or(stone).to_string()
 }

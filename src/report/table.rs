@@ -110,8 +110,7 @@ fn held(view: &View) -> String {
     let mut impacts: Vec<&str> = rows
         .flat_map(|r| &r.reasons)
         .filter(|r| r.code == "held")
-        .filter_map(|r| r.fix.as_deref()?.strip_prefix("--accept "))
-        .flat_map(|list| list.split(','))
+        .flat_map(|r| r.of.iter().map(String::as_str))
         .collect();
     impacts.sort_unstable();
     impacts.dedup();

@@ -66,6 +66,8 @@ pub struct ReasonJson {
     pub code: String,
     pub text: String,
     pub fix: Option<String>,
+    /// What it speaks of, by name: the lever it falls with, those that fall with it, impacts to accept.
+    pub of: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -122,8 +124,12 @@ pub fn tweak(row: &Row) -> TweakJson {
         };
         NeedJson { need: need.name.to_string(), probe, detail }
     };
-    let reason =
-        |r: &Reason| ReasonJson { code: r.code.clone(), text: r.text.clone(), fix: r.fix.clone() };
+    let reason = |r: &Reason| ReasonJson {
+        code: r.code.clone(),
+        text: r.text.clone(),
+        fix: r.fix.clone(),
+        of: r.of.clone(),
+    };
     TweakJson {
         name: row.name.clone(),
         side: row.side,
