@@ -1,5 +1,6 @@
 //! Each folder of tests/cases is a node, a profile and what nettune makes of them: `facts.json`
-//! (what `nettune facts --json` prints under `facts`; what is left out has its default),
+//! (what `nettune facts --json` prints under `facts`; what is left out has its default; with a `base`, what
+//! is otherwise than that node of tests/nodes),
 //! `profile.toml`, `before.toml` (resource = state) and `plan.txt`. The plan is compared, applied,
 //! applied again (no change) and rolled back (equal to before), so a new lever's rollback is proven
 //! without a line of test code. `NETTUNE_UPDATE_CASES=1` rewrites plan.txt: read the difference.
@@ -17,7 +18,7 @@ use nettune::engine::row::{Row, Selection, Status};
 use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Ask, preview};
 use nettune::engine::{Exit, Observe};
-use nettune::model::{Facts, Impact, Resource, State};
+use nettune::model::{Impact, Resource, State};
 use nettune::profile::{Finder, Profile};
 use support::{Memory, meta, rollback, tempdir, verify};
 
@@ -61,7 +62,7 @@ fn text(rows: &[Row], exit: Exit) -> String {
 
 fn case(folder: &Path) {
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-    let mut facts: Facts = serde_json::from_str(&read(&folder.join("facts.json"))).unwrap();
+    let mut facts = support::case_facts(&name);
     if facts.node.boot_id.is_empty() {
         facts.node.boot_id = "boot".into();
     }

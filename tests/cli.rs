@@ -2,6 +2,8 @@
 //! is, never a panic and never a wait.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 use std::any::TypeId;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -167,10 +169,9 @@ const NUMBERS: [&str; 22] = [
 fn every_number_of_a_profile() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let facts = |name: &str| -> Vec<Facts> {
-        let of = |e: &fs::DirEntry| e.file_name().to_string_lossy().starts_with(name);
-        let folders = fs::read_dir(&cases).unwrap().flatten().filter(of);
-        let text = |e: fs::DirEntry| fs::read_to_string(e.path().join("facts.json")).unwrap();
-        folders.map(|e| serde_json::from_str(&text(e)).unwrap()).collect()
+        let folders = fs::read_dir(&cases).unwrap().flatten();
+        let names = folders.map(|e| e.file_name().to_string_lossy().into_owned());
+        names.filter(|n| n.starts_with(name)).map(|n| support::case_facts(&n)).collect()
     };
     let finder = Finder { folders: Vec::new(), strict: false };
     let mut taken = 0;

@@ -31,9 +31,7 @@ const WHOLE: &str = "[native-routing]\ncidr = \"10.244.0.0/16\"\nauto-direct-nod
     [host-routing]\n";
 
 fn case(name: &str) -> Facts {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name);
-    let mut facts: Facts =
-        serde_json::from_str(&std::fs::read_to_string(path.join("facts.json")).unwrap()).unwrap();
+    let mut facts = support::case_facts(name);
     facts.node.boot_id = "boot".into();
     facts
 }

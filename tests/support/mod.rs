@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -380,6 +380,52 @@ pub struct Wants(pub Vec<(Resource, Want, Impact)>);
 impl Tweak for Wants {
     fn desired(&self, _: &Context) -> Result<Vec<Desired>> {
         Ok(self.0.iter().map(|(r, w, i)| Desired::new(r.clone(), w.clone(), *i)).collect())
+    }
+}
+
+/// The node of a case: what its `facts.json` says, or what that says otherwise than the node of
+/// tests/nodes that its `base` names. Null takes away; links and the like are told by their names.
+pub fn case_facts(name: &str) -> Facts {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let read = |path: PathBuf| -> serde_json::Value {
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"))
+    };
+    let mut facts = read(tests.join("cases").join(name).join("facts.json"));
+    if let Some(base) = facts.as_object_mut().unwrap().remove("base") {
+        let mut node = read(tests.join(format!("nodes/{}.json", base.as_str().unwrap())));
+        lay(&mut node, facts);
+        facts = node;
+    }
+    serde_json::from_value(facts).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn lay(base: &mut serde_json::Value, over: serde_json::Value) {
+    use serde_json::Value;
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                match base.get_mut(&key) {
+                    _ if value.is_null() => drop(base.remove(&key)),
+                    Some(old) => lay(old, value),
+                    None => drop(base.insert(key, value)),
+                }
+            }
+        }
+        (Value::Array(base), Value::Object(over)) => {
+            for (name, mut value) in over {
+                let at = base.iter().position(|one| one["name"] == *name);
+                match (at, value.is_null()) {
+                    (Some(at), true) => drop(base.remove(at)),
+                    (Some(at), false) => lay(&mut base[at], value),
+                    (None, _) => {
+                        value["name"] = name.into();
+                        base.push(value);
+                    }
+                }
+            }
+        }
+        (base, over) => *base = over,
     }
 }
 
