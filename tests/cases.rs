@@ -84,7 +84,7 @@ fn case(folder: &Path) {
     accept.extend(profile.accept());
     let ask = Ask {
         selection: Selection {
-            tweaks: &tweaks,
+            tweaks: tweaks.iter().collect(),
             links: &links,
             pod_links: &pods,
             cni: profile.cni(),

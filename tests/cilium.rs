@@ -114,8 +114,12 @@ fn rows(cilium: Option<Cilium>) -> Vec<Row> {
     let finder = Finder { folders: Vec::new(), strict: false };
     let profile = Profile::load(&finder, "cilium-max", &[]).unwrap();
     let (tweaks, links, pods) = (profile.tweaks().unwrap(), profile.links(), profile.pod_links());
-    let selection =
-        Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
+    let selection = Selection {
+        tweaks: tweaks.iter().collect(),
+        links: &links,
+        pod_links: &pods,
+        cni: profile.cni(),
+    };
     let mut rows = evaluate(&selection, &facts, None);
     rows.retain(|r| r.cluster.is_some());
     rows

@@ -200,7 +200,12 @@ fn every_number_of_a_profile() {
                 };
                 taken += 1;
                 let (tweaks, cni) = (&tweaks, Cni::Auto);
-                let chosen = Selection { tweaks, links: &links, pod_links: &[], cni };
+                let chosen = Selection {
+                    tweaks: tweaks.iter().collect(),
+                    links: &links,
+                    pod_links: &[],
+                    cni,
+                };
                 for facts in &all {
                     evaluate(&chosen, facts, None);
                 }

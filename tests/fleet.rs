@@ -45,7 +45,12 @@ fn report(facts: &Facts, profile: &str) -> Value {
     let profile = Profile::load(&finder, path.to_str().unwrap(), &[]).unwrap();
     let tweaks = profile.tweaks().unwrap();
     let ask = Ask {
-        selection: Selection { tweaks: &tweaks, links: &[], pod_links: &[], cni: profile.cni() },
+        selection: Selection {
+            tweaks: tweaks.iter().collect(),
+            links: &[],
+            pod_links: &[],
+            cni: profile.cni(),
+        },
         scope: Scope::default(),
         accept: Impact::ALL.into(),
         strict: false,

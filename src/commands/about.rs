@@ -6,10 +6,10 @@ use super::session::{Session, known_tweak};
 use crate::cli::{Choice, Listed};
 use crate::engine::Exit;
 use crate::engine::plan::Scope;
-use crate::engine::row::{Reason, Row, Selection, Status};
+use crate::engine::row::{Reason, Row, Status};
 use crate::engine::verbs::verify;
-use crate::engine::verbs::{Answer, Ask, preview};
-use crate::model::Side;
+use crate::engine::verbs::{Answer, preview};
+use crate::model::{Impact, Side};
 use crate::persist::NAME;
 use crate::profile::{Profile, names};
 use crate::report::View;
@@ -58,20 +58,12 @@ pub fn show(session: &Session, name: &str, sets: &[String]) -> Result<Exit> {
 pub fn explain(session: &Session, name: &str) -> Result<Exit> {
     let entry = known_tweak(name)?;
     let profile = session.profile(&Choice::default())?;
-    let all = profile.tweaks()?;
+    let wanted = profile.wanted()?;
     let host = session.host_for(&profile)?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
-    let links = profile.links();
-    let pods = profile.pod_links();
-    let ask = Ask {
-        selection: Selection { tweaks: &all, links: &links, pod_links: &pods, cni: profile.cni() },
-        scope: Scope { tweaks: Some([name.to_string()].into()), links: None },
-        accept: crate::model::Impact::ALL.into_iter().collect(),
-        strict: false,
-        atomic: false,
-        meta: session.meta("explain", Some(profile.name.clone())),
-    };
+    let scope = Scope { tweaks: Some([name.to_string()].into()), links: None };
+    let ask = session.ask("explain", &profile, &wanted, scope, Impact::ALL.into());
     let mut answer = preview(&host, &store, &facts, &ask)?;
     if name == NAME {
         answer.rows = kept(&verify(&host, &store, &facts));

@@ -1,6 +1,6 @@
 //! Verbs that change the node: as root, under the lock.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
 
 use anyhow::Result;
 
@@ -8,25 +8,26 @@ use super::session::{Session, accepted, known_tweak, links, need_root, scope};
 use super::{confirm, look, persist};
 use crate::cli::{ApplyArgs, Boot, RollbackArgs};
 use crate::engine::plan::Scope;
-use crate::engine::row::{Selected, Selection};
-use crate::engine::run::Meta;
 use crate::engine::store::Store;
 use crate::engine::verbs::{
-    Answer, Ask, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
+    Answer, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
 };
 use crate::engine::{Exit, Refusal};
 use crate::model::{Impact, Side};
-use crate::profile::Profile;
 use crate::report::View;
 use crate::report::json::rows::plan_id;
 use crate::tweaks;
 
+/// check shows cilium-max where nothing is said; nobody gets it applied unasked.
+fn named(session: &Session, args: &ApplyArgs) -> Result<()> {
+    let text = "apply needs a profile: -p PROFILE (nettune list profiles), or profile = \"NAME\" in \
+                /etc/nettune/nettune.toml";
+    let named = args.choice.profile.is_some() || session.node_profile()?.is_some();
+    if named { Ok(()) } else { Err(Refusal::with(Exit::Usage, text)) }
+}
+
 pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
-    if args.choice.profile.is_none() && session.node_profile()?.is_none() {
-        let text = "apply needs a profile: -p PROFILE (nettune list profiles), or profile = \"NAME\" in \
-                    /etc/nettune/nettune.toml";
-        return Err(Refusal::with(Exit::Usage, text));
-    }
+    named(session, args)?;
     if args.dry_run {
         return look::show_plan(session, &args.choice, "apply", false, args.persist);
     }
@@ -34,22 +35,16 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     if args.boot.is_some() {
         profile.name = crate::persist::stem(&profile.name);
     }
-    let mut tweaks = profile.tweaks()?;
+    let mut wanted = profile.wanted()?;
     need_root()?;
     let lock = session.lock()?;
     let mut host = session.host_for(&profile)?.early(args.boot == Some(Boot::Early));
-    let facts = match args.boot {
-        None => session.facts(&host)?,
-        Some(_) => match persist::links_there(session, &host, args)? {
-            Some(facts) => facts,
-            None => {
-                session.report().say("that link is not here, or has no device behind it")?;
-                return Ok(Exit::Fine);
-            }
-        },
+    let Some(facts) = persist::links_there(session, &host, args)? else {
+        session.report().say("that link is not here, or has no device behind it")?;
+        return Ok(Exit::Fine);
     };
-    let pods = profile.pod_links();
     let boot = persist::boot_run(args, &profile);
+    wanted.links = boot.links;
     let mut scope = scope(&args.choice, &facts)?;
     scope.tweaks = boot.tweaks.or(scope.tweaks);
     let mut accept = accepted(&args.choice, &profile, &facts)?;
@@ -61,24 +56,18 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     }
     let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
     let facts = if first.is_empty() { facts } else { session.facts(&host)? };
-    let meta = session.meta("apply", Some(profile.name.clone()));
-    let mut ask = wished(args, &profile, (&tweaks, &boot.links, &pods), scope, accept, meta);
-    let (mut kept, mut row) = (None, None);
+    let (mut kept, row) = (None, OnceCell::new());
+    let mut ask = session.ask("apply", &profile, &wanted, scope, accept);
+    (ask.strict, ask.atomic) = (args.choice.strict, args.atomic);
     if args.persist {
         let narrowed = persist::narrowed(session, &profile, &ask.scope, &args.choice.accept)?;
         let made = persist::row(session, &host, &store, &facts, &narrowed, &ask)?;
         if args.confirm.confirm.is_some() {
             kept = Some(persist::for_later(&narrowed, &made, &facts)?);
         } else {
-            row = Some(made);
-            if let Some(only) = &mut ask.scope.tweaks {
-                only.insert(crate::persist::NAME.to_string());
-            }
+            persist::beside(&mut ask, row.get_or_init(|| made));
         }
     }
-    let Ask { scope, accept, meta, .. } = ask;
-    tweaks.extend(row);
-    let ask = wished(args, &profile, (&tweaks, &boot.links, &pods), scope, accept, meta);
     let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, kept)?;
     let mut result = engine_apply(&mut host, &mut store, &facts, &ask);
     if let Some(mut guard) = guard {
@@ -104,24 +93,6 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     };
     session.report().answer(&view)?;
     Ok(answer.exit)
-}
-
-fn wished<'a>(
-    args: &ApplyArgs,
-    profile: &Profile,
-    (tweaks, links, pod_links): (&'a [Selected], &'a [String], &'a [String]),
-    scope: Scope,
-    accept: BTreeSet<Impact>,
-    meta: Meta,
-) -> Ask<'a> {
-    Ask {
-        selection: Selection { tweaks, links, pod_links, cni: profile.cni() },
-        scope,
-        accept,
-        strict: args.choice.strict,
-        atomic: args.atomic,
-        meta,
-    }
 }
 
 pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {

@@ -9,11 +9,10 @@ use super::session::{Session, accepted, scope};
 use super::{confirm, persist};
 use crate::cli::{CheckArgs, Choice, Format, Output};
 use crate::engine::ledger::Ledger;
-use crate::engine::row::Selection;
 use crate::engine::store::Store;
 use crate::engine::undo::plan_script;
 use crate::engine::verbs::verify as engine_verify;
-use crate::engine::verbs::{Ask, pending, preview};
+use crate::engine::verbs::{pending, preview};
 use crate::engine::{Exit, Refusal};
 use crate::linux::Linux;
 use crate::model::Resource;
@@ -67,41 +66,21 @@ pub fn looked(
     show: impl FnOnce(&Linux, &View) -> Result<()>,
 ) -> Result<Exit> {
     let profile = session.profile(choice)?;
-    let mut tweaks = profile.tweaks()?;
+    let wanted = profile.wanted()?;
     let host = session.host_for(&profile)?;
     let facts = session.facts(&host)?;
     let store = session.reader(&facts)?;
-    let links = profile.links();
-    let pods = profile.pod_links();
-    let ask = Ask {
-        selection: Selection {
-            tweaks: &tweaks,
-            links: &links,
-            pod_links: &pods,
-            cni: profile.cni(),
-        },
-        scope: scope(choice, &facts)?,
-        accept: accepted(choice, &profile, &facts)?,
-        strict: choice.strict,
-        atomic: false,
-        meta: session.meta(verb, Some(profile.name.clone())),
-    };
-    let row = if kept {
+    let accept = accepted(choice, &profile, &facts)?;
+    let row;
+    let mut ask = session.ask(verb, &profile, &wanted, scope(choice, &facts)?, accept);
+    ask.strict = choice.strict;
+    if kept {
         let narrowed = persist::narrowed(session, &profile, &ask.scope, &choice.accept)?;
-        Some(persist::row(session, &host, &store, &facts, &narrowed, &ask)?)
-    } else {
-        None
-    };
-    let Ask { mut scope, accept, strict, atomic, meta, .. } = ask;
-    if let (Some(only), true) = (&mut scope.tweaks, kept) {
-        only.insert(crate::persist::NAME.to_string());
+        row = persist::row(session, &host, &store, &facts, &narrowed, &ask)?;
+        persist::beside(&mut ask, &row);
     }
-    tweaks.extend(row);
-    let selection =
-        Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni: profile.cni() };
-    let ask = Ask { selection, scope, accept, strict, atomic, meta };
     let mut answer = preview(&host, &store, &facts, &ask)?;
-    answer.notes.extend(pods_leave_elsewhere(&facts, &links));
+    answer.notes.extend(pods_leave_elsewhere(&facts, &wanted.links));
     if store.trouble.is_some() {
         answer.notes.push("what is applied is unknown".to_string());
     } else if store.unreadable {

@@ -13,7 +13,7 @@ use crate::engine::evaluate::tuneds;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Scope;
 use crate::engine::record::Begin;
-use crate::engine::row::{Owner, Selected, Selection, Status};
+use crate::engine::row::{Owner, Selected, Status};
 use crate::engine::store::Store;
 use crate::engine::verbs::{Answer, Ask, apply, preview};
 use crate::engine::{Exit, Observe, Refusal};
@@ -246,19 +246,20 @@ pub fn keep(
 ) -> Result<Answer> {
     let table = kept.table.parse()?;
     let profile = Profile { name: kept.profile.clone(), table, ..Profile::default() };
-    let tweaks = profile.tweaks()?;
-    let (links, pods) = (profile.links(), profile.pod_links());
-    let ask = |tweaks, only: Option<BTreeSet<String>>| Ask {
-        selection: Selection { tweaks, links: &links, pod_links: &pods, cni: profile.cni() },
-        scope: Scope { tweaks: only, links: None },
-        accept: Impact::ALL.into(),
-        strict: false,
-        atomic: false,
-        meta: session.meta("confirm", Some(profile.name.clone())),
-    };
-    let row = row(session, host, store, facts, &profile, &ask(&tweaks, None))?;
-    let only = Some(BTreeSet::from([NAME.to_string()]));
-    apply(host, store, facts, &ask(&[row], only))
+    let wanted = profile.wanted()?;
+    let mut ask = session.ask("confirm", &profile, &wanted, Scope::default(), Impact::ALL.into());
+    let row = row(session, host, store, facts, &profile, &ask)?;
+    ask.selection.tweaks = vec![&row];
+    ask.scope.tweaks = Some(BTreeSet::from([NAME.to_string()]));
+    apply(host, store, facts, &ask)
+}
+
+/// The files that bring a profile back stand beside what it wants.
+pub fn beside<'a>(ask: &mut Ask<'a>, row: &'a Selected) {
+    ask.selection.tweaks.push(row);
+    if let Some(only) = &mut ask.scope.tweaks {
+        only.insert(NAME.to_string());
+    }
 }
 
 /// What is kept over reboots and does not follow what this run did.
@@ -299,12 +300,15 @@ pub fn left_to_late(args: &ApplyArgs, ledger: &Ledger) -> Option<String> {
     ))
 }
 
-/// Early in a boot links are still being found: waits for those that the run was told of. For the
+/// The node's facts. Early in a boot links are still being found: waits for those that the run was told of. For the
 /// run of a single link: whether it is (still) there and has a device behind it.
 pub fn links_there(session: &Session, host: &Linux, args: &ApplyArgs) -> Result<Option<Facts>> {
     let deadline = Instant::now() + LINKS_APPEAR;
     loop {
         let facts = session.facts(host)?;
+        if args.boot.is_none() {
+            return Ok(Some(facts));
+        }
         if args.boot == Some(Boot::Link) {
             let there = |name: &String| facts.link(name).is_some_and(|l| l.bus.is_some());
             return Ok(args.choice.link.iter().all(there).then_some(facts));

@@ -12,12 +12,13 @@ use crate::engine::confirm::RunDir;
 use crate::engine::plan::Scope;
 use crate::engine::run::Meta;
 use crate::engine::store::{Lock, Store};
+use crate::engine::verbs::Ask;
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::Linux;
 use crate::linux::root::is_absent;
 use crate::model::{Facts, Impact};
 use crate::open;
-use crate::profile::{Finder, Profile};
+use crate::profile::{Finder, Profile, Wanted};
 use crate::report::Report;
 use crate::tweaks::{self, Entry};
 
@@ -115,6 +116,20 @@ impl Session<'_> {
         let table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| wrong(e.message().to_string()))?;
         Ok(table.get("profile").and_then(|v| v.as_str()).map(str::to_string))
+    }
+
+    /// Of all that the profile wants; strict and atomic are for the verb to set.
+    pub fn ask<'a>(
+        &self,
+        verb: &'static str,
+        profile: &Profile,
+        wanted: &'a Wanted,
+        scope: Scope,
+        accept: BTreeSet<Impact>,
+    ) -> Ask<'a> {
+        let meta = self.meta(verb, Some(profile.name.clone()));
+        let (strict, atomic) = (false, false);
+        Ask { selection: wanted.selection(), scope, accept, strict, atomic, meta }
     }
 
     pub fn meta(&self, verb: &'static str, profile: Option<String>) -> Meta {

@@ -15,8 +15,8 @@ pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<Str
     // A lever that is not chosen may still be the stone that a chosen one stands on.
     let mut rows: Vec<Row> = selection.tweaks.iter().map(|t| row(t, selection.cni, &cx)).collect();
     fall(&mut rows);
-    rows.iter_mut().zip(selection.tweaks).for_each(|(r, t)| owned(r, t, selection.cni, facts));
-    exclude(&mut rows, selection.tweaks);
+    rows.iter_mut().zip(&selection.tweaks).for_each(|(r, t)| owned(r, t, selection.cni, facts));
+    exclude(&mut rows, &selection.tweaks);
     fights(&mut rows, facts);
     rows.retain(|r| only.is_none_or(|o| o.contains(&r.name)));
     rows
@@ -44,7 +44,7 @@ pub fn tuneds<'a>(rows: &[Row], facts: &'a Facts) -> &'a [Setting] {
 }
 
 /// What two rows want may exclude one another: one of them says so.
-fn exclude(rows: &mut [Row], tweaks: &[Selected]) {
+fn exclude(rows: &mut [Row], tweaks: &[&Selected]) {
     let ready = |row: &Row| row.status == Status::Ready;
     let wanted: Vec<Desired> =
         rows.iter().filter(|r| ready(r)).flat_map(|r| r.desired.clone()).collect();

@@ -168,7 +168,7 @@ impl Row {
 }
 
 pub struct Selection<'a> {
-    pub tweaks: &'a [Selected],
+    pub tweaks: Vec<&'a Selected>,
     pub links: &'a [String],
     pub pod_links: &'a [String],
     pub cni: Cni,

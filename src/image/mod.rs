@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use crate::engine::row::Selection;
 use crate::engine::{Exit, Refusal};
 use crate::linux::root::Root;
 use crate::profile::Profile;
@@ -70,14 +69,11 @@ pub fn bake(root: &Root, ask: &Ask) -> Result<Baked> {
             return Err(Refusal::with(Exit::Config, text));
         }
     }
-    let tweaks = ask.profile.tweaks()?;
-    let (links, pods) = (ask.profile.links(), ask.profile.pod_links());
-    let cni = ask.profile.cni();
-    let selection = Selection { tweaks: &tweaks, links: &links, pod_links: &pods, cni };
+    let wanted = ask.profile.wanted()?;
     // Without a kernel nothing of one is known; what asks for none is decided all the same.
     let nameless = vec![String::new()];
     let asked = if releases.is_empty() { &nameless } else { &releases };
-    let met = kernels::meet(root, &arch, asked, &selection);
+    let met = kernels::meet(root, &arch, asked, &wanted.selection());
     let mut planned = files::files(root, ask.profile, &met)?;
     let mut notes = std::mem::take(&mut planned.notes);
     let nodes = nodes(root, ask, planned.all, &mut notes).map_err(|e| match earlier {

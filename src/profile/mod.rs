@@ -10,13 +10,28 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::engine::row::{Cni, Owner, Selected};
+use crate::engine::row::{Cni, Owner, Selected, Selection};
 use crate::engine::{Exit, Refusal};
 use crate::model::Impact;
 use crate::tweaks::TWEAKS;
 pub use merged::Profile;
 pub use source::{Finder, names};
 use syntax::COMMON;
+
+/// What a profile asks of a node, built.
+pub struct Wanted {
+    pub tweaks: Vec<Selected>,
+    pub links: Vec<String>,
+    pub pod_links: Vec<String>,
+    pub cni: Cni,
+}
+
+impl Wanted {
+    pub fn selection(&self) -> Selection<'_> {
+        let Wanted { tweaks, links, pod_links, cni } = self;
+        Selection { tweaks: tweaks.iter().collect(), links, pod_links, cni: *cni }
+    }
+}
 
 impl Profile {
     pub fn load(finder: &Finder, name: &str, sets: &[String]) -> Result<Self> {
@@ -104,6 +119,12 @@ impl Profile {
             });
         }
         Ok(selected)
+    }
+
+    /// All that it asks of a node.
+    pub fn wanted(&self) -> Result<Wanted> {
+        let (links, pod_links, cni) = (self.links(), self.pod_links(), self.cni());
+        Ok(Wanted { tweaks: self.tweaks()?, links, pod_links, cni })
     }
 
     /// Dotted path, value and origin of everything that is set, in the order of the file.

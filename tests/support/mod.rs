@@ -459,7 +459,12 @@ pub fn meta(verb: &'static str) -> Meta {
 
 pub fn ask<'a>(tweaks: &'a [Selected]) -> Ask<'a> {
     Ask {
-        selection: Selection { tweaks, links: &[], pod_links: &[], cni: Default::default() },
+        selection: Selection {
+            tweaks: tweaks.iter().collect(),
+            links: &[],
+            pod_links: &[],
+            cni: Default::default(),
+        },
         scope: Scope::default(),
         accept: Impact::ALL.into(),
         strict: false,
