@@ -2,6 +2,7 @@
 
 use super::bpf::Hook;
 use super::facts::{Facts, Link};
+use super::group::Disturbs;
 use super::uplinks::above;
 use super::{Change, Group, Resource, State};
 
@@ -9,31 +10,13 @@ use super::{Change, Group, Resource, State};
 /// before and puts them back after, so a name too many costs a read and a name too few a value.
 pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
     match changed {
-        // New queues come up with RPS and XPS at 0 and with vectors where the driver likes them; some
-        // drivers make all of theirs anew for a first XDP program (ena, mlx5, ice, virtio_net).
-        Resource::Ethtool { link, group: Group::Channels }
-        | Resource::Bpf { link, hook: Hook::Xdp } => {
-            let Some(facts) = facts.link(link) else { return Vec::new() };
-            let queue = |dir: &str, n: u32, file: &str| {
-                Resource::sysfs(format!("class/net/{link}/queues/{dir}-{n}/{file}"))
-            };
-            let rx = (0..facts.rx_queues)
-                .flat_map(|n| [queue("rx", n, "rps_cpus"), queue("rx", n, "rps_flow_cnt")]);
-            let tx = (0..facts.tx_queues)
-                .flat_map(|n| [queue("tx", n, "xps_cpus"), queue("tx", n, "xps_rxqs")]);
-            let irqs = facts.vectors.known().into_iter().flatten();
-            let irqs = irqs.map(|v| Resource::Irq { link: link.clone(), vector: v.irq });
-            let coalesce = Resource::Ethtool { link: link.clone(), group: Group::Coalesce };
-            let rss = Resource::Rss { link: link.clone() };
-            // A default qdisc made under fewer channels has pfifo_fast for the queues beyond them.
-            let qdisc = Resource::Qdisc { link: link.clone() };
-            let default = Resource::sysctl("net.core.default_qdisc");
-            rx.chain(tx).chain(irqs).chain([coalesce, rss, qdisc, default]).collect()
-        }
-        // vmxnet3 makes its RSS table anew with its rings, and its rings for a new MTU.
-        Resource::Ethtool { link, group: Group::Rings } => {
-            vec![Resource::Rss { link: link.clone() }]
-        }
+        Resource::Ethtool { link, group } => match group.row().disturbs {
+            Disturbs::Queues => queues(link, facts),
+            Disturbs::Rss => vec![Resource::Rss { link: link.clone() }],
+            Disturbs::Nothing => Vec::new(),
+        },
+        // Some drivers make all of their queues anew for a first program (ena, mlx5, ice, virtio_net).
+        Resource::Bpf { link, hook: Hook::Xdp } => queues(link, facts),
         // The kernel writes the new MTU into the link's IPv6 MTU and into every route of it, and no
         // link that stands on it keeps a larger one.
         Resource::Mtu { link } => {
@@ -77,7 +60,6 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
         | Resource::Sysfs { .. }
         | Resource::Irq { .. }
         | Resource::IrqDefault
-        | Resource::Ethtool { group: Group::Features | Group::Coalesce, .. }
         | Resource::Rss { .. }
         | Resource::RouteMtu { .. }
         | Resource::LinkSizes { .. }
@@ -88,6 +70,26 @@ pub fn disturbs(changed: &Resource, facts: &Facts) -> Vec<Resource> {
         | Resource::Unit { .. }
         | Resource::IrqbalanceBans => Vec::new(),
     }
+}
+
+/// New queues come up with RPS and XPS at 0 and with vectors where the driver likes them.
+fn queues(link: &str, facts: &Facts) -> Vec<Resource> {
+    let Some(facts) = facts.link(link) else { return Vec::new() };
+    let queue = |dir: &str, n: u32, file: &str| {
+        Resource::sysfs(format!("class/net/{link}/queues/{dir}-{n}/{file}"))
+    };
+    let rx = (0..facts.rx_queues)
+        .flat_map(|n| [queue("rx", n, "rps_cpus"), queue("rx", n, "rps_flow_cnt")]);
+    let tx =
+        (0..facts.tx_queues).flat_map(|n| [queue("tx", n, "xps_cpus"), queue("tx", n, "xps_rxqs")]);
+    let irqs = facts.vectors.known().into_iter().flatten();
+    let irqs = irqs.map(|v| Resource::Irq { link: link.to_string(), vector: v.irq });
+    let coalesce = Resource::Ethtool { link: link.to_string(), group: Group::Coalesce };
+    let rss = Resource::Rss { link: link.to_string() };
+    // A default qdisc made under fewer channels has pfifo_fast for the queues beyond them.
+    let qdisc = Resource::Qdisc { link: link.to_string() };
+    let default = Resource::sysctl("net.core.default_qdisc");
+    rx.chain(tx).chain(irqs).chain([coalesce, rss, qdisc, default]).collect()
 }
 
 /// Whether what is disturbed belongs to the change while it stands, and goes back with it.

@@ -1,4 +1,8 @@
-//! Groups of a link's settings that ethtool sets in one message.
+//! Groups of a link's settings that ethtool sets in one message: one row each. The compiler asks for the row
+//! of a new one here, and for its numbers in `linux/ethtool.rs`.
+
+use super::Impact;
+use super::kind::{Kind, one, two};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
@@ -11,14 +15,81 @@ pub enum Group {
 /// A value that is the driver's to choose.
 pub const AUTO: &str = "auto";
 
-pub const GROUPS: [(Group, &str); 4] = [
-    (Group::Channels, "channels"),
-    (Group::Rings, "rings"),
-    (Group::Features, "features"),
-    (Group::Coalesce, "coalesce"),
-];
+#[derive(Debug)]
+pub struct Row {
+    pub group: Group,
+    /// In `ethtool:LINK/NAME`.
+    pub name: &'static str,
+    /// What the program ethtool sets it by, for undo.sh.
+    pub option: &'static str,
+    /// Keys that the program takes as on and off, where netlink has 1 and 0.
+    pub switches: &'static [&'static str],
+    /// Keys that the program calls otherwise.
+    pub spelled: &'static [(&'static str, &'static str)],
+    pub disturbs: Disturbs,
+    pub kind: Kind,
+}
+
+/// What setting it makes anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbs {
+    Nothing,
+    /// The link's queues, with all that is set for each.
+    Queues,
+    /// vmxnet3 makes its RSS table anew with its rings.
+    Rss,
+}
+
+static CHANNELS: Row = Row {
+    group: Group::Channels,
+    name: "channels",
+    option: "-L",
+    switches: &[],
+    spelled: &[],
+    disturbs: Disturbs::Queues,
+    kind: one("channels", 4, Impact::LinkReset),
+};
+static RINGS: Row = Row {
+    group: Group::Rings,
+    name: "rings",
+    option: "-G",
+    switches: &[],
+    spelled: &[],
+    disturbs: Disturbs::Rss,
+    kind: one("rings", 5, Impact::LinkReset),
+};
+static FEATURES: Row = Row {
+    group: Group::Features,
+    name: "features",
+    option: "-K",
+    switches: &[],
+    spelled: &[],
+    disturbs: Disturbs::Nothing,
+    kind: one("offloads", 6, Impact::LinkReset),
+};
+static COALESCE: Row = Row {
+    group: Group::Coalesce,
+    name: "coalesce",
+    option: "-C",
+    switches: &["adaptive-rx", "adaptive-tx", "cqe-rx", "cqe-tx"],
+    spelled: &[("cqe-rx", "cqe-mode-rx"), ("cqe-tx", "cqe-mode-tx")],
+    disturbs: Disturbs::Nothing,
+    kind: two("coalescing", 19, Impact::None),
+};
+
+/// By the text of a resource.
+pub static GROUPS: [&Row; 4] = [&CHANNELS, &RINGS, &FEATURES, &COALESCE];
 
 impl Group {
+    pub fn row(self) -> &'static Row {
+        match self {
+            Group::Channels => &CHANNELS,
+            Group::Rings => &RINGS,
+            Group::Features => &FEATURES,
+            Group::Coalesce => &COALESCE,
+        }
+    }
+
     /// Under adaptive mode the driver moves the values by itself: they are "auto", whatever it says.
     pub fn canonical(self, text: &str) -> String {
         if self != Group::Coalesce {
@@ -36,6 +107,22 @@ impl Group {
     }
 
     pub fn name(self) -> &'static str {
-        GROUPS.iter().find(|(g, _)| *g == self).map_or("", |(_, n)| n)
+        self.row().name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_is_found_by_its_text() {
+        for (at, row) in GROUPS.iter().enumerate() {
+            assert!(std::ptr::eq(row.group.row(), *row), "{}", row.name);
+            assert!(GROUPS[at + 1..].iter().all(|r| r.name != row.name && r.option != row.option));
+            let resource: crate::model::Resource =
+                format!("ethtool:eth0/{}", row.name).parse().unwrap();
+            assert!(std::ptr::eq(resource.kind(), &row.kind));
+        }
     }
 }

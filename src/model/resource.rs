@@ -330,7 +330,7 @@ impl FromStr for Resource {
             "irqbalance" => Resource::IrqbalanceBans,
             "ethtool" => {
                 let (link, group) = pair()?;
-                let group = GROUPS.iter().find(|(_, n)| *n == group).ok_or_else(unknown)?.0;
+                let group = GROUPS.iter().find(|row| row.name == group).ok_or_else(unknown)?.group;
                 Resource::Ethtool { link, group }
             }
             "rss" => Resource::Rss { link: rest.into() },

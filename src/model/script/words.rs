@@ -189,28 +189,18 @@ fn sizes(link: &str, to: &State) -> String {
 
 /// ethtool's own words for what its netlink family calls otherwise; booleans are on and off to it.
 fn ethtool_words<'a>(group: Group, key: &'a str, value: &'a str) -> (&'a str, &'a str) {
-    let key = match (group, key) {
-        (Group::Coalesce, "cqe-rx") => "cqe-mode-rx",
-        (Group::Coalesce, "cqe-tx") => "cqe-mode-tx",
-        (_, key) => key,
-    };
-    let boolean =
-        group == Group::Coalesce && (key.starts_with("adaptive") || key.starts_with("cqe"));
-    match (boolean, value) {
-        (true, "1") => (key, "on"),
-        (true, "0") => (key, "off"),
-        _ => (key, value),
+    let row = group.row();
+    let spelled = row.spelled.iter().find(|(ours, _)| *ours == key).map_or(key, |(_, its)| *its);
+    match (row.switches.contains(&key), value) {
+        (true, "1") => (spelled, "on"),
+        (true, "0") => (spelled, "off"),
+        _ => (spelled, value),
     }
 }
 
 /// Only what differs, as the driver may refuse a line that names what it does not have.
 fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {
-    let flag = match group {
-        Group::Channels => "-L",
-        Group::Rings => "-G",
-        Group::Features => "-K",
-        Group::Coalesce => "-C",
-    };
+    let flag = group.row().option;
     let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
     let words: Vec<String> = fields(to)
         .filter(|(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v))
