@@ -8,7 +8,8 @@ use super::{Impact, Resource, UnitAspect};
 macro_rules! kinds {
     ($($name:ident = $row:expr;)*) => {
         $(static $name: Kind = $row;)*
-        pub static KINDS: &[&Kind] = &[$(&$name),*];
+        #[cfg(test)]
+        static KINDS: &[&Kind] = &[$(&$name),*];
     };
 }
 
