@@ -30,6 +30,7 @@ pub mod model;
 pub mod open;
 pub mod persist;
 pub mod profile;
+mod replace;
 pub mod report;
 pub mod tweaks;
 mod yaml;

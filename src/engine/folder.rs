@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat, renameat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::{Exit, Refusal};
 use crate::open::{QUIET, all, checked, trusted, untrusted_above};
+use crate::replace::replace;
 
 const OTHERS: &str = "others than root own it or may write it (chown root, chmod go-w)";
 
@@ -140,11 +141,8 @@ impl Folder {
     pub fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let temporary = Path::new(name).with_extension("tmp");
         let temporary = temporary.to_string_lossy();
-        // Left over from a run that died between write and rename.
-        let _ = unlinkat(&self.dir, &*temporary, UnlinkatFlags::NoRemoveDir);
-        self.create(&temporary, bytes, mode)?;
-        renameat(&self.dir, &*temporary, &self.dir, name)
-            .with_context(|| format!("rename to {}", self.path(name).display()))?;
+        replace(&self.dir, &temporary, name, || self.create(&temporary, bytes, mode))
+            .with_context(|| format!("replace {}", self.path(name).display()))?;
         self.sync()
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record::{Record, SCHEMA};
+use crate::model::hex;
 
 /// What ends a line, the checksum between. An older nettune reads over it.
 const BEFORE: &[u8] = br#","sum":""#;
@@ -59,7 +60,7 @@ pub fn write(record: &Record) -> serde_json::Result<Vec<u8>> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(DIGITS / 2).map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes)[..DIGITS / 2])
 }
 
 impl<'a> Lines<'a> {

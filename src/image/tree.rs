@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, UtimensatFlags, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 
 use super::selinux::ATTRIBUTE;
 use crate::linux::root::{Root, is_absent};
+use crate::model::hex;
 use crate::open;
+use crate::replace::{new_file, replace};
 
 /// Files that bake edits or replaces are configuration; what is longer is none.
 pub const MOST_BYTES: u64 = 64 << 20;
@@ -102,10 +104,6 @@ impl TryFrom<Written> for Bytes {
         };
         (0..digits.len()).step_by(2).map(byte).collect::<Result<Vec<u8>, String>>().map(Bytes)
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Node {
@@ -237,9 +235,8 @@ pub fn write(root: &Root, path: &str, node: &Node) -> Result<()> {
             let made = openat(&folder, name.as_str(), flags, Mode::empty()).with_context(verb)?;
             return dress(&File::from(made), meta).with_context(verb);
         }
-        Node::Link { target, time, label } => {
-            gone(&temporary).with_context(verb)?;
-            symlinkat(target.as_str(), &folder, temporary.as_str()).with_context(verb)?;
+        Node::Link { target, time, label } => replace(&folder, &temporary, &name, || {
+            symlinkat(target.as_str(), &folder, temporary.as_str())?;
             if let Some(label) = label {
                 let place = format!("/proc/self/fd/{}/{temporary}", folder.as_raw_fd());
                 let flags = rustix::fs::XattrFlags::empty();
@@ -248,32 +245,15 @@ pub fn write(root: &Root, path: &str, node: &Node) -> Result<()> {
             }
             let time = time.spec();
             let flag = UtimensatFlags::NoFollowSymlink;
-            utimensat(&folder, temporary.as_str(), &time, &time, flag).with_context(verb)?;
-        }
-        Node::File { meta, content } => {
-            gone(&temporary).with_context(verb)?;
-            let flags = OFlag::O_WRONLY
-                | OFlag::O_CREAT
-                | OFlag::O_EXCL
-                | OFlag::O_NOFOLLOW
-                | OFlag::O_CLOEXEC;
-            let mode = Mode::from_bits_truncate(0o600);
-            let fd = openat(&folder, temporary.as_str(), flags, mode).with_context(verb)?;
-            let mut file = File::from(fd);
-            let written = file.write_all(&content.0).map_err(anyhow::Error::from);
-            let done = written.and_then(|()| dress(&file, meta));
-            if let Err(e) = done {
-                // A full disk wants its room back.
-                let _ = gone(&temporary);
-                return Err(e).with_context(verb);
-            }
-        }
+            Ok(utimensat(&folder, temporary.as_str(), &time, &time, flag)?)
+        }),
+        Node::File { meta, content } => replace(&folder, &temporary, &name, || {
+            let mut file = new_file(&folder, &temporary, 0o600)?;
+            file.write_all(&content.0)?;
+            dress(&file, meta)
+        }),
     }
-    if let Err(e) = renameat(&folder, temporary.as_str(), &folder, name.as_str()) {
-        let _ = gone(&temporary);
-        return Err(e).with_context(verb);
-    }
-    Ok(())
+    .with_context(verb)
 }
 
 /// Owner, mode, attributes, time, in this order: each would disturb those before it.

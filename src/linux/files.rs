@@ -14,6 +14,7 @@ use super::root::{Root, is_absent};
 use super::socket::errno;
 use crate::engine::Wrote;
 use crate::model::{State, state, sysctls};
+use crate::replace::{new_file, replace};
 
 /// Two keys of which the kernel zeroes the one that was not written last: one resource, whose text
 /// is "40" for a ratio and "bytes=N" for the other.
@@ -230,7 +231,6 @@ pub fn write_file(root: &Root, path: &str, state: &State) -> Result<Wrote> {
         return Ok(Wrote::Yes);
     };
     let temporary = format!(".{name}.nettune");
-    let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
     let (head, content) = text.split_once('\n').unwrap_or((text, ""));
     if let Some(rest) = head.strip_prefix("folder ") {
         match mkdirat(&folder, name, Mode::from_bits_truncate(0o700)) {
@@ -244,22 +244,16 @@ pub fn write_file(root: &Root, path: &str, state: &State) -> Result<Wrote> {
         folder.sync_all().with_context(verb)?;
         return Ok(Wrote::Yes);
     }
-    if let Some(target) = head.strip_prefix("link ") {
-        nix::unistd::symlinkat(target, &folder, temporary.as_str()).with_context(verb)?;
-    } else {
-        let fd = nix::fcntl::openat(
-            &folder,
-            temporary.as_str(),
-            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-            Mode::from_bits_truncate(0o600),
-        )
-        .with_context(verb)?;
-        let mut file = std::fs::File::from(fd);
-        file.write_all(content.as_bytes()).with_context(verb)?;
-        own(&file, head).with_context(verb)?;
-        file.sync_all().with_context(verb)?;
-    }
-    nix::fcntl::renameat(&folder, temporary.as_str(), &folder, name).with_context(verb)?;
+    let make = || {
+        if let Some(target) = head.strip_prefix("link ") {
+            return Ok(nix::unistd::symlinkat(target, &folder, temporary.as_str())?);
+        }
+        let mut file = new_file(&folder, &temporary, 0o600)?;
+        file.write_all(content.as_bytes())?;
+        own(&file, head)?;
+        Ok(file.sync_all()?)
+    };
+    replace(&folder, &temporary, name, make).with_context(verb)?;
     folder.sync_all().with_context(verb)?;
     Ok(Wrote::Yes)
 }

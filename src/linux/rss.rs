@@ -12,6 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::model::State;
 use crate::model::facts::{Fact, Rss};
+use crate::model::hex;
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const GRXRINGS: u32 = 0x2d;
@@ -64,7 +65,7 @@ pub fn read(link: &str) -> Result<Option<Rss>> {
         all[HEAD + table as usize..].iter().flat_map(|word| word.to_ne_bytes()).collect();
     Ok(Some(Rss {
         table: text(&all[HEAD..HEAD + table as usize], rings(link)),
-        key: bytes[..key as usize].iter().map(|b| format!("{b:02x}")).collect(),
+        key: hex(&bytes[..key as usize]),
         hash: all[4].to_ne_bytes()[0],
     }))
 }

@@ -14,6 +14,8 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde::Serialize;
 
 pub use view::{Applied, View};
@@ -26,6 +28,7 @@ use crate::engine::Exit;
 use crate::model::Facts;
 use crate::model::bpf::Deep;
 use crate::profile::Profile;
+use crate::replace::{new_file, replace};
 use crate::tweaks::Entry;
 
 /// How a result is printed.
@@ -167,7 +170,7 @@ impl Report {
     fn file(&self, text: &str, output: Option<&Path>) -> Result<()> {
         match output {
             None => self.print(text),
-            Some(path) => replace(path, text).with_context(|| format!("write {}", path.display())),
+            Some(path) => write(path, text).with_context(|| format!("write {}", path.display())),
         }
     }
 
@@ -216,16 +219,16 @@ pub enum ValuesForm {
     NodeConfigs,
 }
 
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let name = path.file_name().context("it is no file's name")?.to_string_lossy();
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let folder = nix::fcntl::open(folder, flags, Mode::empty())?;
     // Hidden, so that no collector takes it for a finished one.
-    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    let temporary = format!(".{name}.{}", std::process::id());
+    replace(&folder, &temporary, &name, || {
+        let mut file = new_file(&folder, &temporary, 0o666)?;
+        file.write_all(text.as_bytes())?;
+        Ok(file.sync_all()?)
+    })
 }

@@ -11,6 +11,7 @@ use crate::cilium::told;
 use crate::model::bpf::{Hook, tag};
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::helm;
+use crate::model::hex;
 use crate::model::need::HelmValue;
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 
@@ -264,5 +265,5 @@ fn to_peer(link: &Link) -> bool {
 pub fn digest(addresses: &[String]) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(addresses.join(" ").as_bytes());
-    hash.iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex(&hash[..4])
 }

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::model::hex;
 use nix::libc;
 
 const MAP_CREATE: i32 = 0;
@@ -183,10 +184,7 @@ pub fn program_info(id: u32) -> io::Result<ProgramInfo> {
     let fd = Attr::default().word(0, id).open(PROG_GET_FD_BY_ID)?;
     let info = bytes(&info::<32>(&fd)?);
     let name = info[64..80].split(|b| *b == 0).next().unwrap_or_default();
-    Ok(ProgramInfo {
-        name: String::from_utf8_lossy(name).into_owned(),
-        tag: info[8..16].iter().map(|b| format!("{b:02x}")).collect(),
-    })
+    Ok(ProgramInfo { name: String::from_utf8_lossy(name).into_owned(), tag: hex(&info[8..16]) })
 }
 
 /// Ids of the programs at a hook of a link, in their order.

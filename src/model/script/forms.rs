@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::model::bpf::Hook;
+use crate::model::hex;
 use crate::model::state::fields;
 use crate::model::{State, UnitAspect};
 
@@ -134,7 +135,7 @@ pub fn file(path: &str, from: &State, to: &State) -> String {
     let text = file_text(path, to);
     let Some(content) = wrote else { return text };
     let path = quote(path);
-    let sum: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sum: String = hex(&Sha256::digest(content));
     format!(
         "if [ -n \"${{FORCE:-}}\" ] || [ \"$(sha256sum < {path} | cut -c 1-64)\" = {sum} ]; then\n\
          {text}\nelif [ -e {path} ]; then\n    bad {path} 'was edited since (FORCE=1 all the same)'\nfi"

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::envelope::NodeJson;
 use crate::VERSION;
 use crate::engine::row::{Reason, Row, Status};
+use crate::model::hex;
 use crate::model::need::HelmValue;
 use crate::model::{Impact, Need, Outcome, Probe, Side, State};
 use crate::profile::Profile;
@@ -181,5 +182,5 @@ pub fn plan_id(profile: Option<&Profile>, rows: &[Row]) -> String {
     for (change, _) in rows.iter().flat_map(|r| &r.changes) {
         hash.update(format!("{} {} {}\n", change.resource, change.before, change.after));
     }
-    hash.finalize().iter().take(4).map(|b| format!("{b:02x}")).collect()
+    hex(&hash.finalize()[..4])
 }
