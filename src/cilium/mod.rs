@@ -1,5 +1,8 @@
-//! What a fleet of nodes can be told: Helm values by version of Cilium, and how a live configuration
-//! differs from what its nodes can take.
+//! Cilium, pure: what its agent tells and where (`told.rs`, the list; `live.rs`, what it makes of that), which
+//! values a fleet's nodes can all take (`fleet.rs`, `values.rs`, `render.rs`), and what a live configuration
+//! has otherwise (`configmap.rs`, `diff.rs`, `rules.rs`).
+//! Uses the model; the sockets and files are `linux/facts/cilium.rs`, the levers `tweaks/`.
+//! Begin with `told.rs`.
 
 pub mod configmap;
 pub mod contradictions;

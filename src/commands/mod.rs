@@ -1,4 +1,7 @@
 //! The verbs: thin, each gathers what it needs, asks the engine and hands the answer to the report.
+//! `session.rs` is what every verb has at hand: host, store, profile, lock, and the one `Ask`.
+//! May use everything; nothing uses it.
+//! Begin with `look.rs` (reads) and `change.rs` (writes).
 
 mod about;
 mod bake;

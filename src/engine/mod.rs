@@ -1,6 +1,9 @@
 //! Desired state against observed state: what differs is the plan, the plan is journaled before the
 //! first write, and the journal is what undo needs. Knows no Linux: a `Host` is whatever can be read
-//! and written by resource.
+//! and written by resource. Uses the model alone.
+//! `evaluate.rs` makes rows of levers, `plan.rs` changes of rows, `run.rs` carries one stage out, `ledger.rs` is
+//! what is owned by the journal, `recover.rs` and `revert.rs` what a run that died or ran out of time left.
+//! Begin with `verbs/apply.rs`.
 
 mod aside;
 mod collateral;

@@ -1,5 +1,8 @@
 //! Images of nodes, with no kernel of theirs running: what makes them boot tuned is written, checked
 //! and taken out again as plain files. Nothing leaves the image's root, whatever links are in it.
+//! `kernels.rs` meets each kernel of the image, `files.rs` says what is written, `tree.rs` writes it,
+//! `manifest.rs` remembers what was there; `bootloader.rs` and `selinux.rs` are arguments and labels.
+//! Uses the engine's rows, the levers, persist and linux/facts. Begin with `bake` here.
 
 pub(crate) mod bootloader;
 mod files;

@@ -1,5 +1,9 @@
 //! The only code that touches the kernel: one file a resource kind, and the facts. Nothing runs a
-//! command of the host.
+//! command of the host. `Linux` here is the engine's `Host`: which file reads and writes which kind.
+//! netlink: `link.rs`, `routes.rs`, `qdisc.rs`, `ethtool.rs`, `rss.rs`, `nft/`, `bpf/` (`socket.rs` is the
+//! blocking socket with the kernel's own words, rtnetlink the connection for links and routes); D-Bus: `bus.rs`,
+//! `systemd.rs`, `tuned.rs`; files: `root.rs` (below which all are opened) and `files.rs`.
+//! Uses the model and the engine's traits. Begin with `read_one` and `write` below.
 
 pub mod bpf;
 mod bus;

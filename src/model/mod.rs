@@ -1,5 +1,8 @@
-//! The vocabulary of nettune as plain data: what can be set, what it is, what it should be, and what
-//! a node is. Nothing here touches a kernel, and nothing here uses another module of ours.
+//! The vocabulary of nettune as plain data: what can be set (`resource.rs`, `kinds.rs`, `group.rs`), what it is
+//! and should be (`state.rs`), what a lever is (`tweak.rs`), and what a node is (`facts/`).
+//! What follows from a kind or a fact and nothing else is here too: what a change disturbs (`collateral.rs`), which
+//! links are meant (`uplinks.rs`), canonical forms (`sysctls.rs`), the shell's words (`script/`).
+//! Nothing here touches a kernel, and nothing here uses another module of ours. Begin with `resource.rs`.
 
 pub mod bpf;
 pub mod cilium;

@@ -1,5 +1,7 @@
 //! Kept over reboots: which files make a profile come back at every boot. Pure: what they hold is
 //! computed here, and the engine writes, verifies and takes them away as it does any other resource.
+//! `units.rs` is systemd's units and udev's rule, `sysctls.rs` the drop-in. Uses the model alone;
+//! `commands/persist.rs` and `image/` ask for them. Begin with `files` here.
 
 mod sysctls;
 mod units;

@@ -1,5 +1,7 @@
 //! Profiles: TOML, one table a tweak. Built-in ones are overridden by the vendor's, those by the
 //! admin's; a profile may include others; `--set` has the last word.
+//! `source.rs` finds and reads, `syntax.rs` and `shape.rs` say what is wrong with a file in words, `merged.rs` lays
+//! one over another. Uses the levers and the engine's rows. Begin with `Profile::load` and `wanted`.
 
 mod merged;
 mod shape;

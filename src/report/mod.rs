@@ -1,4 +1,8 @@
 //! The only place that prints results: tables for people, one JSON object for programs.
+//! `table.rs` and `cilium.rs` are the rows of check and its like over `grid.rs`, `text.rs` the other verbs, `json/` the
+//! contract, `prometheus.rs` and `nfd.rs` for those; `view.rs` is what all of them are given.
+//! Uses the engine's answers and the model; knows no command and no command line.
+//! Begin with `Report` here.
 
 mod cilium;
 mod grid;

@@ -1,6 +1,8 @@
 //! The levers, one file each. A lever is its settings (the table of the profile) and says what it
 //! needs and what it wants; `TWEAKS` is the list that everything else is derived from: the rows of
 //! `check`, `explain`, docs/tweaks.md, the keys a profile may have.
+//! `entry.rs` is what each is to the rest, `cilium_side.rs` what several ask of Cilium, `unseen.rs` which rules
+//! packets around the stack would no longer meet. Uses the model. Begin with `bbr.rs`; docs/adding-a-lever.md.
 
 mod bandwidth_manager;
 mod bbr;
