@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -20,7 +21,7 @@ use nettune::engine::lines::Lines;
 use nettune::engine::repair::Repair;
 use nettune::engine::store::{Lock, Store};
 use nettune::engine::{Exit, Observe, Refusal};
-use nettune::model::{Resource, Want};
+use nettune::model::{Resource, State, Want};
 use nettune::tweaks::TWEAKS;
 use support::{Memory, Wants, apply, rollback, selected, tempdir, verify, want, world};
 
@@ -47,6 +48,36 @@ fn journal(dir: &Path) -> (Memory, Vec<u8>) {
     let text = records[1..].concat();
     put(dir, &text);
     (host, text)
+}
+
+/// Recorded by the nettune of commit ad56d14 with a wish of each kind: before any checksum, and before kinds had
+/// their rows. Whole, it is verified and rolled back; without its last line it died in its second stage.
+#[test]
+fn what_an_older_nettune_did_is_undone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals/ad56d14");
+    let states = |name: &str| -> BTreeMap<Resource, State> {
+        let table: toml::Table = fs::read_to_string(folder.join(name)).unwrap().parse().unwrap();
+        table.iter().map(|(r, s)| (r.parse().unwrap(), State::is(s.as_str().unwrap()))).collect()
+    };
+    let text = fs::read(folder.join("journal.jsonl")).unwrap();
+    let records = lines(&text);
+    for kept in [records.len(), records.len() - 1] {
+        let (dir, mut host) = (tempdir(), world());
+        host.states = states("after.toml");
+        let kinds: BTreeSet<&str> = host.states.keys().map(|r| r.kind().name).collect();
+        assert_eq!(kinds.len(), 26, "{kinds:?}");
+        put(dir.path(), &records[..kept].concat());
+        fs::set_permissions(dir.path().join("journal.jsonl"), Permissions::from_mode(0o600))
+            .unwrap();
+        if kept == records.len() {
+            let answer = verify(&host, dir.path());
+            assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+        }
+        let answer = rollback(&mut host, dir.path()).unwrap();
+        assert_eq!(answer.exit, Exit::Fine, "{answer:#?}");
+        host.states.retain(|_, state| *state != State::Absent);
+        assert_eq!(host.states, states("before.toml"), "{kept} records");
+    }
 }
 
 /// As lines, what a journal says; None when it is damaged.
