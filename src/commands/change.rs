@@ -74,7 +74,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         if let Ok(answer) = &result {
             guard.planned(plan_id(Some(&profile), &answer.rows));
         }
-        result = guard.conclude(session, &mut host, &mut store, result);
+        result = guard.await_confirmation(session, &mut host, &mut store, result);
     }
     let mut answer = result?;
     tidy(&mut host, &mut answer);
@@ -123,7 +123,7 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, None)?;
         let mut result = engine_rollback(&mut host, &mut store, &facts, &ask);
         if let Some(guard) = guard {
-            result = guard.conclude(session, &mut host, &mut store, result);
+            result = guard.await_confirmation(session, &mut host, &mut store, result);
         }
         let mut answer = result?;
         tidy(&mut host, &mut answer);

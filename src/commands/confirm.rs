@@ -210,7 +210,7 @@ fn said(asked: &[crate::model::reach::Reach], passed: &[Passed]) -> String {
 impl Guard {
     /// After the run: asks the probes, takes the run back where one fails, and otherwise starts to
     /// wait for the confirmation.
-    pub fn conclude(
+    pub fn await_confirmation(
         mut self,
         session: &Session,
         host: &mut Linux,

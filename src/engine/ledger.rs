@@ -100,7 +100,7 @@ impl Ledger {
                 self.refused.insert(done.resource.clone(), refused);
             }
             if let Some(change) = changes.get(&done.resource) {
-                self.settle(&begin, change, done);
+                self.book(&begin, change, done);
             } else if done.outcome == Outcome::Released || done.outcome == Outcome::Written {
                 // Collateral that went back with its cause, or a link that is gone.
                 self.owned.remove(&done.resource);
@@ -127,7 +127,7 @@ impl Ledger {
         }
     }
 
-    fn settle(&mut self, begin: &Begin, change: &Change, done: &Done) {
+    fn book(&mut self, begin: &Begin, change: &Change, done: &Done) {
         let now = match done.outcome {
             Outcome::Written => done.state.clone().unwrap_or_else(|| change.after.clone()),
             Outcome::Failed => match &done.state {
@@ -215,7 +215,7 @@ impl Ledger {
 
     /// Fits the ledger to the node as it is: what died with another boot is dropped, links that
     /// were renamed are followed, links that are gone are set apart.
-    pub fn settle_on(&mut self, facts: &Facts) -> anyhow::Result<()> {
+    pub fn fit_to(&mut self, facts: &Facts) -> anyhow::Result<()> {
         let boot = &facts.node.boot_id;
         let here = |o: &Owned| o.boot == *boot && o.netns == facts.node.netns;
         let died = |resource: &Resource, o: &Owned| resource.runtime() && o.boot != *boot;
@@ -223,7 +223,7 @@ impl Ledger {
         // a file of that stage may have brought it back.
         for begin in self.open.clone().iter().filter(|b| b.boot != *boot) {
             for change in begin.changes.iter().filter(|c| c.resource.runtime() && !c.back()) {
-                self.settle(begin, change, &Done::new(&change.resource, Outcome::Written));
+                self.book(begin, change, &Done::new(&change.resource, Outcome::Written));
             }
         }
         let all = std::mem::take(&mut self.owned);

@@ -75,7 +75,7 @@ pub trait Host: Observe {
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote>;
 
     /// Once after the writes of a stage: what need not be done after each.
-    fn settle(&mut self) -> Result<()> {
+    fn stage_ends(&mut self) -> Result<()> {
         Ok(())
     }
 

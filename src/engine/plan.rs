@@ -71,13 +71,13 @@ pub fn plan(
     // A tweak that turns out blocked or held no longer counts for what it shares with others.
     loop {
         let draft = draft(rows, ledger, &states, facts, options)?;
-        let before = rows.iter().filter(|r| r.settled()).count();
+        let before = rows.iter().filter(|r| r.decided()).count();
         for (tweak, status, reason) in draft.blocked {
-            if let Some(row) = rows.iter_mut().find(|r| r.name == tweak && r.settled()) {
+            if let Some(row) = rows.iter_mut().find(|r| r.name == tweak && r.decided()) {
                 row.block(status, reason);
             }
         }
-        if rows.iter().filter(|r| r.settled()).count() != before {
+        if rows.iter().filter(|r| r.decided()).count() != before {
             continue;
         }
         if hold(rows, &draft.plan.changes, options.accept) {
@@ -88,7 +88,7 @@ pub fn plan(
         plan.held_back = plan.changes.iter().filter(|c| !accepted(c)).cloned().collect();
         plan.changes.retain(accepted);
         order::sort(&mut plan.changes, facts);
-        conclude(rows, ledger, &plan, draft.absent);
+        give_statuses(rows, ledger, &plan, draft.absent);
         return Ok(plan);
     }
 }
@@ -128,10 +128,10 @@ fn draft(
     let bans = states.get(&Resource::IrqbalanceBans).and_then(|s| s.as_ref().ok());
     // In place now, and held by nobody until irqbalance has heard of its bans.
     let mut loose: Vec<Change> = Vec::new();
-    let settled: BTreeMap<&str, &Row> =
-        rows.iter().filter(|r| r.settled()).map(|r| (r.name.as_str(), r)).collect();
+    let decided: BTreeMap<&str, &Row> =
+        rows.iter().filter(|r| r.decided()).map(|r| (r.name.as_str(), r)).collect();
     let mut wanted: BTreeMap<&Resource, Vec<(&Row, &Desired)>> = BTreeMap::new();
-    for row in settled.values() {
+    for row in decided.values() {
         for desired in row.desired.iter().filter(|d| options.scope.wants(&row.name, d)) {
             wanted.entry(&desired.resource).or_default().push((row, desired));
         }
@@ -141,7 +141,7 @@ fn draft(
         let old = owned.map(|o| o.claims.clone()).unwrap_or_default();
         let mut claims = old.clone();
         claims
-            .retain(|t, _| !settled.contains_key(t.as_str()) || !options.scope.covers(t, resource));
+            .retain(|t, _| !decided.contains_key(t.as_str()) || !options.scope.covers(t, resource));
         let mut impact = Impact::None;
         let mut tweaks: Vec<String> = Vec::new();
         for (row, desired) in wanted.get(resource).into_iter().flatten() {
@@ -419,10 +419,10 @@ fn hold(rows: &mut [Row], changes: &[Change], accept: &BTreeSet<Impact>) -> bool
 }
 
 /// The rows' final statuses.
-fn conclude(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Missing>) {
+fn give_statuses(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Missing>) {
     let holds = |tweak: &str| ledger.owned.values().any(|o| o.claims.contains_key(tweak));
     for row in rows.iter_mut() {
-        if row.settled() {
+        if row.decided() {
             let of = |list: &[Change], outcome| -> Vec<(Change, Outcome)> {
                 let mine = list.iter().filter(|c| c.tweaks.contains(&row.name));
                 mine.map(|c| (c.clone(), outcome)).collect()

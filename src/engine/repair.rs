@@ -92,7 +92,7 @@ impl Repair {
             return Err(Refusal::with(Exit::Config, why));
         }
         repair.lost.sort_by_key(|lost| lost.line);
-        repair.ledger.settle_on(facts)?;
+        repair.ledger.fit_to(facts)?;
         Ok(repair)
     }
 

@@ -152,7 +152,7 @@ impl Row {
 
     /// Its claims are what the profile says: wanted, or not wanted any more. A row that cannot be
     /// judged leaves what it holds as it is.
-    pub fn settled(&self) -> bool {
+    pub fn decided(&self) -> bool {
         matches!(self.status, Status::Ready | Status::Off)
     }
 

@@ -375,7 +375,7 @@ impl<H: Host> Stage<'_, H> {
             notes.push(format!("{} went while this ran: released", names.join(", ")));
         }
         let Work { changes, outcomes, mut ran, collateral, .. } = work;
-        if let Err(e) = self.host.settle() {
+        if let Err(e) = self.host.stage_ends() {
             ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));
         }
         ran.done = outcomes.into_values().collect();

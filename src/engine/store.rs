@@ -84,7 +84,7 @@ impl Store {
             return Ok(store);
         }
         store.ledger = Ledger::replay(&store.journal.records);
-        store.ledger.settle_on(facts)?;
+        store.ledger.fit_to(facts)?;
         Ok(store)
     }
 
@@ -95,7 +95,7 @@ impl Store {
         let journal = Journal::load(Some(lock.folder.clone()))?;
         journal.intact()?;
         let mut ledger = Ledger::replay(&journal.records);
-        ledger.settle_on(facts)?;
+        ledger.fit_to(facts)?;
         let (dir, boot) = (lock.dir.clone(), now(facts));
         let (unreadable, trouble) = (false, None);
         Ok(Store { dir, journal, ledger, unreadable, trouble, boot, lock: Some(lock) })

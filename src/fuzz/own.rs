@@ -47,7 +47,7 @@ pub fn journal(bytes: &[u8]) {
             let written = found.all.iter().filter(|l| l.read.is_ok()).count();
             assert_eq!(journal.records.len(), if journal.damage.is_some() { 0 } else { written });
             let mut ledger = Ledger::replay(&journal.records);
-            let _ = ledger.settle_on(&facts);
+            let _ = ledger.fit_to(&facts);
             let _ = ledger.snapshot();
         }
     });

@@ -272,11 +272,11 @@ fn write(
                 .with_context(|| format!("set the time of {path}"))?;
         }
     }
-    settle(root, manifest)
+    restore_times(root, manifest)
 }
 
 /// A folder's time moves with each entry that comes or goes: back to what it was.
-fn settle(root: &Root, manifest: &Manifest) -> Result<()> {
+fn restore_times(root: &Root, manifest: &Manifest) -> Result<()> {
     for (folder, time) in &manifest.folders {
         if root.exists(folder) {
             tree::touch(root, folder, *time)
@@ -367,7 +367,7 @@ pub fn undo(root: &Root) -> Result<Undone> {
             Err(e) => return Err(e),
         }
     }
-    settle(root, &manifest)?;
+    restore_times(root, &manifest)?;
     Ok(Undone { count, left })
 }
 

@@ -274,7 +274,7 @@ impl Host for Linux {
         Ok(Wrote::Yes)
     }
 
-    fn settle(&mut self) -> Result<()> {
+    fn stage_ends(&mut self) -> Result<()> {
         let units = std::mem::take(&mut self.units);
         if units.is_empty() {
             return Ok(());
