@@ -1,4 +1,4 @@
-//! Channels, rings, coalescing and features over the ethtool netlink family. Numbers are those of
+//! Channels, rings, coalescing, flow control and features over the ethtool netlink family. Numbers are those of
 //! linux/ethtool_netlink.h.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,12 @@ const COALESCE: Numbers = Numbers {
     maxima: &[],
     bytes: &[11, 12, 24, 25],
 };
+const PAUSE: Numbers = Numbers {
+    get: 21,
+    values: &[("autoneg", 2), ("rx", 3), ("tx", 4)],
+    maxima: &[],
+    bytes: &[2, 3, 4],
+};
 const FEATURES_GET: u8 = 11;
 const RSS_GET: u8 = 38;
 const RSS_CONTEXT: u16 = 2;
@@ -74,6 +80,7 @@ pub(crate) fn numbers(group: Group) -> Option<&'static Numbers> {
         Group::Channels => Some(&CHANNELS),
         Group::Rings => Some(&RINGS),
         Group::Coalesce => Some(&COALESCE),
+        Group::Pause => Some(&PAUSE),
         Group::Features => None,
     }
 }
@@ -235,7 +242,7 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
                 Group::Channels => &mut links[*at].channels,
                 Group::Rings => &mut links[*at].rings,
                 Group::Coalesce => &mut links[*at].coalesce,
-                Group::Features => continue,
+                Group::Features | Group::Pause => continue,
             };
             *slot = Some(text.join(" ")).filter(|t| !t.is_empty());
         }

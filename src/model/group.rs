@@ -10,6 +10,7 @@ pub enum Group {
     Rings,
     Features,
     Coalesce,
+    Pause,
 }
 
 /// A value that is the driver's to choose.
@@ -76,9 +77,18 @@ static COALESCE: Row = Row {
     disturbs: Disturbs::Nothing,
     kind: two("coalescing", 19, Impact::None),
 };
+static PAUSE: Row = Row {
+    group: Group::Pause,
+    name: "pause",
+    option: "-A",
+    switches: &["autoneg", "rx", "tx"],
+    spelled: &[],
+    disturbs: Disturbs::Nothing,
+    kind: one("flow control", 8, Impact::LinkReset),
+};
 
 /// By the text of a resource.
-pub static GROUPS: [&Row; 4] = [&CHANNELS, &RINGS, &FEATURES, &COALESCE];
+pub static GROUPS: [&Row; 5] = [&CHANNELS, &RINGS, &FEATURES, &COALESCE, &PAUSE];
 
 impl Group {
     pub fn row(self) -> &'static Row {
@@ -87,6 +97,7 @@ impl Group {
             Group::Rings => &RINGS,
             Group::Features => &FEATURES,
             Group::Coalesce => &COALESCE,
+            Group::Pause => &PAUSE,
         }
     }
 

@@ -20,7 +20,7 @@ kinds! {
     UNIT_ACTIVE = Kind { by_bus: true, ..one("unit, active", 3, Impact::None) };
     // Every frequency policy is made anew with it.
     PSTATE = one("mode of a P-state driver", 3, Impact::None);
-    // Channels, rings and offloads are 4 to 6, coalescing 19: in group.rs.
+    // Channels, rings and offloads are 4 to 6, flow control 8, coalescing 19: in group.rs.
     MTU = one("MTU", 7, Impact::LinkReset);
     RSS = two("RSS", 9, Impact::None);
     SIZES = two("GSO and GRO sizes", 10, Impact::NewFlows);

@@ -23,6 +23,7 @@ mod native_routing;
 mod netkit;
 mod nic;
 mod notrack;
+mod pause;
 mod persist;
 mod preempt;
 mod steering;
@@ -39,6 +40,7 @@ pub const TWEAKS: &[Entry] = &[
     tuned::ENTRY,
     cpu::ENTRY,
     nic::ENTRY,
+    pause::ENTRY,
     mtu::ENTRY,
     irq::ENTRY,
     steering::ENTRY,

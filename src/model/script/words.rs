@@ -293,6 +293,10 @@ mod tests {
             told("rings", "rx=1024 tx=512", "rx=256 tx=512"),
             "ethtool_set -G \"$L2\" 'rx' '256'"
         );
+        assert_eq!(
+            told("pause", "autoneg=0 rx=1 tx=0", "autoneg=1 rx=0 tx=1"),
+            "ethtool_set -A \"$L2\" 'autoneg' 'on' 'rx' 'off' 'tx' 'on'"
+        );
         assert_eq!(told("features", "tso=on", "tso=on"), ":");
     }
 

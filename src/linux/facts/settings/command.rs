@@ -5,7 +5,9 @@ use super::text;
 use crate::model::Resource;
 
 /// ethtool's flags for what it sets, and our group.
-const ETHTOOL: [(&str, &str); 9] = [
+const ETHTOOL: [(&str, &str); 11] = [
+    ("-A", "pause"),
+    ("--pause", "pause"),
     ("-G", "rings"),
     ("--set-ring", "rings"),
     ("-L", "channels"),
@@ -196,6 +198,10 @@ pub mod tests {
             ]
         );
         assert_eq!(
+            of("ethtool -A eth9 autoneg off tx on"),
+            ["1 ethtool:eth9/pause autoneg = 0", "1 ethtool:eth9/pause tx = 1"]
+        );
+        assert_eq!(
             of("ip link set dev bond0 mtu 9000 up; ip link set eth1 gso_max_size 65536"),
             ["1 mtu:bond0 = 9000", "1 sizes:eth1 gso = 65536"]
         );
@@ -228,7 +234,7 @@ pub mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read(words in proptest::collection::vec("(ethtool|ip|link|set|-[GKLCX]|mtu|echo|>|>>|/sys/|/proc/sys/a|sysctl|tc|dev|root|;|&&|[\"'\\\\$ -~é]{0,6})", 0..14)) {
+        fn any_text_is_read(words in proptest::collection::vec("(ethtool|ip|link|set|-[AGKLCX]|mtu|echo|>|>>|/sys/|/proc/sys/a|sysctl|tc|dev|root|;|&&|[\"'\\\\$ -~é]{0,6})", 0..14)) {
             sets("f", 1, &words.join(" "), "e");
             sets("f", 1, &words.concat(), "");
         }

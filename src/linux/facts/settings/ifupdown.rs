@@ -131,6 +131,7 @@ fn option(file: &str, line: u32, key: &str, value: &str) -> Vec<Set> {
         ("hardware-dma-ring-", "rings"),
         ("hardware-irq-coalesce-", "coalesce"),
         ("offload-", "features"),
+        ("ethernet-pause-", "pause"),
     ];
     match key {
         "mtu" => one("mtu:%", None, value.parse::<u32>().ok().map(|n| n.to_string())),
@@ -163,7 +164,8 @@ mod tests {
         let text = "auto lo eth9\niface lo inet loopback\niface eth9 inet manual\n  mtu 1500\n  # mtu 1\n  \
                     post-up ethtool -G eth9 rx 512 \\\n    tx 256\n  up ethtool -K $IFACE gro off; ip link set br0 mtu 1400\n  \
                     offload-TSO off\n  hardware-dma-ring-rx 64\n  down ip link set eth9 mtu 1\nallow-hotplug x\n  mtu 7\n\
-                    iface bond0.7 inet6 auto\n  mtu 1450\niface gone inet manual\n  mtu 9\n";
+                    iface bond0.7 inet6 auto\n  mtu 1450\niface gone inet manual\n  mtu 9\n\
+                    iface eth9 inet6 manual\n  ethernet-pause-rx off\n";
         assert_eq!(
             of(&[("etc/network/interfaces", text)], &["bond0.7", "br0", "eth9"]),
             [
@@ -175,6 +177,7 @@ mod tests {
                 "/etc/network/interfaces:6 ethtool:eth9/rings tx = 256",
                 "/etc/network/interfaces:8 mtu:br0 = 1400",
                 "/etc/network/interfaces:15 mtu:bond0.7 = 1450",
+                "/etc/network/interfaces:19 ethtool:eth9/pause rx = 0",
             ]
         );
     }

@@ -128,6 +128,7 @@ fn group(key: &str, value: &str) -> Option<(&'static str, String, Option<String>
         ("channels-", "channels"),
         ("coalesce-", "coalesce"),
         ("feature-", "features"),
+        ("pause-", "pause"),
     ];
     let (group, key) =
         groups.iter().find_map(|(prefix, group)| Some((*group, key.strip_prefix(prefix)?)))?;
@@ -179,7 +180,7 @@ mod tests {
             ("d.bak", "[connection]\ninterface-name=eth9\n[ethernet]\nmtu=1\n"),
             (
                 "e.nmconnection",
-                "[connection]\ntype=bond\ninterface-name=bond0\n[ethernet]\nmtu=0\n[ethtool]\nfeature-gro=ignore\nfeature-tx-udp-segmentation=false\nring-rx=512\ncoalesce-adaptive-rx=0\n",
+                "[connection]\ntype=bond\ninterface-name=bond0\n[ethernet]\nmtu=0\n[ethtool]\nfeature-gro=ignore\nfeature-tx-udp-segmentation=false\nring-rx=512\ncoalesce-adaptive-rx=0\npause-rx=true\n",
             ),
             (
                 "f.nmconnection",
@@ -196,6 +197,7 @@ mod tests {
                 "e.nmconnection:8 ethtool:bond0/features tx-udp-segmentation = off",
                 "e.nmconnection:9 ethtool:bond0/rings rx = 512",
                 "e.nmconnection:10 ethtool:bond0/coalesce adaptive-rx = 0",
+                "e.nmconnection:11 ethtool:bond0/pause rx = 1",
                 "g.nmconnection:4 mtu:eth8 = 1450",
                 "g.nmconnection:4 mtu:eth9 = 1450",
             ]

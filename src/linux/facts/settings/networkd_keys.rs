@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 /// Key of [Link], then resource kind and key of ours.
-const KEYS: [(&str, &str, &str); 25] = [
+const KEYS: [(&str, &str, &str); 28] = [
     ("MTUBytes", "mtu", ""),
     ("RxBufferSize", "rings", "rx"),
     ("TxBufferSize", "rings", "tx"),
@@ -30,6 +30,9 @@ const KEYS: [(&str, &str, &str); 25] = [
     ("TxCoalesceSec", "usecs", "tx-usecs"),
     ("RxMaxCoalescedFrames", "coalesce", "rx-frames"),
     ("TxMaxCoalescedFrames", "coalesce", "tx-frames"),
+    ("AutoNegotiationFlowControl", "pause", "autoneg"),
+    ("RxFlowControl", "pause", "rx"),
+    ("TxFlowControl", "pause", "tx"),
     ("GenericReceiveOffload", "features", "rx-gro"),
     ("GenericReceiveOffloadHardware", "features", "rx-gro-hw"),
     ("LargeReceiveOffload", "features", "rx-lro"),
@@ -145,7 +148,7 @@ mod tests {
     fn values_as_systemd_reads_them() {
         let text = "[Link]\nRxBufferSize=max\nRxCoalesceSec=50us\nTxCoalesceSec=1\n\
                     UseAdaptiveRxCoalesce=yes\nLargeReceiveOffload=no\nMTUBytes=1400\nMTUBytes=9K\n\
-                    TxBufferSize=512\nTxBufferSize=\nGenericSegmentOffloadMaxBytes=64K\n";
+                    TxBufferSize=512\nTxBufferSize=\nGenericSegmentOffloadMaxBytes=64K\nTxFlowControl=no\n";
         assert_eq!(
             told(Kind::Link, text),
             [
@@ -156,6 +159,7 @@ mod tests {
                 "6 ethtool:%/features rx-lro = off",
                 "8 mtu:% = 9216",
                 "11 sizes:% gso = 65536",
+                "12 ethtool:%/pause tx = 0",
             ]
         );
         assert_eq!(told(Kind::Network, text), ["8 mtu:% = 9216"]);

@@ -1,5 +1,7 @@
 //! What the readers of other programs' files have in common: their syntax, and their words for a value.
 
+use crate::model::group::GROUPS;
+
 /// A line that says something, by the file that says it: a drop-in adds lines to another's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Line {
@@ -205,13 +207,17 @@ pub fn feature(name: &str) -> &str {
     }
 }
 
+fn switched(group: &str, key: &str) -> bool {
+    GROUPS.iter().any(|row| row.name == group && row.switches.contains(&key))
+}
+
 /// One field of an ethtool group in our words: features are on or off, other switches 1 or 0. Without a value
 /// where it says something else than a number, such as "max".
 pub fn field(group: &str, key: &str, value: &str) -> (String, Option<String>) {
     let switch = |on, off| boolean(value).map(|b| String::from(if b { on } else { off }));
     match group {
         "features" => (feature(key).to_string(), switch("on", "off")),
-        "coalesce" if key.starts_with("adaptive-") => (key.to_string(), switch("1", "0")),
+        _ if switched(group, key) => (key.to_string(), switch("1", "0")),
         _ => (key.to_string(), value.parse::<u64>().ok().map(|n| n.to_string())),
     }
 }
@@ -263,6 +269,7 @@ mod tests {
             ("adaptive-rx".into(), Some("1".into()))
         );
         assert_eq!(field("rings", "rx", "max"), ("rx".into(), None));
+        assert_eq!(field("pause", "rx", "off"), ("rx".into(), Some("0".into())));
     }
 
     #[test]

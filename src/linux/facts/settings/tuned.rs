@@ -114,7 +114,7 @@ fn sets(unit: &Unit, option: &Entry) -> Vec<Set> {
         ("net", "nf_conntrack_hashsize") => {
             one("sysfs:module/nf_conntrack/parameters/hashsize".into())
         }
-        ("net", "features" | "coalesce" | "ring" | "channels") => {
+        ("net", "features" | "coalesce" | "pause" | "ring" | "channels") => {
             let group = if key == "ring" { "rings" } else { key.as_str() };
             let words: Vec<&str> =
                 raw.split([' ', '\t', '\n', ':', ';', ',']).filter(|w| !w.is_empty()).collect();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn instances_of_any_name_and_what_they_are_for() {
-        let mine = "[net_eth]\ntype=net\ndevices_udev_regex=^INTERFACE=eth9\nchannels=combined 2\nring=rx: 512, tx 256\nfeatures=gro off\ncoalesce=adaptive-rx on rx-usecs 50\nmtu=1500\n\
+        let mine = "[net_eth]\ntype=net\ndevices_udev_regex=^INTERFACE=eth9\nchannels=combined 2\nring=rx: 512, tx 256\nfeatures=gro off\ncoalesce=adaptive-rx on rx-usecs 50\nmtu=1500\npause=autoneg off rx on\n\
                     [all]\ntype=net\ndevices=!eth9\nmtu=9000\nnf_conntrack_hashsize=4096\n[drv]\ntype=net\ndevices_udev_regex=^ID_NET_DRIVER=(i40e|ice)$\nring=rx 1\n\
                     [scheduler]\nisolated_cores=1\n[irqbalance]\nbanned_cpus=2-3\n[sysfs]\n/sys/class/net/eth9/queues/rx-0/rps_cpus=3\n[cpu]\ngovernor=schedutil|ondemand\n";
         assert_eq!(
@@ -243,15 +243,17 @@ mod tests {
                 "/etc/tuned/profiles/mine:7 ethtool:eth9/coalesce adaptive-rx = 1",
                 "/etc/tuned/profiles/mine:7 ethtool:eth9/coalesce rx-usecs = 50",
                 "/etc/tuned/profiles/mine:8 mtu:eth9 = 1500",
-                "/etc/tuned/profiles/mine:13 sysfs:module/nf_conntrack/parameters/hashsize = 4096",
-                "/etc/tuned/profiles/mine:12 mtu:ens1 = 9000",
-                "/etc/tuned/profiles/mine:17 ethtool:ens1/rings rx = 1",
-                "/etc/tuned/profiles/mine:19 irq:*/* = ?",
-                "/etc/tuned/profiles/mine:19 irq:default = ?",
-                "/etc/tuned/profiles/mine:21 irqbalance:bans = ?",
-                "/etc/tuned/profiles/mine:21 file:/etc/sysconfig/irqbalance = ?",
-                "/etc/tuned/profiles/mine:23 sysfs:class/net/eth9/queues/rx-0/rps_cpus = 3",
-                "/etc/tuned/profiles/mine:25 sysfs:devices/system/cpu/cpufreq/*/scaling_governor = ?",
+                "/etc/tuned/profiles/mine:9 ethtool:eth9/pause autoneg = 0",
+                "/etc/tuned/profiles/mine:9 ethtool:eth9/pause rx = 1",
+                "/etc/tuned/profiles/mine:14 sysfs:module/nf_conntrack/parameters/hashsize = 4096",
+                "/etc/tuned/profiles/mine:13 mtu:ens1 = 9000",
+                "/etc/tuned/profiles/mine:18 ethtool:ens1/rings rx = 1",
+                "/etc/tuned/profiles/mine:20 irq:*/* = ?",
+                "/etc/tuned/profiles/mine:20 irq:default = ?",
+                "/etc/tuned/profiles/mine:22 irqbalance:bans = ?",
+                "/etc/tuned/profiles/mine:22 file:/etc/sysconfig/irqbalance = ?",
+                "/etc/tuned/profiles/mine:24 sysfs:class/net/eth9/queues/rx-0/rps_cpus = 3",
+                "/etc/tuned/profiles/mine:26 sysfs:devices/system/cpu/cpufreq/*/scaling_governor = ?",
             ]
         );
     }
