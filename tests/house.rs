@@ -136,7 +136,7 @@ fn lead(
             at.pop();
         }
     }
-    while let Some(part) = parts.next() {
+    for part in parts {
         let child = [at.clone(), vec![part.to_string()]].concat();
         if house.contains_key(&child) {
             at = child;

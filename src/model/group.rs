@@ -21,8 +21,14 @@ pub struct Row {
     pub group: Group,
     /// In `ethtool:LINK/NAME`.
     pub name: &'static str,
-    /// What the program ethtool sets it by, for undo.sh.
-    pub option: &'static str,
+    /// What the program ethtool sets it by; undo.sh takes the first.
+    pub options: &'static [&'static str],
+    /// What its keys begin with in NetworkManager's connections, and in ifupdown's interfaces (of Debian's ethtool
+    /// package); empty where that has none.
+    pub network_manager: &'static str,
+    pub ifupdown: &'static str,
+    /// Key of TuneD's [net].
+    pub tuned: &'static str,
     /// Keys that the program takes as on and off, where netlink has 1 and 0.
     pub switches: &'static [&'static str],
     /// Keys that the program calls otherwise.
@@ -44,7 +50,10 @@ pub enum Disturbs {
 static CHANNELS: Row = Row {
     group: Group::Channels,
     name: "channels",
-    option: "-L",
+    options: &["-L", "--set-channels"],
+    network_manager: "channels-",
+    ifupdown: "",
+    tuned: "channels",
     switches: &[],
     spelled: &[],
     disturbs: Disturbs::Queues,
@@ -53,7 +62,10 @@ static CHANNELS: Row = Row {
 static RINGS: Row = Row {
     group: Group::Rings,
     name: "rings",
-    option: "-G",
+    options: &["-G", "--set-ring"],
+    network_manager: "ring-",
+    ifupdown: "hardware-dma-ring-",
+    tuned: "ring",
     switches: &[],
     spelled: &[],
     disturbs: Disturbs::Rss,
@@ -62,7 +74,10 @@ static RINGS: Row = Row {
 static FEATURES: Row = Row {
     group: Group::Features,
     name: "features",
-    option: "-K",
+    options: &["-K", "--offload", "--features"],
+    network_manager: "feature-",
+    ifupdown: "offload-",
+    tuned: "features",
     switches: &[],
     spelled: &[],
     disturbs: Disturbs::Nothing,
@@ -71,7 +86,10 @@ static FEATURES: Row = Row {
 static COALESCE: Row = Row {
     group: Group::Coalesce,
     name: "coalesce",
-    option: "-C",
+    options: &["-C", "--coalesce"],
+    network_manager: "coalesce-",
+    ifupdown: "hardware-irq-coalesce-",
+    tuned: "coalesce",
     switches: &["adaptive-rx", "adaptive-tx", "cqe-rx", "cqe-tx"],
     spelled: &[("cqe-rx", "cqe-mode-rx"), ("cqe-tx", "cqe-mode-tx")],
     disturbs: Disturbs::Nothing,
@@ -80,7 +98,10 @@ static COALESCE: Row = Row {
 static PAUSE: Row = Row {
     group: Group::Pause,
     name: "pause",
-    option: "-A",
+    options: &["-A", "--pause"],
+    network_manager: "pause-",
+    ifupdown: "ethernet-pause-",
+    tuned: "pause",
     switches: &["autoneg", "rx", "tx"],
     spelled: &[],
     disturbs: Disturbs::Nothing,
@@ -130,7 +151,11 @@ mod tests {
     fn every_group_is_found_by_its_text() {
         for (at, row) in GROUPS.iter().enumerate() {
             assert!(std::ptr::eq(row.group.row(), *row), "{}", row.name);
-            assert!(GROUPS[at + 1..].iter().all(|r| r.name != row.name && r.option != row.option));
+            assert!(
+                GROUPS[at + 1..]
+                    .iter()
+                    .all(|r| r.name != row.name && r.options[0] != row.options[0])
+            );
             let resource: crate::model::Resource =
                 format!("ethtool:eth0/{}", row.name).parse().unwrap();
             assert!(std::ptr::eq(resource.kind(), &row.kind));

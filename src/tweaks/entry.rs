@@ -21,8 +21,8 @@ pub struct Entry {
 
 /// What some levers are besides.
 pub struct More {
-    /// Needs a link that nobody uses yet, or can be had before there is a network: the early run at boot
-    /// makes it. The late one, after the network, makes all.
+    /// Made before the network at each boot: its change stops a link, or asks for none. The late run, after the
+    /// network, makes all.
     pub early: bool,
     /// Its document lists what is known of drivers.
     pub drivers: bool,

@@ -200,7 +200,7 @@ fn ethtool_words<'a>(group: Group, key: &'a str, value: &'a str) -> (&'a str, &'
 
 /// Only what differs, as the driver may refuse a line that names what it does not have.
 fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {
-    let flag = group.row().option;
+    let flag = group.row().options[0];
     let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
     let words: Vec<String> = fields(to)
         .filter(|(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v))

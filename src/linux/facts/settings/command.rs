@@ -3,21 +3,7 @@
 use super::spread::Set;
 use super::text;
 use crate::model::Resource;
-
-/// ethtool's flags for what it sets, and our group.
-const ETHTOOL: [(&str, &str); 11] = [
-    ("-A", "pause"),
-    ("--pause", "pause"),
-    ("-G", "rings"),
-    ("--set-ring", "rings"),
-    ("-L", "channels"),
-    ("--set-channels", "channels"),
-    ("-C", "coalesce"),
-    ("--coalesce", "coalesce"),
-    ("-K", "features"),
-    ("--offload", "features"),
-    ("--features", "features"),
-];
+use crate::model::group::{GROUPS, Row};
 
 /// `ip link`'s words for the sizes.
 const SIZES: [(&str, &str); 4] = [
@@ -101,7 +87,8 @@ fn ethtool(words: &[&str], add: &mut impl FnMut(String, Option<String>, Option<S
     if matches!(*flag, "-X" | "--set-rxfh-indir" | "--rxfh") {
         return add(format!("rss:{link}"), None, None);
     }
-    let Some((_, group)) = ETHTOOL.iter().find(|(name, _)| name == flag) else { return };
+    let sets = |row: &&&Row| row.options.iter().any(|option| option == flag);
+    let Some(Row { name: group, .. }) = GROUPS.iter().find(sets) else { return };
     for pair in pairs.chunks_exact(2) {
         let (key, value) = text::field(group, pair[0], pair[1]);
         add(format!("ethtool:{link}/{group}"), Some(key), value);

@@ -6,6 +6,7 @@ use super::{command, text};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
 use crate::model::facts::Setting;
+use crate::model::group::GROUPS;
 
 const FILE: &str = "etc/network/interfaces";
 /// Of files, however they include each other.
@@ -126,20 +127,13 @@ fn option(file: &str, line: u32, key: &str, value: &str) -> Vec<Set> {
     let one = |resource: &str, key: Option<String>, value: Option<String>| {
         vec![Set { file: file.to_string(), line, resource: resource.to_string(), key, value }]
     };
-    // Of Debian's ethtool package.
-    let groups = [
-        ("hardware-dma-ring-", "rings"),
-        ("hardware-irq-coalesce-", "coalesce"),
-        ("offload-", "features"),
-        ("ethernet-pause-", "pause"),
-    ];
     match key {
         "mtu" => one("mtu:%", None, value.parse::<u32>().ok().map(|n| n.to_string())),
         "up" | "pre-up" | "post-up" => command::sets(file, line, value, "%"),
         _ => {
-            let found =
-                groups.iter().find_map(|(prefix, group)| Some((group, key.strip_prefix(prefix)?)));
-            let Some((group, key)) = found else { return Vec::new() };
+            let all = GROUPS.iter().filter(|row| !row.ifupdown.is_empty());
+            let mut found = all.filter_map(|r| Some((r.name, key.strip_prefix(r.ifupdown)?)));
+            let Some((group, key)) = found.next() else { return Vec::new() };
             let (key, value) = text::field(group, &key.to_lowercase(), value);
             one(&format!("ethtool:%/{group}"), Some(key), value)
         }

@@ -6,6 +6,7 @@ use super::text::{self, Line, fnmatch};
 use crate::linux::root::Root;
 use crate::model::facts::Link;
 use crate::model::facts::Setting;
+use crate::model::group::GROUPS;
 
 const FOLDERS: [&str; 3] = [
     "etc/NetworkManager/system-connections",
@@ -123,15 +124,9 @@ fn sets(lines: &[Line]) -> Vec<Set> {
 
 /// "ring-rx" is key rx of group rings.
 fn group(key: &str, value: &str) -> Option<(&'static str, String, Option<String>)> {
-    let groups = [
-        ("ring-", "rings"),
-        ("channels-", "channels"),
-        ("coalesce-", "coalesce"),
-        ("feature-", "features"),
-        ("pause-", "pause"),
-    ];
-    let (group, key) =
-        groups.iter().find_map(|(prefix, group)| Some((*group, key.strip_prefix(prefix)?)))?;
+    let mut found =
+        GROUPS.iter().filter_map(|r| Some((r.name, key.strip_prefix(r.network_manager)?)));
+    let (group, key) = found.next()?;
     let (key, value) = text::field(group, key, value);
     // "ignore" for a feature.
     (group != "features" || value.is_some()).then_some((group, key, value))

@@ -9,6 +9,7 @@ use crate::linux::root::Root;
 use crate::model::Resource;
 use crate::model::facts::Link;
 use crate::model::facts::Setting;
+use crate::model::group::GROUPS;
 
 const AGENT: &str = "TuneD";
 const CPU: &str = "sysfs:devices/system/cpu";
@@ -114,8 +115,8 @@ fn sets(unit: &Unit, option: &Entry) -> Vec<Set> {
         ("net", "nf_conntrack_hashsize") => {
             one("sysfs:module/nf_conntrack/parameters/hashsize".into())
         }
-        ("net", "features" | "coalesce" | "pause" | "ring" | "channels") => {
-            let group = if key == "ring" { "rings" } else { key.as_str() };
+        ("net", key) if GROUPS.iter().any(|row| row.tuned == key) => {
+            let group = GROUPS.iter().find(|row| row.tuned == key).map_or(key, |row| row.name);
             let words: Vec<&str> =
                 raw.split([' ', '\t', '\n', ':', ';', ',']).filter(|w| !w.is_empty()).collect();
             let pair = |pair: &[&str]| {
