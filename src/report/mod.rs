@@ -18,8 +18,6 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use serde::Serialize;
 
 pub use view::{Applied, View};
@@ -31,6 +29,7 @@ use crate::cilium::version::Version;
 use crate::engine::Exit;
 use crate::model::Facts;
 use crate::model::bpf::Deep;
+use crate::open;
 use crate::profile::Profile;
 use crate::replace::{new_file, replace};
 use crate::tweaks::Entry;
@@ -226,8 +225,7 @@ pub enum ValuesForm {
 fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().context("it is no file's name")?.to_string_lossy();
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let folder = nix::fcntl::open(folder, flags, Mode::empty())?;
+    let folder = open::folder(folder)?;
     // Hidden, so that no collector takes it for a finished one.
     let temporary = format!(".{name}.{}", std::process::id());
     replace(&folder, &temporary, &name, || {

@@ -84,8 +84,14 @@ uplink() {
 
 links() { ls /sys/class/net; }
 
+# A link that was just set up says for a moment both that its peer is there and that it has no carrier.
+steady() {
+    for _ in $(seq 50); do ip -o link | grep -q 'NO-CARRIER.*LOWER_UP' || return 0; sleep 0.1; done
+}
+
 # Left out: what counts by itself (conntrack's count, lifetimes of addresses, carrier changes).
 snapshot() {
+    steady
     {
         sysctl -a 2>/dev/null | grep -E '^(net|vm|kernel\.numa)' | grep -v nf_conntrack_count || true
         ip -d -j link; ip -j addr; ip -4 -j route show table all; ip -6 -j route show table all
