@@ -80,6 +80,18 @@ fn what_an_older_nettune_did_is_undone() {
     }
 }
 
+/// A line of an older nettune has no checksum: a change whose baseline is not there is no change from nothing.
+#[test]
+fn a_change_without_its_baseline_is_damaged() {
+    let text = include_str!("journals/ad56d14/journal.jsonl");
+    assert!(said(text.as_bytes()).is_some());
+    for key in ["before", "after", "now"] {
+        let name = format!("\"{key}\":");
+        assert!(text.contains(&name), "{key}");
+        assert!(said(text.replacen(&name, "\"x\":", 1).as_bytes()).is_none(), "{key}");
+    }
+}
+
 /// As lines, what a journal says; None when it is damaged.
 fn said(text: &[u8]) -> Option<Vec<String>> {
     let lines = Lines::of(text).all;

@@ -67,6 +67,7 @@ impl fmt::Display for State {
 enum Wire {
     Text(String),
     Foreign { foreign: String, owner: Option<String> },
+    Absent(()),
 }
 
 impl Serialize for State {
@@ -84,10 +85,11 @@ impl Serialize for State {
 
 impl<'de> Deserialize<'de> for State {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Ok(match Option::<Wire>::deserialize(d)? {
-            None => State::Absent,
-            Some(Wire::Text(text)) => State::Is(text),
-            Some(Wire::Foreign { foreign, owner }) => State::Foreign { what: foreign, owner },
+        // Not by Option: a missing field would be absent, and so would the baseline of a damaged record.
+        Ok(match Wire::deserialize(d)? {
+            Wire::Absent(()) => State::Absent,
+            Wire::Text(text) => State::Is(text),
+            Wire::Foreign { foreign, owner } => State::Foreign { what: foreign, owner },
         })
     }
 }
