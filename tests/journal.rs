@@ -85,7 +85,7 @@ fn what_an_older_nettune_did_is_undone() {
 fn a_change_without_its_baseline_is_damaged() {
     let text = include_str!("journals/ad56d14/journal.jsonl");
     assert!(said(text.as_bytes()).is_some());
-    for key in ["before", "after", "now"] {
+    for key in ["before", "after", "now", "mac", "bus"] {
         let name = format!("\"{key}\":");
         assert!(text.contains(&name), "{key}");
         assert!(said(text.replacen(&name, "\"x\":", 1).as_bytes()).is_none(), "{key}");

@@ -234,7 +234,10 @@ impl Link {
 pub struct LinkId {
     pub name: String,
     pub index: u32,
+    /// Told even where there is none: a missing one is a damaged record.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub mac: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
     pub bus: Option<String>,
 }
 
