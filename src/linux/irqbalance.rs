@@ -28,33 +28,29 @@ pub struct Irqbalance {
 }
 
 impl Irqbalance {
-    /// "34 35 36", or empty; absent when no irqbalance with a socket runs. One that this run met is
-    /// being restarted where it is away now: it gets its time, once.
+    /// "34 35 36", or empty; absent when no irqbalance with a socket runs.
     pub fn read(&self, root: &Root) -> Result<State> {
-        let deadline = Instant::now() + RESTART;
-        loop {
-            let state = read(root)?;
-            if state != State::Absent {
-                self.met.set(true);
-                return Ok(state);
-            }
-            if !self.met.get() || Instant::now() >= deadline {
-                self.met.set(false);
-                return Ok(state);
-            }
-            std::thread::sleep(Duration::from_millis(100));
+        match self.patiently(|| read(root)) {
+            Err(e) if away(&e) => Ok(State::Absent),
+            state => state,
         }
     }
 
     pub fn write(&self, root: &Root, state: &State) -> Result<()> {
+        self.patiently(|| write(root, state))
+    }
+
+    /// One that this run met is being restarted where it is away now: it gets its time, once.
+    fn patiently<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + RESTART;
         loop {
-            match write(root, state) {
-                Err(e) if away(&e) && self.met.get() && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                wrote => return wrote,
+            let done = ask();
+            let gone = done.as_ref().is_err_and(away);
+            if !gone || !self.met.get() || Instant::now() >= deadline {
+                self.met.set(!gone);
+                return done;
             }
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -65,22 +61,21 @@ impl Irqbalance {
 }
 
 fn read(root: &Root) -> Result<State> {
-    let Some(path) = socket_path(root) else { return Ok(State::Absent) };
-    let reply = match ask(&path, "setup") {
-        Err(e) if away(&e) => return Ok(State::Absent),
-        reply => reply?,
-    };
-    Ok(State::Is(banned(&reply)))
+    Ok(State::Is(banned(&ask(&there(root)?, "setup")?)))
 }
 
 fn write(root: &Root, state: &State) -> Result<()> {
-    let gone = || std::io::Error::new(ErrorKind::NotFound, "irqbalance is not running");
-    let path = socket_path(root).ok_or_else(gone)?;
+    let path = there(root)?;
     let Some(list) = state.text() else { bail!("irqbalance's bans cannot be made {state}") };
     let list = if list.is_empty() { "NONE" } else { list };
     // It would cut the message, in the middle of a number.
     ensure!(list.len() <= 481, "irqbalance takes no list of {} characters", list.len());
     ask(&path, &format!("settings ban irqs {list}")).map(drop)
+}
+
+fn there(root: &Root) -> std::io::Result<String> {
+    let gone = || std::io::Error::new(ErrorKind::NotFound, "irqbalance is not running");
+    socket_path(root).ok_or_else(gone)
 }
 
 /// Nobody behind the socket, or nobody any more.
