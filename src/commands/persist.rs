@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::session::Session;
 use crate::cli::{ApplyArgs, Boot};
 use crate::engine::confirm::Persist;
-use crate::engine::evaluate::tuneds;
+use crate::engine::evaluate::agents_set;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Scope;
 use crate::engine::record::Begin;
@@ -163,10 +163,10 @@ fn sysctls(host: &Linux, store: &Store, facts: &Facts, ask: &Ask) -> Result<Vec<
         let name = resource.to_string();
         settings.iter().any(|s| glob(&s.resource, &name))
     };
-    let tuned = tuneds(&answer.rows, facts);
+    let agents = agents_set(&answer.rows, facts);
     let files: Vec<Setting> =
         facts.settings.iter().filter(|s| s.in_sysctl_file()).cloned().collect();
-    let left = |r: &Resource| names(tuned, r) && !names(&files, r);
+    let left = |r: &Resource| names(agents, r) && !names(&files, r);
     let mut wants: BTreeMap<&Resource, Want> = BTreeMap::new();
     for desired in answer.rows.iter().filter(|r| had(r.status)).flat_map(|r| &r.desired) {
         let resource = &desired.resource;

@@ -1,27 +1,28 @@
-//! What of ours stands aside while TuneD switches. It keeps what it finds when it sets a value, and
-//! puts that back when it goes, over whatever is there then; and it reads the files of sysctl.d anew
-//! each time. With ours in the way it would keep our value for the machine's own, lay the machine's
-//! over ours, or set ours itself. So values and file are back at their baselines for the moment of
-//! the switch, and set again over what is there after it.
+//! What of ours stands aside while an agent switches that keeps what it finds (`model/agents.rs`). With ours in
+//! the way it would keep our value for the machine's own, lay the machine's over ours, or set ours itself. So
+//! values and files are back at their baselines for the moment of the switch, and set again over what is there
+//! after it.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::layers::in_reach;
 use super::ledger::{Ledger, Owned};
 use super::plan::claims_merged;
 use super::run::Stage;
 use super::store::Store;
 use super::work::Ran;
 use super::{Host, Observe, order};
+use crate::model::agents::{self, Keeps};
 use crate::model::{Change, Claims, Facts, Impact, Resource, State};
 
 impl<H: Host> Stage<'_, H> {
-    /// Makes `changes`, in their order, and lets stand aside what must while TuneD switches.
+    /// Makes `changes`, in their order, and lets stand aside what must while an agent switches.
     pub fn execute(mut self, changes: Vec<Change>) -> Result<Ran> {
         let run = self.run.clone();
-        let Some(at) = changes.iter().position(switches).filter(|_| self.undo) else {
+        let switch = |(at, c): (usize, &Change)| Some((at, keeps(c)?));
+        let Some((at, reach)) = changes.iter().enumerate().find_map(switch).filter(|_| self.undo)
+        else {
             return self.around_a_switch(run, changes);
         };
         // What is taken back before the switch is ours again when it comes, and stands aside as well.
@@ -29,7 +30,7 @@ impl<H: Host> Stage<'_, H> {
         let mut switch = before.split_off(at);
         let mut after = switch.split_off(1);
         let given_back: Vec<Change> =
-            before.iter().filter(|c| c.back() && in_reach(&c.resource)).cloned().collect();
+            before.iter().filter(|c| c.back() && reach(&c.resource)).cloned().collect();
         let mut all = self.make(format!("{run} before"), before)?;
         all.add(self.around_a_switch(run.clone(), switch)?);
         after.extend(self.laid_again(given_back));
@@ -55,7 +56,7 @@ impl<H: Host> Stage<'_, H> {
         Ok(ran)
     }
 
-    /// Of what was given back, all that TuneD has set to our value once more: it began while ours was
+    /// Of what was given back, all that the agent has set to our value once more: it began while ours was
     /// there (a restart, a boot with our drop-in) and took it for the machine's own.
     fn laid_again(&self, given_back: Vec<Change>) -> Vec<Change> {
         let resources: Vec<Resource> = given_back.iter().map(|c| c.resource.clone()).collect();
@@ -71,18 +72,20 @@ impl<H: Host> Stage<'_, H> {
 /// What stood aside, as it was ours.
 #[derive(Default)]
 struct Aside {
+    /// The kind that switched, for people.
+    switched: &'static str,
     changes: Vec<Change>,
     owned: BTreeMap<Resource, Owned>,
 }
 
-/// The way there: nothing unless TuneD switches among these changes.
+/// The way there: nothing unless an agent switches among these changes.
 fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]) -> Aside {
     let mut aside = Aside::default();
-    if !changes.iter().any(switches) {
-        return aside;
-    }
+    let Some(switch) = changes.iter().find(|c| keeps(c).is_some()) else { return aside };
+    let Some(reach) = keeps(switch) else { return aside };
+    aside.switched = switch.resource.kind().name;
     let free = |r: &Resource| changes.iter().all(|c| c.resource != *r);
-    let owned = ledger.owned.iter().filter(|(r, o)| in_reach(r) && !o.claims.is_empty() && free(r));
+    let owned = ledger.owned.iter().filter(|(r, o)| reach(r) && !o.claims.is_empty() && free(r));
     let (resources, owned): (Vec<Resource>, Vec<_>) = owned.map(|(r, o)| (r.clone(), o)).unzip();
     for ((resource, owned), state) in resources.iter().zip(owned).zip(host.read_many(&resources)) {
         // What somebody else changed since is left alone here, too.
@@ -104,8 +107,9 @@ fn aside(ledger: &Ledger, host: &impl Observe, facts: &Facts, changes: &[Change]
     aside
 }
 
-fn switches(change: &Change) -> bool {
-    change.resource == Resource::Tuned && !change.claim_only()
+/// What the agent keeps that this change switches.
+fn keeps(change: &Change) -> Option<Keeps> {
+    agents::keeps(&change.resource).filter(|_| !change.claim_only())
 }
 
 impl Aside {
@@ -124,7 +128,7 @@ impl Aside {
         for (change, state) in stood.into_iter().zip(host.read_many(&resources)) {
             let resource = change.resource.clone();
             let Some(owned) = self.owned.remove(&resource) else { continue };
-            // TuneD took our value for the machine's own: it is ours as before.
+            // The agent took our value for the machine's own: it is ours as before.
             if state.as_ref().is_ok_and(|s| *s == change.before) {
                 store.ledger.owned.insert(resource, owned);
                 store.ledger.stale = true;
@@ -137,15 +141,16 @@ impl Aside {
                 Ok((now, resource.canonical(after)))
             };
             match state.and_then(wanted) {
-                // Where TuneD wants what we want there is nothing of ours left.
+                // Where the agent wants what we want there is nothing of ours left.
                 Ok((before, after)) if before == after => {}
                 Ok((before, after)) => {
                     let (tweaks, impact) = (change.tweaks.clone(), Impact::None);
                     changes.push(Change { resource, before, after, impact, claims, tweaks });
                 }
                 Err(e) => notes.push(format!(
-                    "{resource} stood aside while TuneD switched and is not set again: {e:#}; \
-                     nettune apply tries it anew"
+                    "{resource} stood aside for {} and is not set again: {e:#}; \
+                     nettune apply tries it anew",
+                    self.switched
                 )),
             }
         }

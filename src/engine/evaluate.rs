@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::row::{Cni, Owner, Reason, Row, Selected, Selection, Status, verdict};
 use super::share::{fall, share};
+use crate::model::agents::{keeps, sets, sets_now};
 use crate::model::facts::Facts;
 use crate::model::facts::Setting;
 use crate::model::settings::{Conflict, conflicts};
-use crate::model::{Context, Desired, Impact, Resource, Side, Want};
+use crate::model::{Context, Desired, Impact, Side, Want};
 
 /// `Ready` here means: can be had; the plan tells whether anything would change.
 pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<String>>) -> Vec<Row> {
@@ -24,23 +25,21 @@ pub fn evaluate(selection: &Selection, facts: &Facts, only: Option<&BTreeSet<Str
 
 /// Says who else will set what a row wants.
 fn fights(rows: &mut [Row], facts: &Facts) {
-    let tuned = tuneds(rows, facts);
+    let agents = agents_set(rows, facts);
     for row in rows.iter_mut().filter(|r| !r.desired.is_empty()) {
-        let settings = facts.settings.iter().chain(tuned);
+        let settings = facts.settings.iter().chain(agents);
         let reason = |c: Conflict| Reason::new("conflict", c.text).fix(c.fix);
         row.reasons.extend(conflicts(&row.desired, settings).into_iter().map(reason));
     }
 }
 
-/// What TuneD sets itself, by the profile that it is to have, else by the one it has.
-pub fn tuneds<'a>(rows: &[Row], facts: &'a Facts) -> &'a [Setting] {
+/// What agents set themselves, by what they are to have, else by what they have.
+pub fn agents_set<'a>(rows: &[Row], facts: &'a Facts) -> &'a [Setting] {
     let switched = rows.iter().flat_map(|r| &r.desired).find_map(|d| match &d.want {
-        Want::Exactly(state) if d.resource == Resource::Tuned => state.tuned_profile(),
+        Want::Exactly(state) => keeps(&d.resource).map(|_| sets(&d.resource, state, facts)),
         _ => None,
     });
-    let running = facts.agents.tuned_profile.clone().filter(|_| facts.agents.tuned.pid.is_some());
-    let profile = switched.or(running).and_then(|name| facts.tuned_profiles.get(&name));
-    profile.map_or(&[], Vec::as_slice)
+    switched.unwrap_or_else(|| sets_now(facts))
 }
 
 /// What two rows want may exclude one another: one of them says so.

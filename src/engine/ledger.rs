@@ -16,7 +16,7 @@ pub struct Owned {
     pub claims: Claims,
     /// Collateral that its cause keeps from its baseline.
     pub cause: Option<Resource>,
-    /// The baseline is of the profile that TuneD has from us.
+    /// The baseline is what an agent sets that has it from us.
     pub layered: bool,
     pub boot: String,
     pub netns: u64,

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::ledger::{Ledger, Owned};
 use super::row::{Reason, Row, Status, refusals};
 use super::{Exit, Observe, Refusal, order};
+use crate::model::agents::{tells, told_off, wanders};
 use crate::model::facts::Facts;
 use crate::model::places::read_only;
 use crate::model::restore::{no_longer_fits, offline, went_offline};
@@ -125,8 +126,7 @@ fn draft(
     options: &Options,
 ) -> Result<Draft> {
     let mut draft = Draft::default();
-    let bans = states.get(&Resource::IrqbalanceBans).and_then(|s| s.as_ref().ok());
-    // In place now, and held by nobody until irqbalance has heard of its bans.
+    // In place now, and held by nobody until the agent that moves it was told.
     let mut loose: Vec<Change> = Vec::new();
     let decided: BTreeMap<&str, &Row> =
         rows.iter().filter(|r| r.decided()).map(|r| (r.name.as_str(), r)).collect();
@@ -162,7 +162,8 @@ fn draft(
             o.claims.is_empty() && o.cause.as_ref().is_none_or(|c| !ledger.owned.contains_key(c))
         });
         let moved = |o: &Owned| state.as_ref().is_ok_and(|s| pushed(resource, o, s, facts));
-        let wanders = wanders(resource, facts, bans) || owned.is_some_and(moved);
+        let told = told_off(resource).and_then(|t| states.get(t)?.as_ref().ok());
+        let wanders = wanders(resource, facts, told) || owned.is_some_and(moved);
         if tweaks.is_empty() && !orphan {
             if let (true, Some(owned), Ok(now @ State::Is(_))) = (wanders, owned, state)
                 && !old.is_empty()
@@ -262,20 +263,11 @@ fn draft(
             }
         }
     }
-    let told = |c: &Change| c.resource == Resource::IrqbalanceBans && !c.back();
+    let told = |c: &Change| tells(&c.resource) && !c.back();
     if draft.plan.changes.iter().any(told) {
         draft.plan.changes.extend(loose);
     }
     Ok(draft)
-}
-
-/// A running irqbalance moves each vector that it was not told to leave: where one is then is
-/// nobody's wish.
-pub fn wanders(resource: &Resource, facts: &Facts, bans: Option<&State>) -> bool {
-    let Resource::Irq { vector, .. } = resource else { return false };
-    let list = bans.and_then(State::text).unwrap_or_default();
-    let told = list.split_whitespace().any(|word| word.parse() == Ok(*vector));
-    facts.agents.irqbalance.pid.is_some() && !told
 }
 
 /// A vector or a queue whose CPUs went offline was moved by the kernel: where it is now is nobody's wish.

@@ -28,8 +28,8 @@ pub struct Begin {
     pub netns: u64,
     pub changes: Vec<Change>,
     pub collateral: Vec<Collateral>,
-    /// Of what is changed, what TuneD's profile sets that TuneD has from us: what it was before is that
-    /// profile's value, and TuneD takes it along when it leaves the profile.
+    /// Of what is changed, what an agent sets that has it from us: what it was before is the agent's value,
+    /// which it takes along when it leaves what it has from us.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layered: Vec<Resource>,
     pub links: Vec<LinkId>,

@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use super::confirm::Target;
-use super::plan::wanders;
 use super::run::{Meta, Stage};
 use super::store::Store;
 use super::verbs::clear;
 use super::{Exit, Host};
-use crate::model::{Change, Facts, Impact, Resource, State};
+use crate::model::agents::{told_off, wanders};
+use crate::model::{Change, Facts, Impact, State};
 
 #[derive(Debug)]
 pub struct Reverted {
@@ -51,12 +51,11 @@ pub fn revert<H: Host>(
             notes.push(format!("{resource} is gone: nothing to take back"));
             continue;
         }
-        let bans = || host.read(&Resource::IrqbalanceBans).ok();
         let ours = now == target.state
             || target.wrote.contains(&now)
             || owned.is_some_and(|o| !o.drifted(&now))
-            || matches!(resource, Resource::Irq { .. })
-                && wanders(&resource, facts, bans().as_ref());
+            || told_off(&resource)
+                .is_some_and(|told| wanders(&resource, facts, host.read(told).ok().as_ref()));
         if !ours {
             drifted = true;
             notes.push(format!(

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 
 use super::collateral::{collateral, left, returned, went_with};
 use super::layers::layered;
-use super::plan::wanders;
 use super::record::{Begin, Collateral, End, Record};
 use super::store::Store;
 use super::undo::undo_script;
 use super::work::{Failed, Failure, Ran, Work};
 use super::{Host, Wrote};
+use crate::model::agents;
 use crate::model::collateral::belongs;
 use crate::model::facts::Facts;
 use crate::model::{Change, Outcome, Proof, Resource, State};
@@ -216,9 +216,9 @@ impl<H: Host> Stage<'_, H> {
         owned.is_some_and(|o| !o.drifted(now)) || self.wanders(resource)
     }
 
-    /// irqbalance may move a vector also in the moment between our plan and the bans that keep it off.
+    /// An agent may move it also in the moment between our plan and the word that keeps the agent off.
     fn wanders(&self, resource: &Resource) -> bool {
-        wanders(resource, self.facts, None)
+        agents::wanders(resource, self.facts, None)
     }
 
     /// Writes and reads back: a value that the kernel accepts but bends is a failure.
@@ -384,7 +384,7 @@ impl<H: Host> Stage<'_, H> {
         end.left = left(&*self.host, &collateral, &changes, &ran.done);
         // Left behind by a change that gave its resource back: nothing stands in its way any more.
         let back = |cause: &Resource| changes.iter().any(|c| c.resource == *cause && c.back());
-        // Where irqbalance runs, a vector that we do not hold does not stay where it was put.
+        // What an agent moves and we do not hold does not stay where it was put.
         end.left.retain(|l| {
             let held = self.store.ledger.owned.contains_key(&l.resource);
             held || !self.wanders(&l.resource) || !back(&l.cause)

@@ -4,12 +4,14 @@
 //! links are meant (`uplinks.rs`), canonical forms (`sysctls.rs`), the shell's words (`script/`).
 //! Nothing here touches a kernel, and nothing here uses another module of ours. Begin with `resource.rs`.
 
+pub mod agents;
 pub mod bpf;
 pub mod cilium;
 pub mod collateral;
 pub mod cpulist;
 pub mod drivers;
 pub mod facts;
+pub mod features;
 pub mod glob;
 pub mod group;
 pub mod helm;

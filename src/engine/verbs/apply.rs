@@ -140,7 +140,7 @@ impl Run<'_> {
         let options = options(&ask.scope, &ask.accept, false);
         let second = plan(&mut fresh, ledger, host, &facts, &options)?;
         self.rows = fresh;
-        // A file may speak of queues that are others now (irqbalance's configuration).
+        // A file may speak of queues that are others now (an agent's configuration).
         let is_new = |c: &Change| {
             let file = matches!(c.resource, Resource::File { .. }) && !c.back();
             file || !order::phase(c).first_stage() && one.iter().all(|m| m.resource != c.resource)

@@ -8,6 +8,7 @@ use crate::engine::plan::beyond;
 use crate::engine::row::{Reason, Row, Status};
 use crate::engine::store::Store;
 use crate::engine::{Exit, Observe};
+use crate::model::agents::{mover, started_since};
 use crate::model::bpf::remains;
 use crate::model::facts::Facts;
 use crate::model::restore::{offline, went_offline};
@@ -23,15 +24,10 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
     let resources: Vec<Resource> =
         ledger.owned.iter().filter(|(_, o)| !o.claims.is_empty()).map(|(r, _)| r.clone()).collect();
     let states = host.read_many(&resources);
-    // It was started since, and knows nothing of its bans or that it shall be stopped.
-    let irqbalance_anew = resources.iter().zip(&states).any(|(resource, state)| {
-        let runs = State::is("active");
-        state.as_ref().is_ok_and(|now| match resource {
-            Resource::IrqbalanceBans => *now == ledger.owned[resource].baseline,
-            Resource::Unit { name, .. } => name == "irqbalance.service" && *now == runs,
-            _ => false,
-        })
-    });
+    let since = |(resource, state): (&Resource, &anyhow::Result<State>)| {
+        started_since(resource, state.as_ref().ok()?, &ledger.owned[resource].baseline)
+    };
+    let anew = resources.iter().zip(&states).find_map(since);
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut away: BTreeMap<String, usize> = BTreeMap::new();
     for (resource, state) in resources.iter().zip(states) {
@@ -67,11 +63,13 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
                     let text = format!("{resource} is {now}, applied was {applied}");
                     // A value back at its old one is nobody's and may be set again.
                     let fix = if *state == owned.baseline || left.is_some() {
-                        "nettune apply sets it again"
-                    } else if irqbalance_anew && matches!(resource, Resource::Irq { .. }) {
-                        "irqbalance was started since and moved it; nettune apply sets it again"
+                        "nettune apply sets it again".to_string()
+                    } else if let Some(agent) = anew.filter(|a| mover(resource) == Some(a)) {
+                        format!(
+                            "{agent} was started since and moved it; nettune apply sets it again"
+                        )
                     } else {
-                        "find who wrote it; rollback --force puts the old value back"
+                        "find who wrote it; rollback --force puts the old value back".to_string()
                     };
                     (Status::Drifted, Reason::new("drift", text).fix(fix))
                 }
