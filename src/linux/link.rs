@@ -5,15 +5,19 @@ use std::future::Future;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt};
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBondPort, InfoKind, InfoPortData, LacpState,
     LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp, MiiStatus,
 };
 use netlink_packet_route::tc::TcMessage;
+use netlink_sys::AsyncSocket;
 use rtnetlink::Handle;
 
+use super::socket::{CAPPED, refused};
 use crate::model::State;
 use crate::model::facts::{BondPort, Link, Sizes, Xdp};
 
@@ -34,8 +38,12 @@ impl Links {
             .build()
             .context("start runtime")?;
         let _guard = runtime.enter();
-        let (connection, handle, _) =
+        let (mut connection, handle, _) =
             rtnetlink::new_connection().context("open rtnetlink socket")?;
+        // The kernel says in words what it refuses, and does not send the request back before them.
+        let socket = connection.socket_mut().socket_mut();
+        let words = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
+        words.context("open rtnetlink socket")?;
         runtime.spawn(connection);
         drop(_guard);
         Ok(Links { runtime, handle: RefCell::new(handle) })
@@ -119,7 +127,7 @@ impl Links {
                 if let NetlinkPayload::Error(e) = reply.payload
                     && e.raw_code() != 0
                 {
-                    return Err(std::io::Error::from_raw_os_error(e.raw_code().wrapping_neg()));
+                    return Err(refusal(&e));
                 }
             }
             Ok(())
@@ -345,12 +353,16 @@ fn errno_of(error: &rtnetlink::Error) -> Option<i32> {
     }
 }
 
-/// An io::Error of the kernel's errno, so that all errors of this module end alike.
+/// An io::Error of the kernel's errno, under its own words, so that all errors of this module end alike.
 pub(crate) fn plain(error: rtnetlink::Error) -> anyhow::Error {
-    match errno_of(&error) {
-        Some(errno) => std::io::Error::from_raw_os_error(errno).into(),
-        None => error.into(),
+    match error {
+        rtnetlink::Error::NetlinkError(message) => refusal(&message),
+        other => other.into(),
     }
+}
+
+fn refusal(message: &ErrorMessage) -> anyhow::Error {
+    refused(message.raw_code(), message.header.get(CAPPED..).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A blocking netlink socket for the families whose messages begin with a header of four bytes:
-//! nf_tables needs its transaction in one send, and both nf_tables and ethtool explain a refusal in
-//! an extended acknowledgement, which rtnetlink's asynchronous handle drops.
+//! nf_tables needs its transaction in one send, and has no other family's messages; links and routes go by
+//! rtnetlink's own connection (link.rs).
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -16,6 +16,8 @@ use nix::libc::EOPNOTSUPP;
 use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 
 const MSG_TRUNC: i32 = 0x20;
+/// What an acknowledgement repeats of a request, of which it was told to leave out the rest.
+pub const CAPPED: usize = 16;
 const RECEIVE_LEN: usize = 1 << 16;
 /// Room for a transaction of some thousand rules; the default holds 160.
 const SEND_LEN: usize = 4 << 20;
@@ -190,7 +192,9 @@ fn serialize(flags: u16, sequence: u32, message: Message) -> Vec<u8> {
 /// The errno of a reply, under the kernel's own words when it has some.
 pub(crate) fn check(message: &NetlinkMessage<Message>) -> Result<()> {
     let (code, details) = match &message.payload {
-        NetlinkPayload::Error(err) => (err.raw_code(), err.header.get(16..).unwrap_or_default()),
+        NetlinkPayload::Error(err) => {
+            (err.raw_code(), err.header.get(CAPPED..).unwrap_or_default())
+        }
         // A dump of ethtool's ends so when the last link has no such thing (seen on 5.10): the others
         // have answered.
         NetlinkPayload::Done(done) if done.code == -EOPNOTSUPP => (0, &[][..]),
@@ -200,12 +204,17 @@ pub(crate) fn check(message: &NetlinkMessage<Message>) -> Result<()> {
     if code >= 0 {
         return Ok(());
     }
-    let err = Error::new(io::Error::from_raw_os_error(code.wrapping_neg()));
     let details = if message.header.flags & NLM_F_ACK_TLVS != 0 { details } else { &[] };
-    Err(match attrs(details).get(&1) {
+    Err(refused(code, details))
+}
+
+/// An errno, under the kernel's own words where it has said any.
+pub fn refused(code: i32, details: &[u8]) -> Error {
+    let err = Error::new(io::Error::from_raw_os_error(code.wrapping_neg()));
+    match attrs(details).get(&1) {
         Some(text) => err.context(c_string(text)),
         None => err,
-    })
+    }
 }
 
 #[cfg(test)]
