@@ -1,5 +1,6 @@
 //! What a tweak needs from the node, and what was found.
 
+use super::features::Since;
 pub use super::helm::HelmValue;
 
 /// Three answers, of which only the first two are conclusive. Unknown meets no need.
@@ -48,9 +49,9 @@ impl Need {
     }
 
     /// Adds the first kernel release that can.
-    pub fn since(mut self, release: &str) -> Self {
+    pub fn since(mut self, (major, minor): Since) -> Self {
         if let Probe::Unmet { since, .. } = &mut self.probe {
-            *since = Some(release.to_string());
+            *since = Some(format!("{major}.{minor}"));
         }
         self
     }

@@ -1,63 +1,41 @@
 //! The levers, one file each. A lever is its settings (the table of the profile) and says what it
 //! needs and what it wants; `TWEAKS` is the list that everything else is derived from: the rows of
 //! `check`, `explain`, docs/tweaks.md, the keys a profile may have.
-//! `entry.rs` is what each is to the rest, `cilium_side.rs` what several ask of Cilium, `unseen.rs` which rules
-//! packets around the stack would no longer meet. Uses the model. Begin with `bbr.rs`; docs/adding-a-lever.md.
+//! `entry.rs` is what each is to the rest, `node/` those that this node sets, `cluster/` those that only Cilium can,
+//! `unseen.rs` which rules packets around the stack would no longer meet. Uses the model. Begin with `node/bbr.rs`;
+//! docs/adding-a-lever.md.
 
-mod bandwidth_manager;
-mod bbr;
-mod big_tcp;
-mod bpf_maps;
-mod bpf_masquerade;
-pub mod cilium_side;
-pub mod cilium_xdp;
-mod cpu;
-mod dsr;
+pub mod cluster;
 mod entry;
-mod host_routing;
-mod hubble;
-mod irq;
-mod kube_proxy_replacement;
-mod mtu;
-mod native_routing;
-mod netkit;
-mod nic;
-mod notrack;
-mod pause;
-mod persist;
-mod preempt;
-mod steering;
-mod tcp;
-mod tuned;
+mod node;
 mod unseen;
-mod xdp;
 
 pub use entry::{Entry, Key, drivers, keys};
 
 /// In the order of application.
 pub const TWEAKS: &[Entry] = &[
-    preempt::ENTRY,
-    tuned::ENTRY,
-    cpu::ENTRY,
-    nic::ENTRY,
-    pause::ENTRY,
-    mtu::ENTRY,
-    irq::ENTRY,
-    steering::ENTRY,
-    tcp::ENTRY,
-    bandwidth_manager::ENTRY,
-    bbr::ENTRY,
-    big_tcp::ENTRY,
-    notrack::ENTRY,
-    host_routing::ENTRY,
-    xdp::ENTRY,
-    native_routing::ENTRY,
-    kube_proxy_replacement::ENTRY,
-    bpf_masquerade::ENTRY,
-    dsr::ENTRY,
-    hubble::ENTRY,
-    bpf_maps::ENTRY,
-    netkit::ENTRY,
+    node::preempt::ENTRY,
+    node::tuned::ENTRY,
+    node::cpu::ENTRY,
+    node::nic::ENTRY,
+    node::pause::ENTRY,
+    node::mtu::ENTRY,
+    node::irq::ENTRY,
+    node::steering::ENTRY,
+    node::tcp::ENTRY,
+    node::bandwidth_manager::ENTRY,
+    node::bbr::ENTRY,
+    node::big_tcp::ENTRY,
+    node::notrack::ENTRY,
+    node::host_routing::ENTRY,
+    node::xdp::ENTRY,
+    cluster::native_routing::ENTRY,
+    cluster::kube_proxy_replacement::ENTRY,
+    cluster::bpf_masquerade::ENTRY,
+    cluster::dsr::ENTRY,
+    cluster::hubble::ENTRY,
+    cluster::bpf_maps::ENTRY,
+    cluster::netkit::ENTRY,
 ];
 
 /// A lever: a table of a profile.
@@ -67,7 +45,7 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 
 /// A row: a lever, or what `apply --persist` keeps.
 pub fn row(name: &str) -> Option<&'static Entry> {
-    find(name).or(Some(&persist::ENTRY).filter(|e| e.name == name))
+    find(name).or(Some(&node::persist::ENTRY).filter(|e| e.name == name))
 }
 
 #[cfg(test)]

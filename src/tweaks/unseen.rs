@@ -8,6 +8,7 @@ mod tests;
 
 use crate::model::Context;
 use crate::model::facts::{Attached, Bpf, Chain, Fact, Facts, Link};
+use crate::model::features::Feature;
 use crate::model::need::Need;
 use packets::Packets;
 use rules::{Lost, find};
@@ -180,11 +181,12 @@ pub fn programs<'a>(links: impl Iterator<Item = &'a Link>, hooks: &[&str]) -> Ve
 }
 
 /// A thing that the kernel was asked for.
-pub fn able(name: &'static str, fact: &Fact<bool>, what: &str, since: &str) -> Option<Need> {
+pub fn able(name: &'static str, fact: &Fact<bool>, feature: &Feature) -> Option<Need> {
     match fact {
         Fact::Known(true) => None,
         Fact::Known(false) => {
-            Some(Need::unsupported(name, format!("this kernel has no {what}")).since(since))
+            let why = format!("this kernel has no {}", feature.what);
+            Some(Need::unsupported(name, why).since(feature.since))
         }
         Fact::Unknown { unknown } => Some(Need::unknown(name, unknown.clone(), ROOT)),
     }

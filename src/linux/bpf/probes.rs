@@ -12,6 +12,7 @@ use super::pins::Pins;
 use super::sys;
 use crate::model::bpf::Probed;
 use crate::model::facts::{Bpf, Fact};
+use crate::model::features::{self, Feature};
 
 /// No link has it: the kernel looks at the kind of hook before it looks for the link.
 const NO_LINK: u32 = i32::MAX as u32;
@@ -39,10 +40,9 @@ pub fn gather(root: &Root) -> Bpf {
 pub fn deep(root: &Root) -> Vec<Probed> {
     let tc = |h| helper(ProgramType::SchedClassifier, h);
     let btf = Btf::read(root);
-    let named = |name: &'static str, since: &'static str, answer: Fact<bool>| Probed {
-        name: name.to_string(),
-        since: since.to_string(),
-        answer,
+    let asked = |feature: &Feature, answer: Fact<bool>| {
+        let (major, minor) = feature.since;
+        Probed { name: feature.name.to_string(), since: format!("{major}.{minor}"), answer }
     };
     let jit = match root.value("proc/sys/net/core/bpf_jit_enable") {
         Ok(text) => Fact::Known(text.trim() != "0"),
@@ -51,27 +51,27 @@ pub fn deep(root: &Root) -> Vec<Probed> {
     };
     let found = gather(root);
     vec![
-        named("bpf-fs", "4.4", found.fs),
-        named("jit", "3.18", jit),
-        named("btf", "4.18", Fact::Known(matches!(btf, Btf::Names(_)))),
-        named("program tc", "4.1", found.tc),
-        named("program xdp", "4.8", found.xdp),
-        named("program cgroup_sock_addr", "4.17", program(ProgramType::CgroupSockAddr)),
-        named("program sk_lookup", "5.9", program(ProgramType::SkLookup)),
-        named("map lpm_trie", "4.11", map(MapType::LpmTrie)),
-        named("map devmap_hash", "5.4", map(MapType::DevMapHash)),
-        named("map ringbuf", "5.8", map(MapType::RingBuf)),
-        named("helper fib_lookup", "4.18", found.fib_lookup),
-        named("helper redirect_neigh", "5.10", found.redirect_neigh),
-        named("helper redirect_peer", "5.10", found.redirect_peer),
-        named("helper check_mtu", "5.12", tc(BpfHelper::BPF_FUNC_check_mtu)),
-        named("helper skb_set_tstamp", "5.18", found.skb_set_tstamp),
-        named("bpf_link for xdp", "5.9", btf.has("bpf_xdp_link_attach")),
-        named("xdp fragments", "5.18", found.frags),
-        named("tcx", "6.6", found.tcx),
-        named("netkit", "6.7", found.netkit),
-        named("kfunc bpf_skb_ct_lookup", "6.0", btf.has("bpf_skb_ct_lookup")),
-        named("kfunc bpf_xdp_metadata_rx_hash", "6.3", btf.has("bpf_xdp_metadata_rx_hash")),
+        asked(&features::BPF_FS, found.fs),
+        asked(&features::JIT, jit),
+        asked(&features::BTF, Fact::Known(matches!(btf, Btf::Names(_)))),
+        asked(&features::TC, found.tc),
+        asked(&features::XDP, found.xdp),
+        asked(&features::CGROUP_SOCK_ADDR, program(ProgramType::CgroupSockAddr)),
+        asked(&features::SK_LOOKUP, program(ProgramType::SkLookup)),
+        asked(&features::LPM_TRIE, map(MapType::LpmTrie)),
+        asked(&features::DEVMAP_HASH, map(MapType::DevMapHash)),
+        asked(&features::RINGBUF, map(MapType::RingBuf)),
+        asked(&features::FIB_LOOKUP, found.fib_lookup),
+        asked(&features::REDIRECT_NEIGH, found.redirect_neigh),
+        asked(&features::REDIRECT_PEER, found.redirect_peer),
+        asked(&features::CHECK_MTU, tc(BpfHelper::BPF_FUNC_check_mtu)),
+        asked(&features::SKB_SET_TSTAMP, found.skb_set_tstamp),
+        asked(&features::XDP_LINK, btf.has("bpf_xdp_link_attach")),
+        asked(&features::XDP_FRAGS, found.frags),
+        asked(&features::TCX, found.tcx),
+        asked(&features::NETKIT, found.netkit),
+        asked(&features::CT_LOOKUP, btf.has("bpf_skb_ct_lookup")),
+        asked(&features::RX_HASH, btf.has("bpf_xdp_metadata_rx_hash")),
     ]
 }
 

@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever};
 use crate::model::cpulist;
 use crate::model::facts::CpuPolicy;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "cpu",

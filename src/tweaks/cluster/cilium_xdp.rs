@@ -21,7 +21,7 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
     let (major, minor) = limits.first();
     if facts.kernel_version() < (major, minor) {
         let why = format!("{driver} of {name} has XDP from kernel {major}.{minor} on");
-        return Some(Need::unsupported("xdp-driver", why).since(&format!("{major}.{minor}")));
+        return Some(Need::unsupported("xdp-driver", why).since((major, minor)));
     }
     if driver.starts_with("mlx4") {
         let why = format!("XDP on {name} (mlx4) drops NodePort packets");

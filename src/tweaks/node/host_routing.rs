@@ -5,15 +5,17 @@ use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever};
-use super::{cilium_side, unseen};
 use crate::cilium::told;
 use crate::model::bpf::{Hook, tag};
 use crate::model::facts::{Fact, Link, Module};
+use crate::model::features;
 use crate::model::helm;
 use crate::model::hex;
 use crate::model::need::HelmValue;
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
+use crate::tweaks::cluster::cilium_side;
+use crate::tweaks::entry::{Doc, Entry, More, lever};
+use crate::tweaks::unseen;
 
 pub const FLOW_TABLE: &str = "nettune-flow";
 
@@ -92,10 +94,10 @@ impl HostRouting {
         let facts = cx.facts;
         let bpf = &facts.bpf;
         let able = [
-            unseen::able("bpf-tc", &bpf.tc, "BPF programs at tc", "4.1"),
-            unseen::able("fib-lookup", &bpf.fib_lookup, "route lookup from BPF", "4.18"),
-            unseen::able("redirect-neigh", &bpf.redirect_neigh, "bpf_redirect_neigh", "5.10"),
-            unseen::able("redirect-peer", &bpf.redirect_peer, "bpf_redirect_peer", "5.10"),
+            unseen::able("bpf-tc", &bpf.tc, &features::TC),
+            unseen::able("fib-lookup", &bpf.fib_lookup, &features::FIB_LOOKUP),
+            unseen::able("redirect-neigh", &bpf.redirect_neigh, &features::REDIRECT_NEIGH),
+            unseen::able("redirect-peer", &bpf.redirect_peer, &features::REDIRECT_PEER),
             unseen::file_system(bpf),
         ];
         let mut needs: Vec<Need> = able.into_iter().flatten().collect();
@@ -183,7 +185,7 @@ impl Tweak for HostRouting {
         let tag = tag("nettune_route").context("no tag of nettune_route in this build")?;
         let via = if cx.facts.bpf.tcx.known() == Some(&true) { "tcx" } else { "clsact" };
         let locals = digest(&cx.facts.routing.addresses);
-        let old = cx.facts.kernel_version() < (5, 12);
+        let old = cx.facts.kernel_version() < features::CHECK_MTU.since;
         let wants = links.into_iter().map(|(link, pod)| {
             let to = if pod && to_peer(link) { "pod" } else { "link" };
             // Before 5.12 the lookup knows no size at all.
@@ -212,7 +214,7 @@ impl Tweak for HostRouting {
                     "{} links; one that comes later goes up the stack until the next apply",
                     links.len()
                 ));
-                if cx.facts.kernel_version() < (5, 12) {
+                if cx.facts.kernel_version() < features::CHECK_MTU.since {
                     let text = "a lookup of this kernel knows no MTU: it is checked as it is now (5.12 asks)";
                     remarks.push(text.to_string());
                 }

@@ -6,13 +6,14 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::model::drivers::driver;
 use crate::model::facts::{Fact, Link};
+use crate::model::features;
 use crate::model::xdp_limits::{self, Queues};
 use crate::model::{
     AUTO, Context, Desired, Group, Impact, Need, Resource, Side, State, Tweak, Want,
 };
+use crate::tweaks::entry::{Doc, Entry, More, lever, no_uplink};
 
 pub const ENTRY: Entry = Entry {
     name: "nic",
@@ -344,7 +345,7 @@ impl Tweak for Nic {
         }
         if links.is_empty() {
             let why = "no uplink has channels, rings or coalescing that ethtool can set";
-            return vec![Need::unsupported("ethtool", why).since("5.6")];
+            return vec![Need::unsupported("ethtool", why).since(features::ETHTOOL_NETLINK.since)];
         }
         let mut needs = vec![Need::met("ethtool")];
         for link in links {

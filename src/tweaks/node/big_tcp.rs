@@ -4,16 +4,17 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{
-    OLD_LIMIT, ON_HOST_ROUTING, cilium, devices, excludes_big_tcp, ipsec, on, release,
-    tunnel_takes_more,
-};
-use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::cilium::told;
 use crate::model::facts::Link;
+use crate::model::features;
 use crate::model::helm;
 use crate::model::helm::{BIG_TCP_V4, BIG_TCP_V6, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
+use crate::tweaks::cluster::cilium_side::{
+    OLD_LIMIT, ON_HOST_ROUTING, cilium, devices, excludes_big_tcp, ipsec, on, release,
+    tunnel_takes_more,
+};
+use crate::tweaks::entry::{Doc, Entry, More, lever, no_uplink};
 
 pub const ENTRY: Entry = Entry {
     name: "big-tcp",
@@ -96,7 +97,9 @@ impl BigTcp {
     fn sizes(&self, cx: &Context, links: &[&Link]) -> Option<Need> {
         if links.iter().any(|l| l.sizes.tso_max.is_none()) {
             let why = format!("kernel {} has no sizes above 64 KiB", cx.facts.kernel.release);
-            return Some(Need::unsupported("tso-max-size", why).since("5.19"));
+            return Some(
+                Need::unsupported("tso-max-size", why).since(features::TSO_MAX_SIZE.since),
+            );
         }
         let (size, holding) = self.size(links);
         let link = holding.filter(|_| size <= OLD_LIMIT)?;
@@ -162,7 +165,7 @@ impl Tweak for BigTcp {
         }
         if !self.v6(cx) && !self.v4(&links) {
             let why = "neither family can have it here: no IPv4 sizes, and IPv6 is forwarded or not wanted";
-            return vec![Need::unsupported("families", why).since("6.3")];
+            return vec![Need::unsupported("families", why).since(features::BIG_TCP_V4.since)];
         }
         vec![Need::met("tso-max-size")]
     }

@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, no_chaining};
-use super::entry::{Doc, Entry, More, lever};
 use crate::cilium::told;
 use crate::model::helm;
 use crate::model::helm::{BPF_MASQUERADE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "bpf-masquerade",

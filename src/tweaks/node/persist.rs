@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever};
 use crate::model::{Context, Desired, Side, Tweak};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: crate::persist::NAME,

@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
-use super::entry::{Doc, Entry, More, lever};
 use crate::cilium::told;
 use crate::model::helm;
 use crate::model::helm::{AUTO_DIRECT_ROUTES, HelmValue, NATIVE_CIDR, ROUTING_MODE, TUNNEL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "native-routing",

@@ -4,13 +4,13 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, floor, ipsec, on, routed};
-use super::entry::{Doc, Entry, More, lever};
 use crate::cilium::told;
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::helm;
 use crate::model::helm::{BANDWIDTH_MANAGER, HelmValue};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
+use crate::tweaks::cluster::cilium_side::{cilium, floor, ipsec, on, routed};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "bandwidth-manager",

@@ -5,11 +5,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{ON_HOST_ROUTING, cilium, release};
-use super::entry::{Doc, Entry, More, lever};
 use crate::model::facts::{Fact, Module};
+use crate::model::features::Since;
 use crate::model::helm;
 use crate::model::helm::{DATAPATH_MODE, HelmValue};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "netkit",
@@ -48,6 +49,9 @@ enum Mode {
     NetkitL2,
 }
 
+/// Of Cilium, which asks for more than the first kernel that has netkit (`features::NETKIT`).
+const FLOOR: Since = (6, 8);
+
 impl Netkit {
     fn word(&self) -> &'static str {
         if self.mode == Mode::Netkit { "netkit" } else { "netkit-l2" }
@@ -76,11 +80,11 @@ impl Tweak for Netkit {
         match facts.kernel.modules.get("netkit") {
             _ if facts.bpf.netkit.known() == Some(&false) => {
                 let need = Need::unsupported("netkit", "this kernel is built without netkit");
-                needs.push(if facts.kernel_version() < (6, 8) { need.since("6.8") } else { need });
+                needs.push(if facts.kernel_version() < FLOOR { need.since(FLOOR) } else { need });
             }
             Some(Fact::Known(Module::Absent)) => {
                 let need = Need::unsupported("netkit", "this kernel is built without netkit");
-                needs.push(need.since("6.8"));
+                needs.push(need.since(FLOOR));
             }
             Some(Fact::Unknown { unknown }) => {
                 needs.push(Need::unknown("netkit", unknown.clone(), None));
@@ -89,9 +93,12 @@ impl Tweak for Netkit {
                 let why = "the kernel's release could not be read";
                 needs.push(Need::unknown("netkit", why, None));
             }
-            _ if facts.kernel_version() < (6, 8) => {
-                let why = format!("netkit needs kernel 6.8, this is {}", facts.kernel.release);
-                needs.push(Need::unsupported("netkit", why).since("6.8"));
+            _ if facts.kernel_version() < FLOOR => {
+                let (major, minor) = FLOOR;
+                let release = &facts.kernel.release;
+                let why =
+                    format!("Cilium asks for kernel {major}.{minor} for netkit, this is {release}");
+                needs.push(Need::unsupported("netkit", why).since(FLOOR));
             }
             _ => needs.push(Need::met("netkit")),
         }
@@ -136,7 +143,7 @@ impl Tweak for Netkit {
             let fix = "set it for new nodes by a CiliumNodeConfig";
             warnings.push(Warning::new("netkit-new-nodes", text).fix(fix));
         }
-        if ((6, 8)..=(6, 12)).contains(&cx.facts.kernel_version()) {
+        if (FLOOR..=(6, 12)).contains(&cx.facts.kernel_version()) {
             let text = "a netkit of this kernel may not leave marks alone (scrub), on which policies stand";
             let fix = "kernel 6.13, or a stable kernel that has IFLA_NETKIT_SCRUB";
             warnings.push(Warning::new("netkit-scrub", text).fix(fix));

@@ -2,6 +2,7 @@
 //! Pure, from facts alone.
 
 use crate::model::facts::{Attached, Cilium, Fact, Link};
+use crate::model::features::{self, Feature};
 use crate::model::helm::{HOST_LEGACY, HelmValue, TCX};
 use crate::model::{Context, Live, Need, Probe, Warning};
 
@@ -47,24 +48,19 @@ pub fn floor(cx: &Context) -> Need {
         return Need::met("kernel-floor");
     }
     let why = format!("this Cilium needs kernel {}.{}, this is {release}", since.0, since.1);
-    Need::unsupported("kernel-floor", why).since(&format!("{}.{}", since.0, since.1))
+    Need::unsupported("kernel-floor", why).since(since)
 }
 
 /// What the kernel answered. Who may not ask it (an ordinary user) has its release to go by: what is
 /// as new as `since` has it, what is older may have it from its distribution.
-pub fn helper(
-    cx: &Context,
-    name: &'static str,
-    answer: &Fact<bool>,
-    what: &str,
-    since: (u32, u32),
-) -> Need {
+pub fn helper(cx: &Context, name: &'static str, answer: &Fact<bool>, feature: &Feature) -> Need {
+    let Feature { what, since, .. } = *feature;
     let release = &cx.facts.kernel.release;
     match answer {
         Fact::Known(true) => Need::met(name),
         Fact::Known(false) => {
             let why = format!("kernel {release} does not have {what}");
-            Need::unsupported(name, why).since(&format!("{}.{}", since.0, since.1))
+            Need::unsupported(name, why).since(since)
         }
         Fact::Unknown { .. } if cx.facts.kernel_version() >= since => Need::met(name),
         Fact::Unknown { unknown } => {
@@ -126,8 +122,8 @@ pub fn routed(cx: &Context) -> Option<bool> {
 pub fn host_routing_needs(cx: &Context) -> Vec<Need> {
     let bpf = &cx.facts.bpf;
     let mut needs = vec![
-        helper(cx, "redirect-peer", &bpf.redirect_peer, "BPF's redirect_peer", (5, 10)),
-        helper(cx, "redirect-neigh", &bpf.redirect_neigh, "BPF's redirect_neigh", (5, 10)),
+        helper(cx, "redirect-peer", &bpf.redirect_peer, &features::REDIRECT_PEER),
+        helper(cx, "redirect-neigh", &bpf.redirect_neigh, &features::REDIRECT_NEIGH),
     ];
     needs.dedup_by(|a, b| a.probe != Probe::Met && b.probe != Probe::Met);
     needs.extend(no_chaining(cx));

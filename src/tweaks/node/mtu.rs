@@ -6,14 +6,14 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, devices};
-use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::cilium::told;
 use crate::model::facts::{Link, LostRoute};
 use crate::model::helm;
 use crate::model::uplinks::above;
 use crate::model::xdp_limits;
 use crate::model::{Context, Desired, Impact, Need, Proof, Resource, Side, Tweak, Want, Warning};
+use crate::tweaks::cluster::cilium_side::{cilium, devices};
+use crate::tweaks::entry::{Doc, Entry, More, lever, no_uplink};
 
 pub const ENTRY: Entry = Entry {
     name: "mtu",

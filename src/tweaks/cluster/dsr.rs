@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, excludes_big_tcp, release};
-use super::entry::{Doc, Entry, More, lever};
 use crate::cilium::told;
 use crate::model::helm;
 use crate::model::helm::{DSR_DISPATCH, HelmValue, LB_MODE, TUNNEL_PROTOCOL};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "dsr",

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::cilium;
-use super::entry::{Doc, Entry, More, lever};
 use crate::model::helm;
 use crate::model::helm::{HUBBLE, HelmValue, MONITOR_INTERVAL};
 use crate::model::{Context, Desired, Live, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "hubble",

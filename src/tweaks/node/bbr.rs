@@ -4,15 +4,16 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, helper, on, release, routed};
-use super::entry::{Doc, Entry, More, lever};
 use crate::cilium::told;
 use crate::model::facts::{Fact, Module};
+use crate::model::features;
 use crate::model::helm;
 use crate::model::helm::{BANDWIDTH_MANAGER, BBR, BBR_HOST_ONLY, HelmValue};
 use crate::model::{
     Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
 };
+use crate::tweaks::cluster::cilium_side::{cilium, helper, on, release, routed};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "bbr",
@@ -149,8 +150,7 @@ impl Tweak for Bbr {
 }
 
 fn tstamp(cx: &Context) -> Need {
-    let what = "BPF's skb_set_tstamp, which BBR for pods needs";
-    helper(cx, "skb-set-tstamp", &cx.facts.bpf.skb_set_tstamp, what, (5, 18))
+    helper(cx, "skb-set-tstamp", &cx.facts.bpf.skb_set_tstamp, &features::SKB_SET_TSTAMP)
 }
 
 fn module(cx: &Context) -> Vec<Need> {

@@ -6,10 +6,7 @@ use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::cilium_side::{cilium, host_routing_needs, no_chaining, on, routed};
-use super::entry::{Doc, Entry, More, lever};
 use super::host_routing::FLOW_TABLE;
-use super::unseen;
 use crate::cilium::told;
 use crate::model::facts::{Fact, Module};
 use crate::model::helm;
@@ -17,6 +14,9 @@ use crate::model::helm::{HelmValue, NO_CONNTRACK};
 use crate::model::{
     Context, Desired, Impact, Live, Need, Probe, Resource, Side, Tweak, Want, Warning,
 };
+use crate::tweaks::cluster::cilium_side::{cilium, host_routing_needs, no_chaining, on, routed};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
+use crate::tweaks::unseen;
 
 pub const ENTRY: Entry = Entry {
     name: "notrack",

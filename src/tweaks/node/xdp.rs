@@ -4,17 +4,19 @@ use anyhow::{Context as _, Result, ensure};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever};
-use super::{cilium_xdp, unseen};
 use crate::cilium::told;
 use crate::model::bpf::{Deny, Hook, tag};
 use crate::model::facts::Link;
+use crate::model::features;
 use crate::model::helm;
 use crate::model::need::HelmValue;
 use crate::model::xdp_limits::{self, Limits};
 use crate::model::{
     Context, Desired, Impact, Live, NativeXdp, Need, Resource, Side, Tweak, Want, Warning,
 };
+use crate::tweaks::cluster::cilium_xdp;
+use crate::tweaks::entry::{Doc, Entry, More, lever};
+use crate::tweaks::unseen;
 
 pub const ENTRY: Entry = Entry {
     name: "xdp",
@@ -241,7 +243,7 @@ impl Tweak for Xdp {
     fn needs(&self, cx: &Context) -> Vec<Need> {
         let links = self.links(cx);
         let bpf = &cx.facts.bpf;
-        let able = [unseen::able("bpf-xdp", &bpf.xdp, "XDP", "4.8"), unseen::file_system(bpf)];
+        let able = [unseen::able("bpf-xdp", &bpf.xdp, &features::XDP), unseen::file_system(bpf)];
         let mut needs: Vec<Need> = able.into_iter().flatten().collect();
         if self.mode() == Mode::Filter && self.deny.is_empty() {
             let fix = "set xdp.deny = [\"192.0.2.0/24\", \"tcp/23\"]";
@@ -349,12 +351,7 @@ impl Xdp {
     fn forward(&self, cx: &Context, links: &[&Link]) -> Vec<Need> {
         let facts = cx.facts;
         let mut needs = unseen::never_waived(facts);
-        needs.extend(unseen::able(
-            "fib-lookup",
-            &facts.bpf.fib_lookup,
-            "route lookup from BPF",
-            "4.18",
-        ));
+        needs.extend(unseen::able("fib-lookup", &facts.bpf.fib_lookup, &features::FIB_LOOKUP));
         if links.len() < 2 {
             let why = "forwarding takes two uplinks, and there is one";
             needs.push(Need::blocked(

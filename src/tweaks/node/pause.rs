@@ -6,9 +6,9 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::model::facts::Link;
 use crate::model::{Context, Desired, Group, Impact, Need, Resource, Side, Tweak, Want};
+use crate::tweaks::entry::{Doc, Entry, More, lever, no_uplink};
 
 pub const ENTRY: Entry = Entry {
     name: "pause",

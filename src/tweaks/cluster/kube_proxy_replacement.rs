@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, on};
-use super::entry::{Doc, Entry, More, lever};
 use crate::cilium::told;
 use crate::model::facts::{Chain, Cilium, Fact};
 use crate::model::helm;
 use crate::model::helm::{HelmValue, KPR, KPR_WORD, SOCKET_LB_HOST};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "kube-proxy-replacement",

@@ -4,9 +4,9 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever};
 use crate::model::facts::{Fact, Preempt as Facts};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "preempt",

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::cilium_side::{cilium, floor, release};
-use super::entry::{Doc, Entry, More, lever};
 use crate::model::helm;
 use crate::model::helm::{CLOCK_PROBE, DISTRIBUTED_LRU, HelmValue, MAP_RATIO, MAP_RATIO_NO_LRU};
 use crate::model::{Context, Desired, Live, Need, Side, Tweak, Warning};
+use crate::tweaks::entry::{Doc, Entry, More, lever};
 
 pub const ENTRY: Entry = Entry {
     name: "bpf-maps",

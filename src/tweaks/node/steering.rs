@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::entry::{Doc, Entry, More, lever, no_uplink};
 use crate::model::cpulist;
 use crate::model::facts::{Cpus, Link};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
+use crate::tweaks::entry::{Doc, Entry, More, lever, no_uplink};
 
 pub const ENTRY: Entry = Entry {
     name: "steering",
