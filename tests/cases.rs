@@ -20,6 +20,7 @@ use nettune::engine::verbs::{self, Ask, preview};
 use nettune::engine::{Exit, Observe};
 use nettune::model::{Impact, Resource, State};
 use nettune::profile::{Finder, Profile};
+use nettune::report::reasons;
 use support::{Memory, meta, rollback, tempdir, verify};
 
 fn read(path: &Path) -> String {
@@ -45,8 +46,8 @@ fn text(rows: &[Row], exit: Exit) -> String {
         let status = format!("{:?}", row.status).to_lowercase();
         writeln!(out, "{} {status} {}", row.name, row.impact).unwrap();
         for reason in &row.reasons {
-            writeln!(out, "  because {}: {}", reason.code, reason.text).unwrap();
-            if let Some(fix) = &reason.fix {
+            writeln!(out, "  because {}: {}", reason.code(), reasons::text(reason)).unwrap();
+            if let Some(fix) = reasons::fix(reason) {
                 writeln!(out, "     then {fix}").unwrap();
             }
         }

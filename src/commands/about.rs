@@ -6,7 +6,8 @@ use super::session::{Session, known_tweak};
 use crate::cli::{Choice, Listed};
 use crate::engine::Exit;
 use crate::engine::plan::Scope;
-use crate::engine::row::{Reason, Row, Status};
+use crate::engine::reason::Reason;
+use crate::engine::row::{Row, Status};
 use crate::engine::verbs::{Answer, preview, verify};
 use crate::model::{Impact, Side};
 use crate::persist::NAME;
@@ -85,8 +86,6 @@ fn kept(verified: &Answer) -> Vec<Row> {
         return mine;
     }
     let mut row = Row::new(NAME, Side::Node, Status::Off);
-    row.reasons.push(
-        Reason::new("off", "nothing comes back at boot").fix("nettune apply -p PROFILE --persist"),
-    );
+    row.reasons.push(Reason::NothingKept);
     vec![row]
 }

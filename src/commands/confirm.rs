@@ -10,15 +10,16 @@ use super::persist;
 use super::session::{Session, need_root};
 use crate::cli::ConfirmArgs;
 use crate::engine::confirm::{Ended, Passed, Pending, Persist, RunDir, SCHEMA, Watchdog, targets};
+use crate::engine::reason::Reason;
 use crate::engine::revert::{Reverted, revert};
-use crate::engine::row::{Reason, Status};
+use crate::engine::row::Status;
 use crate::engine::run::Meta;
 use crate::engine::store::{Lock, Store};
 use crate::engine::verbs::Answer;
 use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::{Linux, probe, watchdog};
 use crate::model::{Facts, Outcome};
-use crate::report::{Applied, json};
+use crate::report::{Applied, json, reasons};
 
 /// How long probes are asked again after the run, at most: a link may take seconds to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -279,7 +280,7 @@ fn undone(answer: &mut Answer, why: &str) {
         }
         if any && row.status == Status::Applied {
             row.status = Status::Failed;
-            row.reasons.push(Reason::new("probe", why));
+            row.reasons.push(Reason::TakenBack(why.to_string()));
         }
     }
 }
@@ -367,7 +368,9 @@ pub fn confirm(session: &Session) -> Result<Exit> {
         exit = answer.exit;
         confirmed.kept = Some(exit == Exit::Fine);
         confirmed.notes = answer.notes;
-        confirmed.notes.extend(answer.rows.into_iter().flat_map(|r| r.reasons).map(|r| r.text));
+        confirmed
+            .notes
+            .extend(answer.rows.into_iter().flat_map(|r| r.reasons).map(|r| reasons::text(&r)));
         text.push_str(match exit {
             Exit::Fine => ", and comes back at every boot",
             _ => ", but will not come back at boot",

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::row::{Cni, Owner, Reason, Row, Selected, Selection, Status, verdict};
+use super::reason::Reason;
+use super::row::{Cni, Owner, Row, Selected, Selection, Status, verdict};
 use super::share::{fall, share};
 use crate::model::agents::{keeps, sets, sets_now};
 use crate::model::facts::Facts;
 use crate::model::facts::Setting;
-use crate::model::settings::{Conflict, conflicts};
+use crate::model::settings::conflicts;
 use crate::model::{Context, Desired, Impact, Side, Want};
 
 /// `Ready` here means: can be had; the plan tells whether anything would change.
@@ -28,8 +29,8 @@ fn fights(rows: &mut [Row], facts: &Facts) {
     let agents = agents_set(rows, facts);
     for row in rows.iter_mut().filter(|r| !r.desired.is_empty()) {
         let settings = facts.settings.iter().chain(agents);
-        let reason = |c: Conflict| Reason::new("conflict", c.text).fix(c.fix);
-        row.reasons.extend(conflicts(&row.desired, settings).into_iter().map(reason));
+        let conflicts = conflicts(&row.desired, settings).into_iter();
+        row.reasons.extend(conflicts.map(Reason::Conflict));
     }
 }
 
@@ -49,7 +50,7 @@ fn exclude(rows: &mut [Row], tweaks: &[&Selected]) {
         rows.iter().filter(|r| ready(r)).flat_map(|r| r.desired.clone()).collect();
     for (row, selected) in rows.iter_mut().zip(tweaks).filter(|(r, _)| ready(r)) {
         if let Some(why) = selected.tweak.gives_way(&wanted) {
-            row.block(Status::Off, Reason::new(why.code, why.text));
+            row.block(Status::Off, why.into());
         }
     }
 }
@@ -59,7 +60,7 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
     row.required = selected.required;
     let tweak = &selected.tweak;
     if !selected.enable {
-        row.block(Status::Off, Reason::new("off", "the profile does not want it"));
+        row.block(Status::Off, Reason::Off);
         return row;
     }
     row.advice = tweak.advice(cx);
@@ -75,7 +76,7 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
         return row;
     }
     if let Some(why) = tweak.idle() {
-        row.block(Status::Off, Reason::new("off", why));
+        row.block(Status::Off, Reason::Idle(why));
         return row;
     }
     row.needs = tweak.needs(cx);
@@ -83,19 +84,18 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
     row.status = status;
     row.reasons.extend(reasons);
     if selected.side == Side::Node {
-        let warned = tweak.warnings(cx).into_iter();
-        row.reasons.extend(warned.map(|w| Reason { fix: w.fix, ..Reason::new(w.code, w.text) }));
+        row.reasons.extend(tweak.warnings(cx).into_iter().map(Reason::from));
     }
     if row.status != Status::Ready {
         return row;
     }
     match tweak.desired(cx) {
         Ok(desired) => row.desired = desired,
-        Err(e) => row.block(Status::Failed, Reason::new("desired", format!("{e:#}"))),
+        Err(e) => row.block(Status::Failed, Reason::Desired(format!("{e:#}"))),
     }
     row.impact = row.desired.iter().map(|d| d.impact).max().unwrap_or(Impact::None);
     row.proofs = tweak.proofs(cx);
-    row.reasons.extend(tweak.remarks(cx).into_iter().map(|text| Reason::new("remark", text)));
+    row.reasons.extend(tweak.remarks(cx).into_iter().map(Reason::Remark));
     row
 }
 
@@ -111,9 +111,7 @@ fn owned(row: &mut Row, selected: &Selected, cni: Cni, facts: &Facts) {
             row.ciliums = true;
         }
         (Some(Decides::NotKnownYet), _) => {
-            let text = "a kubelet is installed, and which CNI it will start is not known yet";
-            let fix = "set cni = \"cilium\" or \"other\" in the profile";
-            row.block(Status::Unknown, Reason::new("cni-unknown", text).fix(fix));
+            row.block(Status::Unknown, Reason::CniUnknown);
         }
         _ => {}
     }

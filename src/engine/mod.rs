@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod lines;
 pub mod order;
 pub mod plan;
+pub mod reason;
 pub mod record;
 pub mod recover;
 pub mod repair;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::ledger::{Ledger, Owned};
-use super::row::{Reason, Row, Status, refusals};
+use super::reason::{Drift, Reason, refusals};
+use super::row::{Row, Status};
 use super::{Exit, Observe, Refusal, order};
 use crate::model::agents::{tells, told_off, wanders};
 use crate::model::facts::Facts;
@@ -44,7 +45,7 @@ pub struct Plan {
     /// Given up without a write, and why.
     pub released: Vec<(Resource, String)>,
     /// Somebody else changed it since: left alone.
-    pub drifted: Vec<(Resource, String)>,
+    pub drifted: Vec<(Resource, Drift)>,
     /// To be given back, and not to be read.
     pub stuck: Vec<String>,
     /// Left for the next boot.
@@ -183,7 +184,8 @@ fn draft(
                 continue;
             }
             Err(e) => {
-                let reason = Reason::new("unreadable", format!("{resource}: {e}"));
+                let (resource, error) = (resource.clone(), e.clone());
+                let reason = Reason::Unreadable { resource, error };
                 let unknown = tweaks.into_iter().map(|t| (t, Status::Unknown, reason.clone()));
                 draft.blocked.extend(unknown);
                 continue;
@@ -211,10 +213,9 @@ fn draft(
         if owned.is_some_and(|o| beyond(resource, &claims, o, state)) {
             continue;
         }
-        if let Some(owned) = owned.filter(|o| o.drifted(state) && !wanders)
-            && let Some(why) = drift(resource, owned, state, options)
-        {
-            draft.plan.drifted.push((resource.clone(), why));
+        if let Some(owned) = owned.filter(|o| o.drifted(state) && !wanders && !options.force) {
+            let drift = Drift::new(resource, state, owned);
+            draft.plan.drifted.push((resource.clone(), drift));
             continue;
         }
         let want = claims_merged(&claims, resource)?;
@@ -284,10 +285,8 @@ pub fn beyond(resource: &Resource, claims: &Claims, owned: &Owned, now: &State) 
 }
 
 impl Draft {
-    fn read_only(&mut self, tweaks: Vec<String>, place: &str) {
-        let reason = Reason::new("read-only", format!("{place} is mounted read-only here"))
-            .fix(format!("run nettune on the host itself, or mount -o remount,rw {place}"));
-        let blocked = |tweak| (tweak, Status::Blocked, reason.clone());
+    fn read_only(&mut self, tweaks: Vec<String>, place: &'static str) {
+        let blocked = |tweak| (tweak, Status::Blocked, Reason::ReadOnly(place));
         self.blocked.extend(tweaks.into_iter().map(blocked));
     }
 
@@ -324,11 +323,9 @@ impl Draft {
         }
         // A queue may be gone until its channels are back: the run tries it last, then lets go.
         let missing = *state == State::Absent && !resource.creatable();
-        if owned.drifted(state)
-            && !missing
-            && let Some(why) = drift(resource, owned, state, options)
-        {
-            self.plan.drifted.push((resource.clone(), why));
+        if owned.drifted(state) && !missing && !options.force {
+            let drift = Drift::new(resource, state, owned);
+            self.plan.drifted.push((resource.clone(), drift));
             return;
         }
         if *state != owned.baseline
@@ -348,20 +345,12 @@ impl Draft {
     }
 }
 
-fn drift(resource: &Resource, owned: &Owned, state: &State, options: &Options) -> Option<String> {
-    (!options.force).then(|| {
-        let (now, wrote) = resource.shown_both(state, owned.present());
-        let (before, _) = resource.shown_both(&owned.baseline, owned.present());
-        format!("is {now}; nettune wrote {wrote}, before it was {before}")
-    })
-}
-
 fn foreign(resource: &Resource, state: &State, why: &str) -> Reason {
     match state {
-        State::Foreign { .. } => Reason::new("foreign", format!("{resource} holds {state}"))
-            .fix("take it away with the tool that made it, then run nettune again"),
-        _ => Reason::new("cannot", format!("{resource}: {why}"))
-            .fix("correct the profile: nettune show tells where the value comes from"),
+        State::Foreign { .. } => {
+            Reason::Foreign { resource: resource.clone(), state: state.clone() }
+        }
+        _ => Reason::Cannot { resource: resource.clone(), why: why.to_string() },
     }
 }
 
@@ -400,11 +389,7 @@ fn hold(rows: &mut [Row], changes: &[Change], accept: &BTreeSet<Impact>) -> bool
         }
         row.impact = mine.iter().map(|c| c.impact).max().unwrap_or(Impact::None);
         row.changes = mine.into_iter().map(|c| (c.clone(), Outcome::Held)).collect();
-        let names: Vec<&str> = refused.iter().map(|i| i.name()).collect();
-        let reason = Reason::new("held", format!("its impact is {}", names.join(" and ")))
-            .fix(format!("--accept {}", names.join(",")))
-            .of(names);
-        row.block(Status::Held, reason);
+        row.block(Status::Held, Reason::Held(refused.into_iter().collect()));
         held = true;
     }
     held
@@ -425,15 +410,15 @@ fn give_statuses(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Mis
         }
         let mine = || absent.iter().filter(|m| m.tweak == row.name);
         let none = mine().count() == row.desired.len() && !row.desired.is_empty();
-        let missing: Vec<String> =
-            mine().filter(|m| m.refused.is_none()).map(|m| m.resource.to_string()).collect();
+        let missing = mine().filter(|m| m.refused.is_none()).map(|m| m.resource.clone());
+        let resources: Vec<Resource> = missing.collect();
         let refused = mine().filter_map(|m| Some((&m.resource, m.refused.as_deref()?)));
         row.reasons.extend(refusals(refused));
         if row.status == Status::Ready {
             if none && !holds(&row.name) {
                 row.status = Status::Unsupported;
-                if !missing.is_empty() {
-                    row.reasons.push(Reason::new("absent", list(&missing, "is not here")));
+                if !resources.is_empty() {
+                    row.reasons.push(Reason::Absent { resources, all: true });
                 }
                 row.desired.clear();
                 continue;
@@ -442,25 +427,15 @@ fn give_statuses(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Mis
                 row.status = if holds(&row.name) { Status::Applied } else { Status::Ok };
             }
         }
-        if !missing.is_empty() {
-            row.reasons.push(Reason::new("absent", list(&missing, "is not here and was left out")));
+        if !resources.is_empty() {
+            row.reasons.push(Reason::Absent { resources, all: false });
         }
-        for (resource, why) in &plan.drifted {
+        for (resource, drift) in &plan.drifted {
             if ledger.owned.get(resource).is_some_and(|o| o.claims.contains_key(&row.name)) {
                 row.status = Status::Drifted;
-                let reason = Reason::new("drift", format!("{resource} {why}"))
-                    .fix("find who wrote it; rollback --force puts the old value back");
-                row.reasons.push(reason);
+                let (resource, drift) = (resource.clone(), drift.clone());
+                row.reasons.push(Reason::Drift { resource, drift });
             }
         }
-    }
-}
-
-/// "a, b and 3 more is not here": names enough to know what is meant.
-fn list(names: &[String], verb: &str) -> String {
-    match names {
-        [] => String::new(),
-        [a] => format!("{a} {verb}"),
-        [a, rest @ ..] => format!("{a} and {} more {verb}", rest.len()),
     }
 }

@@ -1,14 +1,13 @@
 //! A tweak as the profile has it, and as one row: whether it can be had on this node, why not, what it
 //! wants, and what became of it.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
+use super::reason::Reason;
 use crate::model::facts::{Facts, Said};
 use crate::model::need::HelmValue;
 use crate::model::{
-    Change, Context, Desired, Impact, Live, Need, Outcome, Probe, Proof, Resource, Side, Tweak,
+    Change, Context, Desired, Impact, Live, Need, Outcome, Probe, Proof, Side, Tweak,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
@@ -71,46 +70,6 @@ pub struct Selected {
     pub tweak: Box<dyn Tweak>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    pub code: String,
-    pub text: String,
-    pub fix: Option<String>,
-    /// What it speaks of, by name: the lever it falls with, those that fall with it, impacts to accept.
-    pub of: Vec<String>,
-}
-
-impl Reason {
-    pub fn new(code: &str, text: impl Into<String>) -> Self {
-        Reason { code: code.to_string(), text: text.into(), fix: None, of: Vec::new() }
-    }
-
-    pub fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
-        self
-    }
-
-    pub fn of(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.of = names.into_iter().map(Into::into).collect();
-        self
-    }
-}
-
-/// What the kernel did not take, one reason for all that it says the same of.
-pub fn refusals<'a>(all: impl Iterator<Item = (&'a Resource, &'a str)>) -> Vec<Reason> {
-    let mut by_why: BTreeMap<&str, Vec<&Resource>> = BTreeMap::new();
-    for (resource, why) in all {
-        by_why.entry(why).or_default().push(resource);
-    }
-    let text = |(why, all): (&str, Vec<&Resource>)| match &all[..] {
-        [first, rest @ ..] if !rest.is_empty() => {
-            format!("{first} and {} more: {why}", rest.len())
-        }
-        _ => format!("{}: {why}", all[0]),
-    };
-    by_why.into_iter().map(|why| Reason::new("refused", text(why))).collect()
-}
-
 /// One tweak on this node.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -154,10 +113,6 @@ impl Row {
     /// judged leaves what it holds as it is.
     pub fn decided(&self) -> bool {
         matches!(self.status, Status::Ready | Status::Off)
-    }
-
-    pub fn has(&self, code: &str) -> bool {
-        self.reasons.iter().any(|reason| reason.code == code)
     }
 
     pub fn block(&mut self, status: Status, reason: Reason) {
@@ -224,23 +179,11 @@ pub fn verdict(needs: &[Need]) -> (Status, Vec<Reason>) {
         _ => 0,
     };
     for need in needs {
-        let (found, reason) = match &need.probe {
-            Probe::Met => continue,
-            Probe::Unmet { why, fix: Some(fix), .. } => {
-                (Status::Blocked, Reason::new(need.name, why.clone()).fix(fix.clone()))
-            }
-            Probe::Unmet { why, fix: None, since } => {
-                let text = match since {
-                    Some(release) => format!("{why} (kernel {release} has it)"),
-                    None => why.clone(),
-                };
-                (Status::Unsupported, Reason::new(need.name, text))
-            }
-            Probe::Unknown { error, fix } => {
-                let mut reason = Reason::new(need.name, error.clone());
-                reason.fix = fix.clone();
-                (Status::Unknown, reason)
-            }
+        let Some(reason) = Reason::unmet(need.name, &need.probe) else { continue };
+        let found = match &need.probe {
+            Probe::Unknown { .. } => Status::Unknown,
+            _ if reason.can_be_mended() => Status::Blocked,
+            _ => Status::Unsupported,
         };
         if weight(found) > weight(status) {
             status = found;

@@ -1,11 +1,10 @@
 //! The cluster's side of a lever: what this node's share in it is, what Cilium does here now, and
 //! which levers fall with one that cannot be had.
 
-use super::row::{Cni, Owner, Reason, Row, Selected, Share, Status, verdict};
+use super::reason::Reason;
+use super::row::{Cni, Owner, Row, Selected, Share, Status, verdict};
 use crate::model::facts::Cilium;
 use crate::model::{Context, Side, Tweak};
-
-const STANDS_ON: &str = "stands-on";
 
 pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> Option<Share> {
     if selected.side == Side::Node {
@@ -15,21 +14,18 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
     // What asks for nothing here stands on nothing.
     let asks = !tweak.advice(cx).is_empty();
     let stands_on = if asks { tweak.stands_on() } else { &[] };
-    let unseen = |status, code, text: &str| {
-        let reasons = vec![Reason::new(code, text)];
+    let unseen = |status, reason| {
+        let reasons = vec![reason];
         Some(Share { status, reasons, live: None, sources: Vec::new(), stands_on })
     };
     if selected.owner == Owner::Unwanted {
-        let text = format!("cilium.want.{} is false", selected.name);
-        return unseen(Status::Off, "unwanted", &text);
+        return unseen(Status::Off, Reason::Unwanted(selected.name));
     }
     if cilium.is_none() && matches!(cni, Cni::Other | Cni::None) {
-        let text = "the profile says that this node's CNI is not Cilium";
-        return unseen(Status::Off, "cni", text);
+        return unseen(Status::Off, Reason::OtherCni);
     }
     if cilium.is_some_and(|c| c.starting) {
-        let text = "the agent is still starting: ask again";
-        return unseen(Status::Unknown, "starting", text);
+        return unseen(Status::Unknown, Reason::Starting);
     }
     let said = |name| Some((name, cilium?.said.get(name)?.clone()));
     let sources = selected.told.iter().copied().filter_map(said).collect();
@@ -39,7 +35,7 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
     if share.holds() && cilium.is_some() {
         share.status = Status::Ok;
         // It runs, whatever this kernel is said to lack; what can be mended is told all the same.
-        reasons.retain(|r| r.fix.is_some());
+        reasons.retain(Reason::can_be_mended);
     } else if found != Status::Ready {
         share.status = found;
     }
@@ -48,38 +44,22 @@ pub fn share(selected: &Selected, tweak: &dyn Tweak, cni: Cni, cx: &Context) -> 
         share.reasons.push(shown(selected, &share, cilium, cx));
     }
     share.reasons.extend(reasons);
-    for warning in tweak.warnings(cx) {
-        let mut reason = Reason::new(warning.code, warning.text);
-        reason.fix = warning.fix;
-        share.reasons.push(reason);
-    }
-    if let Some(cloud) = cilium.and_then(|c| c.managed.as_ref()) {
-        let text = format!("{cloud} owns Cilium's configuration here");
-        share.reasons.push(Reason::new("managed", text));
-    }
+    share.reasons.extend(tweak.warnings(cx).into_iter().map(Reason::from));
+    let managed = cilium.and_then(|c| c.managed.clone());
+    share.reasons.extend(managed.map(Reason::Managed));
     Some(share)
 }
 
-/// "Legacy -> BPF, because ...".
+/// What Cilium does here beside what is wanted of it.
 fn shown(selected: &Selected, share: &Share, cilium: Option<&Cilium>, cx: &Context) -> Reason {
-    let Some(live) = &share.live else {
-        let text = "Cilium decides this here; nettune leaves it alone";
-        return Reason::new("cilium-owns", text).fix(format!(
-            "set it in Cilium's Helm values, or owner = \"nettune\" in [{}]",
-            selected.name
-        ));
-    };
-    let wanted = &live.wanted;
-    let because = live.because.as_ref().map(|b| format!(", because {b}")).unwrap_or_default();
-    match (cilium, &live.now) {
-        (None, _) => Reason::new("none-here", format!("no Cilium here: wants {wanted}")),
-        (Some(_), Some(now)) if now == wanted => Reason::new("live", format!("{now}{because}")),
-        (Some(_), Some(now)) => Reason::new("live", format!("{now} -> {wanted}{because}")),
+    let Some(live) = &share.live else { return Reason::Decided(selected.name) };
+    let (wanted, because) = (live.wanted.clone(), live.because.clone());
+    match (cilium, live.now.clone()) {
+        (None, _) => Reason::NoneHere { wanted },
+        (Some(_), Some(now)) => Reason::Live { now, wanted, because },
         (Some(cilium), None) => {
-            let why = cilium.unread.first().map(String::as_str);
-            let why = why.unwrap_or("neither the agent nor its files tell");
-            let reason = Reason::new("live-unknown", format!("unknown ({why}) -> {wanted}"));
-            if cx.facts.node.root { reason } else { reason.fix("sudo nettune check") }
+            let why = cilium.unread.first().cloned();
+            Reason::LiveUnknown { why, wanted, root: cx.facts.node.root }
         }
     }
 }
@@ -98,26 +78,29 @@ pub fn fall(rows: &mut [Row]) {
             let Some(share) = &mut row.cluster else { continue };
             if row.name == name {
                 share.status = Status::Blocked;
-                let text = format!("falls with {stone}");
-                share.reasons.push(Reason::new(STANDS_ON, text).of([stone.clone()]));
+                share.reasons.push(Reason::StandsOn(stone.clone()));
             }
         }
     }
     let fallen: Vec<(String, String)> = rows
         .iter()
-        .flat_map(|r| {
-            let reasons = r.cluster.iter().flat_map(|s| &s.reasons).filter(|x| x.code == STANDS_ON);
-            reasons.flat_map(|x| &x.of).map(|stone| (stone.clone(), r.name.clone()))
-        })
+        .filter_map(|r| Some((stands_on(r.cluster.as_ref()?)?.to_string(), r.name.clone())))
         .collect();
     for row in rows.iter_mut() {
-        let with: Vec<&str> =
-            fallen.iter().filter(|(s, _)| *s == row.name).map(|(_, n)| n.as_str()).collect();
+        let with: Vec<String> =
+            fallen.iter().filter(|(s, _)| *s == row.name).map(|(_, n)| n.clone()).collect();
         if let (Some(share), false) = (&mut row.cluster, with.is_empty()) {
-            let text = format!("with it fall {}", with.join(", "));
-            share.reasons.push(Reason::new("falls", text).of(with));
+            share.reasons.push(Reason::Falls(with));
         }
     }
+}
+
+/// The stone that it falls with.
+fn stands_on(share: &Share) -> Option<&str> {
+    share.reasons.iter().find_map(|reason| match reason {
+        Reason::StandsOn(stone) => Some(stone.as_str()),
+        _ => None,
+    })
 }
 
 fn missing(rows: &[Row], name: &str) -> bool {
@@ -128,7 +111,6 @@ fn missing(rows: &[Row], name: &str) -> bool {
 /// The stone below that is missing by itself.
 fn root_of(rows: &[Row], stone: &str) -> String {
     let row = rows.iter().find(|r| r.name == stone);
-    let reasons = row.and_then(|r| r.cluster.as_ref()).map(|s| &s.reasons);
-    let below = reasons.into_iter().flatten().find(|r| r.code == STANDS_ON);
-    below.and_then(|r| r.of.first().map(String::as_str)).unwrap_or(stone).to_string()
+    let below = row.and_then(|r| stands_on(r.cluster.as_ref()?));
+    below.unwrap_or(stone).to_string()
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::evaluate::evaluate;
+use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Selection, Status};
 use crate::engine::{Exit, Refusal};
 use crate::linux::facts::{agents, kernel};
@@ -123,13 +124,16 @@ pub fn findings(kernels: &[Kernel]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for kernel in kernels.iter().filter(|k| !k.facts.kernel.release.is_empty()) {
         for row in &kernel.rows {
-            for reason in row.reasons.iter().filter(|r| KERNEL_NEEDS.contains(&r.code.as_str())) {
-                findings.push(Finding {
-                    kernel: kernel.facts.kernel.release.clone(),
-                    tweak: row.name.clone(),
-                    status: row.status,
-                    text: reason.text.clone(),
-                });
+            for reason in &row.reasons {
+                let Reason::Lever { code, text, .. } = reason else { continue };
+                if KERNEL_NEEDS.contains(code) {
+                    findings.push(Finding {
+                        kernel: kernel.facts.kernel.release.clone(),
+                        tweak: row.name.clone(),
+                        status: row.status,
+                        text: text.clone(),
+                    });
+                }
             }
         }
     }

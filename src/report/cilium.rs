@@ -3,10 +3,12 @@
 use tabled::builder::Builder;
 
 use super::grid::{push_lines, render};
+use super::reasons::{fix, text};
 use super::text::{Style, clean, wrap};
 use super::view::View;
 use crate::cilium::diff::{Diff, Finding, Kind};
 use crate::cilium::version::{DEFAULT, Version};
+use crate::engine::reason::Reason;
 use crate::engine::row::{Cni, Row, Status};
 use crate::model::facts::Cilium;
 
@@ -83,13 +85,14 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
     let version = version(view);
     let mut builder = Builder::default();
     let mut own = 0;
-    let brief = |r: &Row| r.status == Status::Ok || fallen(r) || r.has("starting");
+    let brief =
+        |r: &Row| r.status == Status::Ok || fallen(r) || r.reasons.contains(&Reason::Starting);
     let whole = |r: &Row| verbose || !brief(r);
     for row in rows.iter().filter(|r| whole(r)) {
         let mut lines = Vec::new();
         for reason in &row.reasons {
-            lines.push(clean(&reason.text));
-            lines.extend(reason.fix.as_ref().map(|fix| format!("-> {}", clean(fix))));
+            lines.push(clean(&text(reason)));
+            lines.extend(fix(reason).map(|fix| format!("-> {}", clean(&fix))));
         }
         lines.extend(advice(row, version));
         if verbose {
@@ -109,7 +112,7 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
         }
     };
     line("fall with these", names(&fallen));
-    let starting = names(&|r| r.has("starting"));
+    let starting = names(&|r| r.reasons.contains(&Reason::Starting));
     let any_starting = !starting.is_empty();
     line("starting", starting);
     line("as wanted", names(&|r| r.status == Status::Ok));
@@ -118,11 +121,12 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
     }
     for row in rows.iter().filter(|r| r.status == Status::Ok && !whole(r)) {
         // Known trouble of what runs is shown all the same.
-        for reason in row.reasons.iter().filter(|r| r.code != "live" && r.code != "managed") {
-            let fix = reason.fix.as_ref().map(|f| format!(" -> {f}")).unwrap_or_default();
-            let text = format!("{}: {}{}", row.name, clean(&reason.text), clean(&fix));
-            let text = wrap(&text, style.width, "                  ");
-            out.push_str(&format!("{text}\n"));
+        let known = |r: &&Reason| !matches!(r, Reason::Live { .. } | Reason::Managed(_));
+        for reason in row.reasons.iter().filter(known) {
+            let then = fix(reason).map(|f| format!(" -> {f}")).unwrap_or_default();
+            let line = format!("{}: {}{}", row.name, clean(&text(reason)), clean(&then));
+            let line = wrap(&line, style.width, "                  ");
+            out.push_str(&format!("{line}\n"));
         }
     }
     out
@@ -130,7 +134,7 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
 
 /// Nothing is missing of its own: what it stands on is.
 fn fallen(row: &Row) -> bool {
-    row.status == Status::Blocked && row.has("stands-on")
+    row.status == Status::Blocked && row.reasons.iter().any(|r| matches!(r, Reason::StandsOn(_)))
 }
 
 /// What contradicts first, then what is missing, then what is as it should be.

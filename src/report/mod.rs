@@ -10,6 +10,7 @@ pub mod journal;
 pub mod json;
 mod nfd;
 mod prometheus;
+pub mod reasons;
 mod table;
 mod text;
 mod view;

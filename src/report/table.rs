@@ -1,5 +1,7 @@
 //! Tables for people: grouped by what the reader can do next.
 
+use std::collections::BTreeSet;
+
 use tabled::builder::Builder;
 use tabled::settings::peaker::PriorityMax;
 use tabled::settings::style::Style as TableStyle;
@@ -7,13 +9,15 @@ use tabled::settings::{Padding, Width};
 
 use super::grid::{push_lines, render, trimmed};
 use super::json::rows::plan_id;
+use super::reasons::{accept, fix, text};
 use super::text::{Style, clean};
 use super::view::{Applied, View};
+use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
 use crate::model::uplinks::uplinks;
-use crate::model::{Change, Outcome, Side};
+use crate::model::{Change, Impact, Outcome, Side};
 use crate::profile::Profile;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
@@ -107,14 +111,12 @@ fn groups(view: &View) -> Vec<Group> {
 /// What the held rows wait for.
 fn held(view: &View) -> String {
     let rows = view.answer.rows.iter().filter(|r| r.status == Status::Held);
-    let mut impacts: Vec<&str> = rows
-        .flat_map(|r| &r.reasons)
-        .filter(|r| r.code == "held")
-        .flat_map(|r| r.of.iter().map(String::as_str))
-        .collect();
-    impacts.sort_unstable();
-    impacts.dedup();
-    format!("--accept {}", impacts.join(","))
+    let held = rows.flat_map(|r| &r.reasons).filter_map(|reason| match reason {
+        Reason::Held(impacts) => Some(impacts),
+        _ => None,
+    });
+    let impacts: BTreeSet<Impact> = held.flatten().copied().collect();
+    accept(&Vec::from_iter(impacts))
 }
 
 fn title(group: &Group, style: &Style) -> String {
@@ -209,13 +211,11 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
         lines.extend(summary(&made, changing));
     }
     for reason in &row.reasons {
-        if reason.code == "held" {
+        if matches!(reason, Reason::Held(_)) {
             continue;
         }
-        lines.push(clean(&reason.text));
-        if let Some(fix) = &reason.fix {
-            lines.push(format!("-> {}", clean(fix)));
-        }
+        lines.push(clean(&text(reason)));
+        lines.extend(fix(reason).map(|fix| format!("-> {}", clean(&fix))));
     }
     if verbose {
         for need in &row.needs {

@@ -30,6 +30,7 @@ use nettune::linux::Linux;
 use nettune::model::Facts;
 use nettune::model::facts::Cilium;
 use nettune::profile::{Finder, Profile};
+use nettune::report::reasons;
 use serde_json::json;
 
 fn recorded(name: &str) -> String {
@@ -134,7 +135,7 @@ fn shown(rows: &[Row]) -> String {
         let share = row.cluster.as_ref().unwrap();
         writeln!(out, "{} {}", row.name, format!("{:?}", share.status).to_lowercase()).unwrap();
         for reason in &share.reasons {
-            writeln!(out, "  {}: {}", reason.code, reason.text).unwrap();
+            writeln!(out, "  {}: {}", reason.code(), reasons::text(reason)).unwrap();
         }
         for (name, said) in &share.sources {
             writeln!(out, "  by {name} {} ({})", said.value, said.source).unwrap();

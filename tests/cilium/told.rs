@@ -210,7 +210,7 @@ fn a_field_that_is_gone_is_its_documented_absence_and_rows_name_what_they_go_by(
                     let told = share
                         .reasons
                         .iter()
-                        .filter(|r| !["stands-on", "falls"].contains(&r.code.as_str()));
+                        .filter(|r| !["stands-on", "falls"].contains(&r.code()));
                     (share.live.clone(), told.cloned().collect::<Vec<_>>())
                 };
                 let listed = nettune::tweaks::find(&old.name).unwrap().told().contains(&field.name);
@@ -231,7 +231,7 @@ fn said(healthz: &str, config: &str) -> Cilium {
 
 fn reason(rows: &[Row], lever: &str) -> String {
     let row = rows.iter().find(|r| r.name == lever).unwrap();
-    row.cluster.as_ref().unwrap().reasons[0].text.clone()
+    reasons::text(&row.cluster.as_ref().unwrap().reasons[0])
 }
 
 const LEGACY: &str = r#"{"cilium":{"state":"Ok","msg":"1.20.0 (v)"},

@@ -100,7 +100,7 @@ fn what_an_irqbalance_moves_that_was_not_told_is_no_drift() {
         host.set("irqbalance:bans", if knows { "31" } else { "" });
         let fixes = |answer: &nettune::engine::verbs::Answer| {
             let reasons = answer.rows.iter().flat_map(|r| &r.reasons);
-            reasons.filter_map(|r| r.fix.clone()).collect::<Vec<_>>().join("; ")
+            reasons.filter_map(nettune::report::reasons::fix).collect::<Vec<_>>().join("; ")
         };
         let answer = verify(&host, dir.path());
         assert_eq!(answer.exit, Exit::Drift);

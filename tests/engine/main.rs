@@ -277,14 +277,14 @@ fn a_key_that_the_driver_refuses_loses_no_other() {
     host.refuses.insert(rings.clone(), vec!["tx".into()]);
     let answer = apply(&mut host, dir.path(), &large("4096")).unwrap();
     assert_eq!((answer.exit, status(&answer, "nic")), (Exit::Fine, Status::Applied));
-    assert!(answer.rows[0].reasons.iter().any(|r| r.code == "refused"), "{answer:#?}");
+    assert!(answer.rows[0].reasons.iter().any(|r| r.code() == "refused"), "{answer:#?}");
     assert_eq!(host.get(&rings).text(), Some("rx=4096 tx=1024"));
     assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
     // It is not tried again before the next boot, and said each time ...
     let made = host.writes;
     let answer = apply(&mut host, dir.path(), &large("4096")).unwrap();
     assert_eq!((host.writes, status(&answer, "nic")), (made, Status::Applied));
-    assert!(answer.rows[0].reasons.iter().any(|r| r.code == "refused"), "{answer:#?}");
+    assert!(answer.rows[0].reasons.iter().any(|r| r.code() == "refused"), "{answer:#?}");
     // ... but another size is.
     apply(&mut host, dir.path(), &large("8192")).unwrap();
     assert_eq!(host.get(&rings).text(), Some("rx=8192 tx=1024"));

@@ -7,7 +7,8 @@ use super::preview::foresee;
 use crate::engine::evaluate::evaluate;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::plan;
-use crate::engine::row::{Reason, Row, Status};
+use crate::engine::reason::Reason;
+use crate::engine::row::{Row, Status};
 use crate::engine::run::{Meta, Stage};
 use crate::engine::store::Store;
 use crate::engine::work::{Failure, Ran};
@@ -134,7 +135,7 @@ impl Run<'_> {
         for row in &mut fresh {
             let failed = |f: &&Failure| f.tweak == row.name && f.only.is_none();
             if let Some(f) = self.all.failures.iter().find(failed) {
-                row.block(Status::Failed, Reason::new("failed", f.text.clone()));
+                row.block(Status::Failed, Reason::Failed(f.text.clone()));
             }
         }
         let options = options(&ask.scope, &ask.accept, false);

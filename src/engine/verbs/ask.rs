@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::Exit;
 use crate::engine::plan::{Options, Scope};
+use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Selection, Status};
 use crate::engine::run::Meta;
 use crate::model::{Impact, Side};
@@ -39,7 +40,9 @@ pub fn blockers(rows: &[Row], strict: bool) -> Exit {
     };
     // What only the cluster can set is no blocker of this node, unless the profile requires it.
     // But an agent that is starting will have an answer.
-    let counts = |r: &Row| r.required || (strict && (r.side != Side::Cilium || r.has("starting")));
+    let counts = |r: &Row| {
+        r.required || (strict && (r.side != Side::Cilium || r.reasons.contains(&Reason::Starting)))
+    };
     let found = rows.iter().any(|r| bad(r.status) && counts(r));
     if found { Exit::Blocked } else { Exit::Fine }
 }

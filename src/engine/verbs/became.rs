@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::engine::ledger::Ledger;
+use crate::engine::reason::{Reason, refusals};
 use crate::engine::record::Done;
-use crate::engine::row::{Reason, Row, Status, refusals};
+use crate::engine::row::{Row, Status};
 use crate::engine::work::Ran;
 use crate::model::{Change, Impact, Outcome, Resource};
 
@@ -26,9 +27,12 @@ pub fn write_into(rows: &mut [Row], made: &[Change], ran: &Ran) {
         row.changes = mine.into_iter().chain(held).collect();
         row.impact = row.changes.iter().map(|(c, _)| c.impact).max().unwrap_or(Impact::None);
         for failure in &failures {
-            if row.reasons.iter().all(|r| r.text != failure.text) {
-                let code = if failure.moved { "moved" } else { "failed" };
-                row.reasons.push(Reason::new(code, failure.text.clone()));
+            let reason = match failure.moved {
+                true => Reason::Moved(failure.text.clone()),
+                false => Reason::Failed(failure.text.clone()),
+            };
+            if !row.reasons.contains(&reason) {
+                row.reasons.push(reason);
             }
         }
         let refused = ran.done.iter().filter(|d| {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::ask::Answer;
 use super::clear::pending;
 use crate::engine::plan::beyond;
-use crate::engine::row::{Reason, Row, Status};
+use crate::engine::reason::{Reason, Then};
+use crate::engine::row::{Row, Status};
 use crate::engine::store::Store;
 use crate::engine::{Exit, Observe};
 use crate::model::agents::{mover, started_since};
@@ -60,21 +61,18 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
                     let left = remains(state);
                     let (now, applied) = resource.shown_both(state, owned.present());
                     let now = left.clone().unwrap_or(now);
-                    let text = format!("{resource} is {now}, applied was {applied}");
                     // A value back at its old one is nobody's and may be set again.
-                    let fix = if *state == owned.baseline || left.is_some() {
-                        "nettune apply sets it again".to_string()
-                    } else if let Some(agent) = anew.filter(|a| mover(resource) == Some(a)) {
-                        format!(
-                            "{agent} was started since and moved it; nettune apply sets it again"
-                        )
-                    } else {
-                        "find who wrote it; rollback --force puts the old value back".to_string()
+                    let then = match anew.filter(|a| mover(resource) == Some(a)) {
+                        _ if *state == owned.baseline || left.is_some() => Then::SetAgain,
+                        Some(agent) => Then::Restarted(agent),
+                        None => Then::FindWho,
                     };
-                    (Status::Drifted, Reason::new("drift", text).fix(fix))
+                    let resource = resource.clone();
+                    (Status::Drifted, Reason::Lost { resource, now, applied, then })
                 }
                 Err(e) => {
-                    (Status::Unknown, Reason::new("unreadable", format!("{resource}: {e:#}")))
+                    let (resource, error) = (resource.clone(), format!("{e:#}"));
+                    (Status::Unknown, Reason::Unreadable { resource, error })
                 }
             };
             row.status = status;

@@ -6,11 +6,13 @@ use sha2::{Digest, Sha256};
 
 use super::envelope::NodeJson;
 use crate::VERSION;
-use crate::engine::row::{Reason, Row, Status};
+use crate::engine::reason::Reason;
+use crate::engine::row::{Row, Status};
 use crate::model::hex;
 use crate::model::need::HelmValue;
 use crate::model::{Impact, Need, Outcome, Probe, Side, State};
 use crate::profile::Profile;
+use crate::report::reasons;
 use crate::report::view::Applied;
 
 /// `check`, `plan`, `apply`, `verify`, `rollback`, `explain`.
@@ -69,6 +71,8 @@ pub struct ReasonJson {
     pub fix: Option<String>,
     /// What it speaks of, by name: the lever it falls with, those that fall with it, impacts to accept.
     pub of: Vec<String>,
+    /// The resources that it speaks of.
+    pub resources: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -126,10 +130,11 @@ pub fn tweak(row: &Row) -> TweakJson {
         NeedJson { need: need.name.to_string(), probe, detail }
     };
     let reason = |r: &Reason| ReasonJson {
-        code: r.code.clone(),
-        text: r.text.clone(),
-        fix: r.fix.clone(),
-        of: r.of.clone(),
+        code: r.code().to_string(),
+        text: reasons::text(r),
+        fix: reasons::fix(r),
+        of: r.of().into_iter().map(str::to_string).collect(),
+        resources: r.resources().iter().map(ToString::to_string).collect(),
     };
     TweakJson {
         name: row.name.clone(),
