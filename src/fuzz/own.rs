@@ -16,7 +16,8 @@ use crate::engine::ledger::Ledger;
 use crate::engine::{lines, repair::Repair};
 use crate::image::manifest::Manifest;
 use crate::linux::{nft, socket};
-use crate::model::bpf::{Deny, Hook, denied};
+use crate::model::attached::Attached;
+use crate::model::bpf::{Deny, Hook};
 use crate::model::facts::Facts;
 use crate::model::{Group, Resource, State, Want, cpulist, reach::Reach, sysctls};
 use crate::profile::{Finder, Profile};
@@ -136,7 +137,8 @@ pub fn names(bytes: &[u8]) {
     if let Ok(found) = version::Version::parse(text) {
         assert_eq!(version::Version::parse(&found.to_string()), Ok(found));
     }
-    let (once, _) = (Group::Coalesce.canonical(text), (Hook::parse(text), denied(text)));
+    let (once, _) =
+        (Group::Coalesce.canonical(text), (Hook::parse(text), text.parse::<Attached>()));
     assert_eq!(Group::Coalesce.canonical(&once), once);
     let _ = found_by_name(text);
 }

@@ -221,11 +221,6 @@ impl fmt::Display for Deny {
     }
 }
 
-/// The drop list of a state: the lines after its first.
-pub fn denied(text: &str) -> Result<Vec<Deny>, String> {
-    text.lines().filter_map(|l| l.strip_prefix("deny ")).map(str::parse).collect()
-}
-
 /// Who a program at a hook belongs to, by its name, which the kernel cuts at 15 characters.
 pub fn owner(program: &str) -> Option<&'static str> {
     let known = [

@@ -5,6 +5,7 @@
 //! Nothing here touches a kernel, and nothing here uses another module of ours. Begin with `resource.rs`.
 
 pub mod agents;
+pub mod attached;
 pub mod bpf;
 pub mod cilium;
 pub mod collateral;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::xdp::{XdpLink, XdpMode};
@@ -15,6 +15,7 @@ use super::super::socket::errno;
 use super::filters::{self, Filter};
 use super::object::Loaded;
 use super::pins::Pins;
+use crate::model::attached::Way;
 use crate::model::bpf::Hook;
 
 /// After whatever others have put there with the numbers that tc gives by itself (49152 and below).
@@ -133,12 +134,11 @@ pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Resu
     Ok(())
 }
 
-pub fn xdp(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32, mode: &str) -> Result<()> {
+pub fn xdp(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32, way: Way) -> Result<()> {
     let path = pins.path(Hook::Xdp, index, "link");
-    let mode = match mode {
-        "native" => XdpMode::Driver,
-        "generic" => XdpMode::Skb,
-        other => bail!("{other:?} is no mode of XDP"),
+    let mode = match way {
+        Way::Native => XdpMode::Driver,
+        Way::Generic => XdpMode::Skb,
     };
     let program = loaded.xdp()?;
     if let Some(info) = pins.link(Hook::Xdp, index)? {

@@ -18,7 +18,8 @@ use nix::libc::{EINVAL, ENODEV, ENOENT};
 use super::link::Links;
 use super::root::Root;
 use crate::model::State;
-use crate::model::bpf::{Coverage, Hook, NO_MAPS, REASONS, denied, owner, remains, unpinned};
+use crate::model::attached::{Attached, Via};
+use crate::model::bpf::{Coverage, Hook, NO_MAPS, REASONS, owner, remains, unpinned};
 use crate::model::facts::Link;
 use object::{Covered, Loaded};
 use pins::{Note, Pins};
@@ -77,7 +78,7 @@ fn unfinished(program: &sys::ProgramInfo) -> String {
 
 /// Whether the maps that its program needs are there, and the link in them.
 fn whole(pins: &Pins, hook: Hook, index: u32, text: &str) -> bool {
-    let shares = text.starts_with("object=host_routing ") || text.contains(" mode=forward ");
+    let shares = text.parse::<Attached>().is_ok_and(|a| a.shares());
     let all: &[&str] = match hook {
         Hook::Ingress => &object::ROUTING_MAPS,
         Hook::Xdp => &object::FORWARDING_MAPS,
@@ -161,52 +162,52 @@ impl Programs {
         {
             pins.adopt(hook, link.index, &fd)?;
         }
-        let field = |key: &str| state.field(key).unwrap_or_default();
-        let covered = Covered {
-            to_peer: field("to") == "pod",
-            rp_filter: field("rp").parse().unwrap_or(0),
-            mtu: field("mtu").parse().unwrap_or(0),
-            mac: link.mac.as_deref().and_then(mac).unwrap_or_default(),
-        };
-        let id = match (hook, field("object"), field("mode")) {
-            (Hook::Ingress, "host_routing", _) => {
+        let wanted: Attached = text.parse().map_err(anyhow::Error::msg)?;
+        let mac = link.mac.as_deref().and_then(mac).unwrap_or_default();
+        let id = match (hook, &wanted) {
+            (Hook::Ingress, Attached::Route { via, to_pod, rp_filter, mtu, .. }) => {
                 let loaded = match &mut self.routing {
                     Some(loaded) => loaded,
                     none => none.insert(object::routing(&pins, &locals(links)?)?),
                 };
-                match field("via") {
-                    "tcx" => attach::tcx(loaded, &pins, name, link.index)?,
-                    "clsact" => attach::clsact(loaded, &pins, links, name, link.index)?,
-                    other => bail!("{other:?} is no way to attach"),
+                match via {
+                    Via::Tcx => attach::tcx(loaded, &pins, name, link.index)?,
+                    Via::Clsact => attach::clsact(loaded, &pins, links, name, link.index)?,
                 }
+                let (rp_filter, mtu) = (*rp_filter, *mtu);
+                let covered = Covered { to_peer: *to_pod, rp_filter, mtu, mac };
                 object::cover(&mut loaded.bpf, "links", link.index, &covered)?;
                 loaded.id
             }
-            (Hook::Xdp, "xdp", "forward") => {
-                let program = field("program");
+            (Hook::Xdp, Attached::Forward { xdp, rp_filter, .. }) => {
                 let loaded = match &mut self.forwarding {
-                    Some(loaded) if loaded.program == program => loaded,
-                    other => other.insert(object::forwarding(&pins, program, &locals(links)?)?),
+                    Some(loaded) if loaded.program == xdp.program => loaded,
+                    other => {
+                        other.insert(object::forwarding(&pins, &xdp.program, &locals(links)?)?)
+                    }
                 };
-                attach::xdp(loaded, &pins, name, link.index, field("attach"))?;
+                attach::xdp(loaded, &pins, name, link.index, xdp.way)?;
                 object::way_out(&mut loaded.bpf, link.index)?;
+                let covered = Covered { to_peer: false, rp_filter: *rp_filter, mtu: 0, mac };
                 object::cover(&mut loaded.bpf, "xdp_links", link.index, &covered)?;
                 loaded.id
             }
-            (Hook::Xdp, object, _) => {
-                let mut loaded = match object {
-                    "xdp" => {
-                        let deny = denied(text).map_err(anyhow::Error::msg)?;
+            (Hook::Xdp, Attached::Filter { xdp, .. } | Attached::Object { xdp, .. }) => {
+                let mut loaded = match &wanted {
+                    Attached::Filter { deny, .. } => {
                         let counters = pins.path(hook, link.index, "counters");
-                        object::filter(&counters, field("program"), &deny)?
+                        object::filter(&counters, &xdp.program, deny)?
                     }
-                    path => object::operator(root, path, field("program"))?,
+                    Attached::Object { path, .. } => object::operator(root, path, &xdp.program)?,
+                    Attached::Route { .. } | Attached::Forward { .. } => {
+                        bail!("not of a link's own")
+                    }
                 };
                 uncover(&pins, hook, link.index)?;
-                attach::xdp(&mut loaded, &pins, name, link.index, field("attach"))?;
+                attach::xdp(&mut loaded, &pins, name, link.index, xdp.way)?;
                 loaded.id
             }
-            (hook, object, _) => bail!("nettune has no program {object} for {hook}"),
+            (hook, _) => bail!("no program for {hook}: {text}"),
         };
         pins.note(hook, link.index, &Note { program: id, text: text.to_string() })
     }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::cilium::told;
+use crate::model::attached::{Attached, Via};
 use crate::model::bpf::{Hook, tag};
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::features;
@@ -183,11 +184,10 @@ impl Tweak for HostRouting {
             return Ok(all);
         }
         let tag = tag("nettune_route").context("no tag of nettune_route in this build")?;
-        let via = if cx.facts.bpf.tcx.known() == Some(&true) { "tcx" } else { "clsact" };
+        let via = if cx.facts.bpf.tcx.known() == Some(&true) { Via::Tcx } else { Via::Clsact };
         let locals = digest(&cx.facts.routing.addresses);
         let old = cx.facts.kernel_version() < features::CHECK_MTU.since;
         let wants = links.into_iter().map(|(link, pod)| {
-            let to = if pod && to_peer(link) { "pod" } else { "link" };
             // Before 5.12 the lookup knows no size at all.
             let mtu = match (old, link.route_mtu) {
                 (true, Some(route)) => route.min(link.mtu),
@@ -195,12 +195,16 @@ impl Tweak for HostRouting {
                 (false, Some(route)) => route,
                 (false, None) => 0,
             };
-            let text = format!(
-                "object=host_routing mode=full via={via} to={to} rp={} mtu={mtu} locals={locals} tag={tag}",
-                link.rp_filter
-            );
+            let route = Attached::Route {
+                via,
+                to_pod: pod && to_peer(link),
+                rp_filter: link.rp_filter,
+                mtu,
+                locals: locals.clone(),
+                tag: tag.to_string(),
+            };
             let resource = Resource::Bpf { link: link.name.clone(), hook: Hook::Ingress };
-            Desired::new(resource, Want::is(text), Impact::Bypass)
+            Desired::new(resource, Want::is(route.to_string()), Impact::Bypass)
         });
         Ok(wants.collect())
     }

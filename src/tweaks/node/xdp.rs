@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::cilium::told;
+use crate::model::attached::{self, Attached, Way};
 use crate::model::bpf::{Deny, Hook, tag};
 use crate::model::facts::Link;
 use crate::model::features;
@@ -58,21 +59,13 @@ enum Mode {
     Object,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Attach {
-    #[default]
-    Native,
-    Generic,
-}
-
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Xdp {
     /// "filter" (default), "forward" or "object"
     mode: Option<Mode>,
     /// "native" (default) or "generic", which any link takes and which saves little
-    attach: Attach,
+    attach: Way,
     /// What filter drops: ["10.0.0.0/8", "fd00::/8", "tcp/23"], by source network or destination port
     deny: Vec<String>,
     /// File of the operator's own program, writable by root alone
@@ -106,22 +99,14 @@ impl Xdp {
         self.mode.unwrap_or_default()
     }
 
-    fn attach(&self) -> &'static str {
-        match self.attach {
-            Attach::Native => "native",
-            Attach::Generic => "generic",
-        }
-    }
-
-    fn text(&self, cx: &Context, link: &Link) -> Result<String> {
-        let attach = self.attach();
+    fn attached(&self, cx: &Context, link: &Link) -> Result<Attached> {
+        let xdp = |program: &str| attached::Xdp { program: program.to_string(), way: self.attach };
         if self.mode() == Mode::Object {
-            let (object, program) = (self.object.as_deref(), self.program.as_deref());
-            return Ok(format!(
-                "object={} mode=object program={} attach={attach}",
-                object.unwrap_or_default(),
-                program.unwrap_or_default()
-            ));
+            let path = self.object.clone().unwrap_or_default();
+            return Ok(Attached::Object {
+                path,
+                xdp: xdp(self.program.as_deref().unwrap_or_default()),
+            });
         }
         let frags = cx.facts.bpf.frags.known() == Some(&true);
         let program = match (self.mode(), frags) {
@@ -131,20 +116,15 @@ impl Xdp {
             (_, false) => "nettune_filter",
         };
         let tag = tag(program).with_context(|| format!("no tag of {program} in this build"))?;
+        let (xdp, tag) = (xdp(program), tag.to_string());
         if self.mode() == Mode::Forward {
             let locals = super::host_routing::digest(&cx.facts.routing.addresses);
-            return Ok(format!(
-                "object=xdp mode=forward program={program} attach={attach} rp={} locals={locals} tag={tag}",
-                link.rp_filter
-            ));
+            return Ok(Attached::Forward { xdp, rp_filter: link.rp_filter, locals, tag });
         }
-        let entries: Vec<String> = self.entries()?.iter().map(ToString::to_string).collect();
-        let config = super::host_routing::digest(&entries);
-        let mut text = format!(
-            "object=xdp mode=filter program={program} attach={attach} config={config} tag={tag}\n"
-        );
-        entries.iter().for_each(|e| text += &format!("deny {e}\n"));
-        Ok(text)
+        let deny = self.entries()?;
+        let texts: Vec<String> = deny.iter().map(ToString::to_string).collect();
+        let config = super::host_routing::digest(&texts);
+        Ok(Attached::Filter { xdp, config, tag, deny })
     }
 
     fn native(&self, cx: &Context, links: &[&Link]) -> Vec<Need> {
@@ -275,7 +255,7 @@ impl Tweak for Xdp {
             let fix = "leave xdp to Cilium: loadBalancer.acceleration";
             needs.push(Need::blocked("cilium-devices", why, fix));
         }
-        if self.attach == Attach::Native {
+        if self.attach == Way::Native {
             needs.extend(self.native(cx, &links));
         }
         if self.mode() == Mode::Forward {
@@ -287,12 +267,12 @@ impl Tweak for Xdp {
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let impact = match self.mode() {
             Mode::Forward => Impact::Bypass,
-            _ if self.attach == Attach::Generic => Impact::None,
+            _ if self.attach == Way::Generic => Impact::None,
             _ => Impact::LinkReset,
         };
         let want = |link: &Link| {
             let resource = Resource::Bpf { link: link.name.clone(), hook: Hook::Xdp };
-            Ok(Desired::new(resource, Want::is(self.text(cx, link)?), impact))
+            Ok(Desired::new(resource, Want::is(self.attached(cx, link)?.to_string()), impact))
         };
         self.links(cx).into_iter().map(want).collect()
     }
@@ -300,14 +280,14 @@ impl Tweak for Xdp {
     fn native_xdp(&self) -> Option<NativeXdp> {
         // An operator's object may take whole packets only.
         let frags = self.mode() != Mode::Object;
-        (self.attach == Attach::Native).then_some(NativeXdp { frags })
+        (self.attach == Way::Native).then_some(NativeXdp { frags })
     }
 
     fn remarks(&self, cx: &Context) -> Vec<String> {
         let mut remarks = Vec::new();
         for link in self.links(cx) {
             let limits = xdp_limits::of(link);
-            if let Some(limits) = limits.filter(|_| self.attach == Attach::Native) {
+            if let Some(limits) = limits.filter(|_| self.attach == Way::Native) {
                 remarks.push(format!("{}: {} {}", link.name, limits.driver, limits.known));
             }
         }

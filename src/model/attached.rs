@@ -1,0 +1,188 @@
+//! A program on a link as it is asked for: the state of a BPF hook, whose text is that of the journal.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::bpf::Deny;
+use super::state::fields;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attached {
+    /// Host routing at a link's ingress.
+    Route { via: Via, to_pod: bool, rp_filter: u32, mtu: u32, locals: String, tag: String },
+    /// Between uplinks, in XDP.
+    Forward { xdp: Xdp, rp_filter: u32, locals: String, tag: String },
+    /// A drop list; `config` is its digest.
+    Filter { xdp: Xdp, config: String, tag: String, deny: Vec<Deny> },
+    /// The operator's own.
+    Object { path: String, xdp: Xdp },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Xdp {
+    pub program: String,
+    pub way: Way,
+}
+
+/// How a program at ingress is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    Tcx,
+    Clsact,
+}
+
+/// In the driver, or behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    #[default]
+    Native,
+    Generic,
+}
+
+impl Attached {
+    /// It stands on maps that the programs of all links share.
+    pub fn shares(&self) -> bool {
+        matches!(self, Attached::Route { .. } | Attached::Forward { .. })
+    }
+}
+
+impl fmt::Display for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attached::Route { via, to_pod, rp_filter, mtu, locals, tag } => {
+                let via = if *via == Via::Tcx { "tcx" } else { "clsact" };
+                let to = if *to_pod { "pod" } else { "link" };
+                write!(
+                    f,
+                    "object=host_routing mode=full via={via} to={to} rp={rp_filter} mtu={mtu} \
+                     locals={locals} tag={tag}"
+                )
+            }
+            Attached::Forward { xdp, rp_filter, locals, tag } => {
+                write!(f, "object=xdp mode=forward {xdp} rp={rp_filter} locals={locals} tag={tag}")
+            }
+            Attached::Filter { xdp, config, tag, deny } => {
+                writeln!(f, "object=xdp mode=filter {xdp} config={config} tag={tag}")?;
+                deny.iter().try_for_each(|entry| writeln!(f, "deny {entry}"))
+            }
+            Attached::Object { path, xdp } => write!(f, "object={path} mode=object {xdp}"),
+        }
+    }
+}
+
+impl fmt::Display for Xdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = if self.way == Way::Native { "native" } else { "generic" };
+        write!(f, "program={} attach={way}", self.program)
+    }
+}
+
+impl FromStr for Attached {
+    type Err = String;
+
+    /// Nothing is made up: what does not say all of it is refused.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
+        let word = |key: &str| {
+            let found = fields(head).find(|(k, _)| *k == key).map(|(_, value)| value.to_string());
+            found.ok_or_else(|| format!("{head:?} does not say its {key}"))
+        };
+        let number = |key: &str| {
+            let text = word(key)?;
+            text.parse::<u32>().map_err(|_| format!("{key}={text} is no number"))
+        };
+        let one_of = |key: &str, first: &str, second: &str| match word(key)? {
+            text if text == first => Ok(true),
+            text if text == second => Ok(false),
+            text => Err(format!("{key}={text} is neither {first} nor {second}")),
+        };
+        let xdp = || {
+            let way =
+                if one_of("attach", "native", "generic")? { Way::Native } else { Way::Generic };
+            Ok::<_, String>(Xdp { program: word("program")?, way })
+        };
+        let (locals, tag) = (|| word("locals"), || word("tag"));
+        match (word("object")?.as_str(), word("mode")?.as_str()) {
+            ("host_routing", "full") => Ok(Attached::Route {
+                via: if one_of("via", "tcx", "clsact")? { Via::Tcx } else { Via::Clsact },
+                to_pod: one_of("to", "pod", "link")?,
+                rp_filter: number("rp")?,
+                mtu: number("mtu")?,
+                locals: locals()?,
+                tag: tag()?,
+            }),
+            ("xdp", "forward") => Ok(Attached::Forward {
+                xdp: xdp()?,
+                rp_filter: number("rp")?,
+                locals: locals()?,
+                tag: tag()?,
+            }),
+            ("xdp", "filter") => {
+                let entry = |line: &str| match line.strip_prefix("deny ") {
+                    Some(entry) => entry.parse(),
+                    None => Err(format!("{line:?} is no entry of a drop list")),
+                };
+                let deny = rest.lines().map(entry).collect::<Result<_, _>>()?;
+                Ok(Attached::Filter { xdp: xdp()?, config: word("config")?, tag: tag()?, deny })
+            }
+            (path, "object") => Ok(Attached::Object { path: path.to_string(), xdp: xdp()? }),
+            (object, mode) => Err(format!("nettune has no program {object} of mode {mode}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attached() -> impl Strategy<Value = Attached> {
+        let word = || "[!-<>-~]{1,20}";
+        let via = prop_oneof![Just(Via::Tcx), Just(Via::Clsact)];
+        let way = prop_oneof![Just(Way::Native), Just(Way::Generic)];
+        let xdp = (word(), way).prop_map(|(program, way)| Xdp { program, way }).boxed();
+        let entries = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32", "tcp/23", "sctp/9"];
+        let deny = proptest::sample::subsequence(entries.to_vec(), 0..=entries.len());
+        let deny = deny.prop_map(|all| all.into_iter().map(|e| e.parse().unwrap()).collect());
+        prop_oneof![
+            (via, any::<bool>(), any::<u32>(), any::<u32>(), word(), word()).prop_map(
+                |(via, to_pod, rp_filter, mtu, locals, tag)| Attached::Route {
+                    via,
+                    to_pod,
+                    rp_filter,
+                    mtu,
+                    locals,
+                    tag
+                }
+            ),
+            (xdp.clone(), any::<u32>(), word(), word()).prop_map(
+                |(xdp, rp_filter, locals, tag)| Attached::Forward { xdp, rp_filter, locals, tag }
+            ),
+            (xdp.clone(), word(), word(), deny)
+                .prop_map(|(xdp, config, tag, deny)| Attached::Filter { xdp, config, tag, deny }),
+            (word(), xdp).prop_map(|(path, xdp)| Attached::Object { path, xdp }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(attached in attached()) {
+            prop_assert_eq!(attached.to_string().parse(), Ok(attached));
+        }
+
+        #[test]
+        fn what_lacks_a_word_is_refused(attached in attached(), at in any::<prop::sample::Index>()) {
+            let text = attached.to_string();
+            let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            let mut words: Vec<&str> = head.split(' ').collect();
+            words.remove(at.index(words.len()));
+            let text = format!("{}\n{rest}", words.join(" "));
+            prop_assert!(text.parse::<Attached>().is_err(), "{}", text);
+        }
+    }
+}
