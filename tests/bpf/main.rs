@@ -84,7 +84,7 @@ fn a_filter_of_clsact_stays_when_its_loader_has_gone() {
         let resource = "bpf:up0/ingress".parse().unwrap();
         let state = |rp: u32| {
             State::is(format!(
-                "object=host_routing mode=full via=clsact to=link rp={rp} mtu=0 tag=x"
+                "object=host_routing mode=full via=clsact to=link rp={rp} mtu=0 locals=x tag=x"
             ))
         };
         let read = || Linux::open("/".as_ref()).unwrap().read(&resource).unwrap();
