@@ -245,3 +245,21 @@ fn the_engine_knows_no_agent() {
         }
     }
 }
+
+/// A verb reads like a table of contents.
+#[test]
+fn no_verb_is_long() {
+    for file in house().values().filter(|f| f.path.starts_with("commands")) {
+        let mut begun: Option<(usize, &str)> = None;
+        for (at, line) in file.text.lines().enumerate() {
+            if line.starts_with("pub fn ") {
+                begun = Some((at, line));
+            }
+            if let ("}", Some((from, what))) = (line, begun) {
+                let lines = at - from + 1;
+                assert!(lines < 60, "{}: {lines} lines: {what}", file.path.display());
+                begun = None;
+            }
+        }
+    }
+}

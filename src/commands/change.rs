@@ -4,6 +4,8 @@ use std::cell::OnceCell;
 
 use anyhow::Result;
 
+use super::confirm::Guard;
+use super::persist::Asked;
 use super::session::{Session, accepted, known_tweak, links, need_root, scope};
 use super::{confirm, look, persist};
 use crate::cli::{ApplyArgs, Boot, RollbackArgs};
@@ -13,6 +15,7 @@ use crate::engine::verbs::{
     Answer, Rollback, apply as engine_apply, rollback as engine_rollback, rollback_preview,
 };
 use crate::engine::{Exit, Refusal};
+use crate::linux::Linux;
 use crate::model::{Impact, Side};
 use crate::report::View;
 use crate::report::json::rows::plan_id;
@@ -40,8 +43,8 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let lock = session.lock()?;
     let mut host = session.host_for(&profile)?.early(args.boot == Some(Boot::Early));
     let Some(facts) = persist::links_there(session, &host, args)? else {
-        session.report().say("that link is not here, or has no device behind it")?;
-        return Ok(Exit::Fine);
+        let why = "that link is not here, or has no device behind it";
+        return session.report().say(why).map(|()| Exit::Fine);
     };
     let boot = persist::boot_run(args, &profile);
     wanted.links = boot.links;
@@ -51,34 +54,25 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     accept.extend(args.boot.map(|_| Impact::LinkReset));
     let mut store = Store::write(lock, &facts)?;
     if let Some(why) = persist::left_to_late(args, &store.ledger) {
-        session.report().say(&why)?;
-        return Ok(Exit::Fine);
+        return session.report().say(&why).map(|()| Exit::Fine);
     }
     let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
     let facts = if first.is_empty() { facts } else { session.facts(&host)? };
-    let (mut kept, row) = (None, OnceCell::new());
+    let (mut later, row) = (None, OnceCell::new());
     let mut ask = session.ask("apply", &profile, &wanted, scope, accept);
     (ask.strict, ask.atomic) = (args.choice.strict, args.atomic);
-    if args.persist {
-        let narrowed = persist::narrowed(session, &profile, &ask.scope, &args.choice.accept)?;
-        let made = persist::row(session, &host, &store, &facts, &narrowed, &ask)?;
-        if args.confirm.confirm.is_some() {
-            kept = Some(persist::for_later(&narrowed, &made, &facts)?);
-        } else {
-            persist::beside(&mut ask, row.get_or_init(|| made));
-        }
+    match persist::asked(session, args, &profile, &host, &store, &facts, &ask)? {
+        Asked::Nothing => {}
+        Asked::Later(kept) => later = Some(kept),
+        Asked::Now(made) => persist::beside(&mut ask, row.get_or_init(|| made)),
     }
-    let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, kept)?;
-    let mut result = engine_apply(&mut host, &mut store, &facts, &ask);
-    if let Some(mut guard) = guard {
-        if let Ok(answer) = &result {
-            guard.planned(plan_id(Some(&profile), &answer.rows));
-        }
-        result = guard.await_confirmation(session, &mut host, &mut store, result);
+    let mut guard =
+        confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, later)?;
+    let result = engine_apply(&mut host, &mut store, &facts, &ask);
+    if let (Some(guard), Ok(answer)) = (&mut guard, &result) {
+        guard.planned(plan_id(Some(&profile), &answer.rows));
     }
-    let mut answer = result?;
-    tidy(&mut host, &mut answer);
-    answer.notes.splice(0..0, first);
+    let mut answer = ended(session, &mut host, &mut store, guard, result, first)?;
     answer.notes.extend(look::unread(&facts.unread));
     if !args.persist && args.boot.is_none() {
         answer.notes.extend(persist::remark(&store, "apply --persist to make it follow"));
@@ -121,13 +115,8 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
         let facts = if first.is_empty() { facts.clone() } else { session.facts(&host)? };
         let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, None)?;
-        let mut result = engine_rollback(&mut host, &mut store, &facts, &ask);
-        if let Some(guard) = guard {
-            result = guard.await_confirmation(session, &mut host, &mut store, result);
-        }
-        let mut answer = result?;
-        tidy(&mut host, &mut answer);
-        answer.notes.splice(0..0, first);
+        let result = engine_rollback(&mut host, &mut store, &facts, &ask);
+        let mut answer = ended(session, &mut host, &mut store, guard, result, first)?;
         answer.notes.extend(persist::remark(&store, "apply --persist what shall come back"));
         store.unlock();
         (store, answer)
@@ -143,9 +132,23 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
     Ok(answer.exit)
 }
 
-/// What is left of links that are gone is no resource of any link: it is said when it stays.
-fn tidy(host: &mut crate::linux::Linux, answer: &mut Answer) {
+/// After a run: what waits for a confirmation waits for it, and what is left of links that are gone, which is no
+/// resource of any link, goes.
+fn ended(
+    session: &Session,
+    host: &mut Linux,
+    store: &mut Store,
+    guard: Option<Guard>,
+    result: Result<Answer>,
+    first: Vec<String>,
+) -> Result<Answer> {
+    let mut answer = match guard {
+        Some(guard) => guard.await_confirmation(session, host, store, result)?,
+        None => result?,
+    };
     if let Err(e) = host.tidy() {
         answer.notes.push(format!("BPF pins: {e:#}"));
     }
+    answer.notes.splice(0..0, first);
+    Ok(answer)
 }

@@ -83,6 +83,33 @@ pub fn narrowed(
     Ok(Profile { name: profile.name.clone(), table, ..Profile::default() })
 }
 
+/// What `--persist` adds to a run: a row beside the others, or what the confirmation is to keep.
+pub enum Asked {
+    Nothing,
+    Now(Selected),
+    Later(Persist),
+}
+
+pub fn asked(
+    session: &Session,
+    args: &ApplyArgs,
+    profile: &Profile,
+    host: &Linux,
+    store: &Store,
+    facts: &Facts,
+    ask: &Ask,
+) -> Result<Asked> {
+    if !args.persist {
+        return Ok(Asked::Nothing);
+    }
+    let narrowed = narrowed(session, profile, &ask.scope, &args.choice.accept)?;
+    let made = row(session, host, store, facts, &narrowed, ask)?;
+    Ok(match args.confirm.confirm {
+        Some(_) => Asked::Later(for_later(&narrowed, &made, facts)?),
+        None => Asked::Now(made),
+    })
+}
+
 /// The row that keeps `profile` (already narrowed), as this node takes it now.
 pub fn row(
     session: &Session,
@@ -225,7 +252,7 @@ fn folders(host: &Linux, store: &Store) -> Vec<(String, State)> {
 }
 
 /// What a confirmation is to keep; refused now where it could not be had then.
-pub fn for_later(profile: &Profile, row: &Selected, facts: &Facts) -> Result<Persist> {
+fn for_later(profile: &Profile, row: &Selected, facts: &Facts) -> Result<Persist> {
     let cx = Context::new(facts, &[]);
     for need in row.tweak.needs(&cx) {
         if let Probe::Unmet { why, fix, .. } = &need.probe {
