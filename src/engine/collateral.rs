@@ -17,6 +17,12 @@ pub fn collateral(
     facts: &Facts,
     changes: &[Change],
 ) -> Vec<Collateral> {
+    let mut by_cause: BTreeMap<&Resource, Vec<&Resource>> = BTreeMap::new();
+    for (resource, owned) in &ledger.owned {
+        if let Some(cause) = &owned.cause {
+            by_cause.entry(cause).or_default().push(resource);
+        }
+    }
     let mut pairs: Vec<(Resource, &Change)> = Vec::new();
     for change in changes.iter().filter(|c| !c.claim_only() || c.back()) {
         // One that is back already, by undo.sh or by hand, disturbs nothing; what it had disturbed goes
@@ -24,8 +30,8 @@ pub fn collateral(
         let mut disturbed =
             if change.claim_only() { Vec::new() } else { disturbs(&change.resource, facts) };
         // What an earlier run could not put back goes back with its cause.
-        let left = ledger.owned.iter().filter(|(_, o)| o.cause.as_ref() == Some(&change.resource));
-        let left: Vec<Resource> = left.map(|(r, _)| r.clone()).collect();
+        let left = by_cause.get(&change.resource).into_iter().flatten();
+        let left: Vec<Resource> = left.map(|r| (*r).clone()).collect();
         // One thing under two names would be put back to two values.
         let is_left = |old: &Resource| left.contains(old) && !disturbed.contains(old);
         let twice: Vec<Resource> =
@@ -77,10 +83,11 @@ pub fn returned(
     collateral: &[Collateral],
     changes: &[Change],
 ) -> Vec<Done> {
+    let changed = positions(changes);
     let is_back = |c: &&Collateral| {
         let owned = ledger.owned.get(&c.resource);
         owned.is_some_and(|o| o.cause.as_ref() == Some(&c.cause) && o.claims.is_empty())
-            && changes.iter().all(|change| change.resource != c.resource)
+            && !changed.contains_key(&c.resource)
             && host.read(&c.resource).is_ok_and(|now| now == c.before)
     };
     collateral.iter().filter(is_back).map(|c| Done::new(&c.resource, Outcome::Written)).collect()
@@ -102,6 +109,8 @@ pub fn left(
 ) -> Vec<Left> {
     let index = positions(changes);
     let at = |resource: &Resource| index.get(resource).copied();
+    let outcomes: BTreeMap<&Resource, Outcome> =
+        done.iter().rev().map(|d| (&d.resource, d.outcome)).collect();
     let mut left = Vec::new();
     let resources: Vec<Resource> = collateral.iter().map(|c| c.resource.clone()).collect();
     for (c, now) in collateral.iter().zip(host.read_many(&resources)) {
@@ -109,13 +118,10 @@ pub fn left(
             // What the plan sets after the cause is the plan's own ...
             Some(own) if at(&c.cause).is_none_or(|cause| own > cause) => continue,
             // ... and what it set before, and took back, is as it was before that.
-            Some(own) => {
-                let outcome = |d: &Done| (d.resource == c.resource).then_some(d.outcome);
-                match done.iter().find_map(outcome) {
-                    Some(Outcome::Written) => &c.before,
-                    _ => &changes[own].before,
-                }
-            }
+            Some(own) => match outcomes.get(&c.resource) {
+                Some(Outcome::Written) => &c.before,
+                _ => &changes[own].before,
+            },
             None => &c.before,
         };
         let after = now.unwrap_or(State::Absent);

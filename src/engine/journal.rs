@@ -119,7 +119,10 @@ impl Journal {
             let _ = file.set_len(self.length);
             return Err(e).with_context(verb);
         }
-        folder.sync()?;
+        // A name that is there already needs none.
+        if length == 0 {
+            folder.sync()?;
+        }
         self.length += bytes.len() as u64;
         (self.whole, self.open) = (self.length, false);
         self.records.push(record);

@@ -49,14 +49,7 @@ impl<H: Host> Stage<'_, H> {
         self.ask_gateways(&changes);
         let collateral = collateral(&*self.host, &self.store.ledger, self.facts, &changes);
         self.begin(&changes, &collateral)?;
-        let mut work = Work {
-            changes,
-            collateral,
-            outcomes: BTreeMap::new(),
-            left: BTreeMap::new(),
-            gone: BTreeSet::new(),
-            ran: Ran::default(),
-        };
+        let mut work = Work::new(changes, collateral);
         self.write_all(&mut work);
         self.end(work)
     }
@@ -242,8 +235,8 @@ impl<H: Host> Stage<'_, H> {
     }
 
     fn restore_collateral(&mut self, work: &mut Work, cause: &Resource) {
-        let disturbed: Vec<Collateral> =
-            work.collateral.iter().filter(|c| c.cause == *cause).cloned().collect();
+        let places = work.by_cause.get(cause).into_iter().flatten();
+        let disturbed: Vec<Collateral> = places.map(|at| work.collateral[*at].clone()).collect();
         for disturbed in &disturbed {
             let now = match self.host.read(&disturbed.resource) {
                 Ok(now) if now == disturbed.before => continue,

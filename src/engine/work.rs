@@ -36,6 +36,8 @@ impl Ran {
 pub struct Work {
     pub changes: Vec<Change>,
     pub collateral: Vec<Collateral>,
+    /// Places in `collateral`, by what disturbs them.
+    pub by_cause: BTreeMap<Resource, Vec<usize>>,
     pub outcomes: BTreeMap<usize, Done>,
     /// What is not as it was while its cause stands, in words, by the cause.
     pub left: BTreeMap<Resource, BTreeSet<String>>,
@@ -45,6 +47,22 @@ pub struct Work {
 }
 
 impl Work {
+    pub fn new(changes: Vec<Change>, collateral: Vec<Collateral>) -> Self {
+        let mut by_cause: BTreeMap<Resource, Vec<usize>> = BTreeMap::new();
+        for (at, disturbed) in collateral.iter().enumerate() {
+            by_cause.entry(disturbed.cause.clone()).or_default().push(at);
+        }
+        Work {
+            changes,
+            collateral,
+            by_cause,
+            outcomes: BTreeMap::new(),
+            left: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            ran: Ran::default(),
+        }
+    }
+
     pub fn set(&mut self, at: usize, outcome: Outcome, state: Option<State>, why: Option<String>) {
         let resource = self.changes[at].resource.clone();
         self.outcomes.insert(at, Done { resource, outcome, state, refused: None, why });
