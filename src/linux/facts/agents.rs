@@ -1,7 +1,11 @@
 //! Who else runs on the node and sets what nettune might set.
 
+use std::cell::OnceCell;
 use std::io::Read;
 use std::time::{Duration, Instant};
+
+use procfs::FromRead;
+use procfs::process::Stat;
 
 use super::cilium;
 use crate::linux::irqbalance;
@@ -26,13 +30,14 @@ const KUBELET_FILES: [&str; 4] =
 
 pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
     let systemd = root.exists("run/systemd/system");
-    let processes = if systemd { Vec::new() } else { processes(root) };
-    let agent = |units: &[&str], comm: &str| Agent {
-        installed: units.iter().any(|unit| installed(root, unit)),
-        pid: units
-            .iter()
-            .find_map(|unit| service_pid(root, unit))
-            .or_else(|| processes.iter().find(|(_, name)| name == comm).map(|(pid, _)| *pid)),
+    let running = Running::new(root, systemd);
+    let agent = |units: &[&str], comm: &str| {
+        let pid = units.iter().find_map(|unit| service_pid(root, unit));
+        let installed = units.iter().any(|unit| installed(root, unit));
+        match pid {
+            Some(_) => Agent { installed, pid, unseen: false },
+            None => running.agent(installed, comm),
+        }
     };
     let (cni, pod_cidrs) = cni(root);
     let mut kubelet = agent(&KUBELETS, "kubelet");
@@ -65,7 +70,7 @@ pub fn gather(root: &Root, socket: &str, links: &[Link]) -> Agents {
 pub fn of_image(root: &Root) -> Agents {
     let agent = |units: &[&str]| Agent {
         installed: units.iter().any(|unit| installed(root, unit)),
-        pid: None,
+        ..Agent::default()
     };
     let mut kubelet = agent(&KUBELETS);
     kubelet.installed |= KUBELET_FILES.iter().any(|path| root.exists(path));
@@ -138,16 +143,66 @@ pub fn await_irqbalance(root: &Root, agents: &mut Agents) {
 /// Seconds that a process runs.
 pub(crate) fn age(root: &Root, pid: u32) -> Option<f64> {
     let uptime: f64 = root.line("proc/uptime")?.split(' ').next()?.parse().ok()?;
-    let stat = root.line(&format!("proc/{pid}/stat"))?;
-    let started: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    Some(uptime - started / procfs::ticks_per_second() as f64)
+    let stat = root.value(&format!("proc/{pid}/stat")).ok()?;
+    let stat = Stat::from_read(stat.as_bytes()).ok()?;
+    Some(uptime - stat.starttime as f64 / procfs::ticks_per_second() as f64)
 }
 
-/// Only where no systemd keeps track of services: one pass over all processes.
-fn processes(root: &Root) -> Vec<(u32, String)> {
+/// Where agents are found that are no services of systemd's: by the files in which they write their number, else by
+/// the names of processes, of which no more than the first are asked: a daemon is older than what a node works on.
+struct Running<'a> {
+    root: &'a Root,
+    /// A service manager or its cgroups tell of all that runs.
+    told: bool,
+    names: OnceCell<Names>,
+}
+
+struct Names {
+    all: Vec<(u32, String)>,
+    cut: bool,
+}
+
+const MOST_NAMES: usize = 512;
+
+const PID_FILES: [(&str, &str); 4] = [
+    ("tuned", "run/tuned/tuned.pid"),
+    ("irqbalance", "run/irqbalance.pid"),
+    ("NetworkManager", "run/NetworkManager/NetworkManager.pid"),
+    ("firewalld", "run/firewalld.pid"),
+];
+
+impl<'a> Running<'a> {
+    fn new(root: &'a Root, systemd: bool) -> Self {
+        let told = systemd || SLICES.iter().any(|slice| root.exists(slice));
+        Running { root, told, names: OnceCell::new() }
+    }
+
+    fn agent(&self, installed: bool, comm: &str) -> Agent {
+        if self.told {
+            return Agent { installed, ..Agent::default() };
+        }
+        let pid = self.by_file(comm);
+        let names = self.names.get_or_init(|| names(self.root));
+        let pid = pid.or_else(|| Some(names.all.iter().find(|(_, name)| name == comm)?.0));
+        Agent { installed, pid, unseen: pid.is_none() && names.cut }
+    }
+
+    /// A file that outlived its process names another one, or none.
+    fn by_file(&self, comm: &str) -> Option<u32> {
+        let (_, file) = PID_FILES.iter().find(|(agent, _)| *agent == comm)?;
+        let pid: u32 = self.root.line(file)?.parse().ok()?;
+        (self.root.line(&format!("proc/{pid}/comm"))? == comm).then_some(pid)
+    }
+}
+
+fn names(root: &Root) -> Names {
     let pids = root.list("proc").unwrap_or_default();
-    let pids = pids.iter().filter_map(|name| name.parse::<u32>().ok());
-    pids.filter_map(|pid| root.line(&format!("proc/{pid}/comm")).map(|comm| (pid, comm))).collect()
+    let mut pids: Vec<u32> = pids.iter().filter_map(|name| name.parse().ok()).collect();
+    pids.sort_unstable();
+    let cut = pids.len() > MOST_NAMES;
+    pids.truncate(MOST_NAMES);
+    let name = |pid: u32| Some((pid, root.line(&format!("proc/{pid}/comm"))?));
+    Names { all: pids.into_iter().filter_map(name).collect(), cut }
 }
 
 /// Pods have a cgroup each, wherever the kubelet puts them.
@@ -248,14 +303,16 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         put("proc/7/comm", "irqbalance\n");
-        let started = |ticks: u64| format!("7 (irq) balance) S{} {ticks} 0\n", " 0".repeat(18));
+        let started = |ticks: u64| {
+            format!("7 (irq) balance) S{} {ticks}{}\n", " 0".repeat(18), " 0".repeat(30))
+        };
         put("proc/uptime", "1000.50 99.0\n");
         let root = Root::open(dir.path()).unwrap();
         put("proc/7/stat", &started(99_000));
         assert_eq!(age(&root, 7), Some(10.5));
         let begin = Instant::now();
         let awaited = || {
-            let irqbalance = Agent { installed: true, pid: Some(7) };
+            let irqbalance = Agent { installed: true, pid: Some(7), unseen: false };
             let mut agents = Agents { irqbalance, ..Agents::default() };
             await_irqbalance(&root, &mut agents);
             agents.irqbalance_socket
@@ -270,6 +327,33 @@ mod tests {
             });
             assert!(awaited());
         });
+    }
+
+    /// Who they are is told by what they write down, or by the names of the first processes; behind those nothing
+    /// is known, unless somebody keeps track of services.
+    #[test]
+    fn agents_among_many_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        for pid in 1..=600 {
+            put(&format!("proc/{pid}/comm"), "sleep\n");
+        }
+        put("proc/90/comm", "firewalld\n");
+        put("proc/599/comm", "irqbalance\n");
+        let root = Root::open(dir.path()).unwrap();
+        let agent = |name: &str| Running::new(&root, false).agent(true, name);
+        assert_eq!(agent("firewalld").pid, Some(90));
+        assert_eq!((agent("irqbalance").pid, agent("irqbalance").unseen), (None, true));
+        for (pid, found) in [("599", Some(599)), ("598", None), ("x", None)] {
+            put("run/irqbalance.pid", pid);
+            assert_eq!(agent("irqbalance").pid, found, "{pid}");
+        }
+        std::fs::create_dir_all(dir.path().join("sys/fs/cgroup/system.slice")).unwrap();
+        assert!(!agent("irqbalance").unseen && agent("firewalld").pid.is_none());
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct Agents {
 pub struct Agent {
     pub installed: bool,
     pub pid: Option<u32>,
+    /// It may run: there are more processes than are asked, and nobody who keeps track of services.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

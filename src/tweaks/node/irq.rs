@@ -130,6 +130,14 @@ impl Tweak for Irq {
             )];
         }
         let mut needs = Vec::new();
+        let agents = &cx.facts.agents;
+        let unseen = agents.irqbalance.unseen && !agents.irqbalance_socket;
+        if unseen && self.irqbalance != Irqbalance::Leave {
+            let why = "whether an irqbalance runs is not known: nobody keeps track of services, and there are more \
+                       processes than are asked";
+            let fix = "irq.irqbalance = \"leave\" where none runs; else start it with --pid=/run/irqbalance.pid";
+            needs.push(Need::unknown("irqbalance-unseen", why, Some(fix)));
+        }
         for link in &links {
             if let Fact::Unknown { unknown } = &link.vectors {
                 needs.push(Need::unknown(
