@@ -90,6 +90,7 @@ alike! {
 
 scripts! {
     roundtrip => "roundtrip",
+    undo_foreign => "undo-foreign",
     undo_script => "undo-script",
     mtu_above => "mtu-above",
     mtu_collateral => "mtu-collateral",

@@ -64,8 +64,12 @@ fn script(
     let mut disturbed: BTreeMap<Resource, Vec<Disturbed>> = BTreeMap::new();
     for c in collateral(host, ledger, facts, changes) {
         let fixed = c.before != c.now || ledger.owned.contains_key(&c.resource);
+        let ours = match ledger.owned.get(&c.resource) {
+            Some(owned) => owned.wrote.iter().cloned().chain([c.now.clone()]).collect(),
+            None => Vec::new(),
+        };
         let to = fixed.then_some(c.before);
-        let one = Disturbed { resource: c.resource, now: c.now, to };
+        let one = Disturbed { resource: c.resource, now: c.now, to, ours };
         disturbed.entry(c.cause).or_default().push(one);
     }
     let others = disturbed.values().flatten().map(|d| &d.resource);

@@ -88,17 +88,24 @@ pub fn bpf(link: &str, hook: Hook, to: &State) -> String {
     }
 }
 
-pub fn nft(table: &str, to: &State) -> String {
+/// A table that somebody has put a rule into is left alone.
+pub fn nft(table: &str, to: &State, ours: &[State]) -> String {
     let name = quote(table);
-    match to.text() {
-        None => format!(
-            "nft list table inet {name} > /dev/null 2>&1 && {{ nft delete table inet {name} || bad {name}; }}"
-        ),
-        Some(text) => format!(
-            "nft -f - <<'NETTUNE_END' || bad {name}\ntable inet {table} {{\n{}}}\nNETTUNE_END",
-            lines(text)
-        ),
-    }
+    let body = |text: &str| format!("table inet {table} {{\n{}}}\nNETTUNE_END", lines(text));
+    let write = match to.text() {
+        None => format!("nft delete table inet {name} || bad {name}"),
+        Some(text) => format!("nft -f - <<'NETTUNE_END' || bad {name}\n{}", body(text)),
+    };
+    let is = |text: &str| format!("nft_is {name} <<'NETTUNE_END' && mine=1\n{}\n", body(text));
+    let mine: String = ours.iter().filter_map(State::text).map(is).collect();
+    let there = format!("nft list table inet {name} > /dev/null 2>&1");
+    let gone = if *to == State::Absent { format!("! {there}") } else { "false".to_string() };
+    let new = if mine.is_empty() { "mine=1\n".to_string() } else { mine };
+    format!(
+        "mine=${{FORCE:-}}\n{new}{there} || mine=1\n\
+         if {gone}; then\n:\nelif [ -n \"$mine\" ]; then\n{write}\n\
+         else\nbad {name} 'holds what is not ours (FORCE=1 all the same)'\nfi"
+    )
 }
 
 /// Our canonical lines in nft's own words.

@@ -47,6 +47,89 @@ ours() {
     return 1
 }
 
+# mine WHAT NOW VALUE..: as ours, and says so where it is not. What no tool tells here is not asked.
+mine() {
+    what=$1
+    shift
+    [ -n "$1" ] && ! ours "$@" || return 0
+    bad "$what is $1, which is not ours (FORCE=1 all the same)"
+    return 1
+}
+
+# held N FILE VALUE..: $mineN, where what a change is about to disturb is as we left it; anything else is kept as it is.
+held() {
+    at=$1 file=$2
+    shift 2
+    eval "mine$at=1"
+    [ -e "$file" ] && ! ours "$(value "$file")" "$@" || return 0
+    eval "mine$at="
+    say "$file is $(value "$file"), which is not ours: it stays so"
+    keep "$file"
+}
+
+# ethtool_now FLAG LINK KEY: as ethtool shows it; nothing where it calls it otherwise.
+ethtool_now() {
+    case $1 in
+        -K) ethtool -k "$2" | sed -n "s/^[[:space:]]*$3: \\(on\\|off\\).*/\\1/p" ;;
+        -C) case $3 in
+                adaptive-rx) ethtool -c "$2" | sed -n 's/^Adaptive RX: \(on\|off\) .*/\1/p' ;;
+                adaptive-tx) ethtool -c "$2" | sed -n 's/^Adaptive RX:.*TX: \(on\|off\).*/\1/p' ;;
+                *) ethtool -c "$2" | sed -n "s/^$3: *\\([0-9]*\\)\$/\\1/p" ;;
+            esac ;;
+        -A) case $3 in
+                autoneg) ethtool -a "$2" | sed -n 's/^Autonegotiate:[[:space:]]*\(on\|off\)$/\1/p' ;;
+                *) ethtool -a "$2" | grep -i "^$3:" | sed -n 's/.*[[:space:]]\(on\|off\)$/\1/p' ;;
+            esac ;;
+        -L | -G) ethtool "$(echo "$1" | tr LG lg)" "$2" | sed -n '/^Current/,$p' |
+            grep -i "^$3:" | sed -n 's/.*:[[:space:]]*\([0-9]*\)$/\1/p' ;;
+    esac 2> /dev/null
+}
+
+# ethtool_ours FLAG LINK KEY VALUES..: of each key.
+ethtool_ours() {
+    flag=$1 dev=$2
+    shift 2
+    while [ $# -gt 1 ]; do
+        # shellcheck disable=SC2086
+        mine "$1 of $dev (ethtool $flag)" "$(ethtool_now "$flag" "$dev" "$1")" $2 || return
+        shift 2
+    done
+}
+
+# sizes_ours LINK WORD VALUES..: of each size that ip knows.
+sizes_ours() {
+    dev=$1
+    shift
+    ip -d link show dev "$dev" > "$work/sizes"
+    while [ $# -gt 1 ]; do
+        # shellcheck disable=SC2086
+        mine "$1 of $dev" "$(sed -n "s/.* $1 \\([0-9]*\\).*/\\1/p" "$work/sizes")" $2 || return
+        shift 2
+    done
+}
+
+# qdisc_ours LINK KIND..: by the kind at the root.
+qdisc_ours() {
+    dev=$1
+    shift
+    mine "the root qdisc of $dev" "$(tc qdisc show dev "$dev" root | sed -n '1s/^qdisc \([^ ]*\) .*/\1/p')" "$@"
+}
+
+# tuned_ours PROFILE..
+tuned_ours() {
+    mine "TuneD's profile" "$(tuned-adm active 2> /dev/null | sed -n 's/^Current active profile: //p')" "$@"
+}
+
+# nft_is TABLE: whether it holds what the text on stdin makes, in nft's own words for both. Where those cannot be had
+# (no namespace of its own) nobody is asked.
+nft_is() {
+    cat > "$work/nft"
+    unshare -n sh -c "nft -f '$work/nft' && nft -s list table inet '$1'" 2> /dev/null |
+        grep -v '^[[:space:]]*devices = ' > "$work/ours"
+    [ -s "$work/ours" ] || return 0
+    nft -s list table inet "$1" 2> /dev/null | grep -v '^[[:space:]]*devices = ' | cmp -s - "$work/ours"
+}
+
 # ingress LINK PINS: our program at a link. Before tcx (6.6) it is a filter of clsact, in one that was made for it where our
 # notes say so, or the filter's class, once they are gone; that goes too when nobody else uses it.
 ingress() {

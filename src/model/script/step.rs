@@ -15,4 +15,6 @@ pub struct Disturbed {
     pub now: State,
     /// None: what it is when the script runs.
     pub to: Option<State>,
+    /// What may be overwritten by that; anything else stays as it is. Nothing here asks nothing.
+    pub ours: Vec<State>,
 }

@@ -17,7 +17,7 @@ set -f
 /// `variable` holds the present name of a resource's link.
 pub fn step(step: &Step, variable: impl Fn(&Resource) -> String) -> Vec<String> {
     let link = variable(&step.resource);
-    let mut lines = before(step, &link);
+    let mut lines = before(step, &link, &variable);
     lines.push(words(step, &link));
     lines.extend(after(step, &link, variable));
     lines
@@ -31,8 +31,15 @@ fn queues(resource: &Resource) -> bool {
     )
 }
 
-fn before(step: &Step, link: &str) -> Vec<String> {
+fn before(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec<String> {
     let mut lines = Vec::new();
+    // Asked before the change, which may write it as well.
+    for (at, disturbed) in step.disturbed.iter().enumerate().filter(|(_, d)| asked(d)) {
+        let other = variable(&disturbed.resource);
+        let Some(file) = one_value(&disturbed.resource, &other) else { continue };
+        let line = format!("held {at} {file}{}", all(&disturbed.ours));
+        lines.push(elsewhere(link, &other, line));
+    }
     if queues(&step.resource) {
         lines.push(format!("queues \"${link}\""));
     }
@@ -51,14 +58,38 @@ fn link_less_file(resource: &Resource) -> bool {
     }
 }
 
+/// Whether it is asked if what is disturbed is still as we left it.
+fn asked(disturbed: &Disturbed) -> bool {
+    disturbed.to.is_some() && !disturbed.ours.is_empty()
+}
+
+/// Only where the other link is there.
+fn elsewhere(link: &str, other: &str, line: String) -> String {
+    if other != link && !other.is_empty() { format!("[ -z \"${other}\" ] || {line}") } else { line }
+}
+
+/// As [`path`], and a link's MTU.
+fn one_value(resource: &Resource, link: &str) -> Option<String> {
+    match resource {
+        Resource::Mtu { .. } => Some(format!("\"/sys/class/net/${link}/mtu\"")),
+        _ => path(resource, link),
+    }
+}
+
+fn all(states: &[State]) -> String {
+    states.iter().filter_map(State::text).map(|text| format!(" {}", quote(text))).collect()
+}
+
 fn after(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec<String> {
     let mut lines = Vec::new();
+    let held = |d: &Disturbed| asked(d) && one_value(&d.resource, "").is_some();
     let keeps = queues(&step.resource)
+        || step.disturbed.iter().any(held)
         || step.disturbed.iter().any(|d| d.to.is_none() && link_less_file(&d.resource));
     if keeps {
         lines.push("again".to_string());
     }
-    for disturbed in &step.disturbed {
+    for (at, disturbed) in step.disturbed.iter().enumerate() {
         match (&disturbed.to, &disturbed.resource, disturbed.now.text()) {
             (Some(to), resource, _) => {
                 let other = variable(resource);
@@ -70,8 +101,11 @@ fn after(step: &Step, link: &str, variable: impl Fn(&Resource) -> String) -> Vec
                 let (resource, to, none) = (resource.clone(), to.clone(), Vec::new());
                 let back = Step { resource, from: now, to, ours: Vec::new(), disturbed: none };
                 let line = words(&back, &other);
-                let elsewhere = other != link && !other.is_empty();
-                lines.push(if elsewhere { format!("[ -z \"${other}\" ] || {line}") } else { line });
+                let line = match held(disturbed) {
+                    true => format!("[ -z \"${{mine{at}:-}}\" ] || {line}"),
+                    false => line,
+                };
+                lines.push(elsewhere(link, &other, line));
             }
             (None, Resource::Qdisc { .. }, Some(text)) => {
                 if let Some(words) = by_default(text).filter(|words| words != "'noqueue'") {
@@ -111,8 +145,7 @@ fn path(resource: &Resource, link: &str) -> Option<String> {
 fn words(step: &Step, link: &str) -> String {
     let (resource, to) = (&step.resource, &step.to);
     let text = to.text().unwrap_or_default();
-    let ours: String =
-        step.ours.iter().filter_map(State::text).map(|o| format!(" {}", quote(o))).collect();
+    let ours = all(&step.ours);
     if let Some(path) = path(resource, link) {
         if let Some((path, text)) = either_or(resource, to) {
             return format!("put {path} {}", quote(text));
@@ -127,19 +160,20 @@ fn words(step: &Step, link: &str) -> String {
             let words: Vec<String> = route.split(' ').map(quote).collect();
             format!("route_mtu \"${link}\" {} {}", quote(text), words.join(" "))
         }
-        Resource::LinkSizes { .. } => sizes(link, to),
+        Resource::LinkSizes { .. } => asking(sizes_ours(link, &step.ours), sizes(link, to)),
         Resource::Ethtool { group, .. } => {
             let from = step.from.text().unwrap_or_default();
-            ethtool(link, *group, from, text).unwrap_or_else(|| ":".into())
+            let written = ethtool(link, *group, from, text).unwrap_or_else(|| ":".into());
+            asking(ethtool_ours(link, *group, from, text, &step.ours), written)
         }
         Resource::Rss { .. } => rss(link, to),
-        Resource::Qdisc { .. } => qdisc(link, text),
+        Resource::Qdisc { .. } => asking(qdisc_ours(link, &step.ours), qdisc(link, text)),
         Resource::Unit { name, aspect } => unit(name, *aspect, text),
-        Resource::Tuned => tuned(to),
+        Resource::Tuned => asking(tuned_ours(&step.ours), tuned(to)),
         Resource::IrqbalanceBans => {
             "systemctl try-restart irqbalance.service  # forgets the bans".into()
         }
-        Resource::Nft { table } => nft(table, to),
+        Resource::Nft { table } => nft(table, to, &step.ours),
         Resource::Flow { .. } => flow(link, to),
         Resource::Bpf { hook, .. } => bpf(link, *hook, to),
         Resource::File { path } => file(path, &step.from, to),
@@ -149,6 +183,73 @@ fn words(step: &Step, link: &str) -> String {
         | Resource::IrqDefault => String::new(),
     }
 }
+
+/// Nothing is overwritten that is not ours.
+fn asking(ours: Option<String>, write: String) -> String {
+    match ours {
+        Some(ours) => format!("if {ours}; then\n{write}\nfi"),
+        None => write,
+    }
+}
+
+/// Each key that is written with all values of ours.
+fn keys_ours<'a>(
+    written: impl Iterator<Item = &'a str>,
+    ours: &[State],
+    word: impl Fn(&'a str, &str) -> (String, String),
+) -> Option<String> {
+    let mut words = String::new();
+    for key in written {
+        let values: Vec<(String, String)> =
+            ours.iter().filter_map(|state| state.field(key)).map(|v| word(key, v)).collect();
+        let Some((name, _)) = values.first() else { continue };
+        let values: Vec<&str> = values.iter().map(|(_, value)| value.as_str()).collect();
+        words += &format!(" {} {}", quote(name), quote(&values.join(" ")));
+    }
+    (!words.is_empty()).then_some(words)
+}
+
+fn ethtool_ours(link: &str, group: Group, from: &str, to: &str, ours: &[State]) -> Option<String> {
+    let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
+    let written =
+        fields(to).filter(|(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v));
+    let words = keys_ours(written.map(|(key, _)| key), ours, |key, value| {
+        let (key, value) = ethtool_words(group, key, value);
+        (key.to_string(), value.to_string())
+    })?;
+    Some(format!("ethtool_ours {} \"${link}\"{words}", group.row().options[0]))
+}
+
+fn sizes_ours(link: &str, ours: &[State]) -> Option<String> {
+    let name = |key: &str| SIZES.iter().find(|(ours, _)| *ours == key).map_or("", |(_, ips)| *ips);
+    let words = keys_ours(SIZES.iter().map(|(key, _)| *key), ours, |key, value| {
+        (name(key).to_string(), value.to_string())
+    })?;
+    Some(format!("sizes_ours \"${link}\"{words}"))
+}
+
+fn tuned_ours(ours: &[State]) -> Option<String> {
+    let profiles: Vec<String> =
+        ours.iter().filter_map(State::tuned_profile).map(|p| quote(&p)).collect();
+    (!profiles.is_empty()).then(|| format!("tuned_ours {}", profiles.join(" ")))
+}
+
+/// By the kind at the root: the options of one of ours are nobody's to change but ours.
+fn qdisc_ours(link: &str, ours: &[State]) -> Option<String> {
+    let root = |state: &State| {
+        let text = state.text()?.strip_prefix("default ").unwrap_or(state.text()?);
+        text.split_whitespace().next().map(quote)
+    };
+    let kinds: Vec<String> = ours.iter().filter_map(root).collect();
+    (!kinds.is_empty()).then(|| format!("qdisc_ours \"${link}\" {}", kinds.join(" ")))
+}
+
+const SIZES: [(&str, &str); 4] = [
+    ("gso", "gso_max_size"),
+    ("gro", "gro_max_size"),
+    ("gso_v4", "gso_ipv4_max_size"),
+    ("gro_v4", "gro_ipv4_max_size"),
+];
 
 /// Of the two keys of which the kernel zeroes the other, the one that counts.
 fn either_or<'a>(resource: &Resource, to: &'a State) -> Option<(String, &'a str)> {
@@ -160,9 +261,8 @@ fn either_or<'a>(resource: &Resource, to: &'a State) -> Option<(String, &'a str)
 /// The IPv6 pair first: the kernel lets it overwrite the other where it changes and is 65536 or less.
 /// Versions of ip before 6.3 do not know the IPv4 pair and refuse the whole line with it.
 fn sizes(link: &str, to: &State) -> String {
-    const V6: [(&str, &str); 2] = [("gso", "gso_max_size"), ("gro", "gro_max_size")];
-    const V4: [(&str, &str); 2] =
-        [("gso_v4", "gso_ipv4_max_size"), ("gro_v4", "gro_ipv4_max_size")];
+    let [gso, gro, gso_v4, gro_v4] = SIZES;
+    let (pair_v6, pair_v4) = ([gso, gro], [gso_v4, gro_v4]);
     let number = |key: &str| to.field(key).and_then(|v| v.parse::<u32>().ok());
     let pair = |names: [(&str, &str); 2], less: u32| -> String {
         let word = |(key, word): (&str, &str)| {
@@ -172,14 +272,14 @@ fn sizes(link: &str, to: &State) -> String {
     };
     let set = |words: &str| format!("ip link set dev \"${link}\"{words}");
     let bad = |words: &str| format!("bad \"sizes of ${link}:\" {}", quote(words.trim()));
-    let (v6, v4) = (pair(V6, 0), pair(V4, 0));
+    let (v6, v4) = (pair(pair_v6, 0), pair(pair_v4, 0));
     let mut out = format!("{} || {}", set(&v6), bad(&v6));
     if !v4.is_empty() {
         let follows =
             |a: &str, b: &str| number(a) == number(b) && number(a).is_some_and(|v| v <= 65536);
         let or = match follows("gso", "gso_v4") && follows("gro", "gro_v4") {
             // A change and its way back take the other pair along.
-            true => format!("{{ {} && {}; }} || {}", set(&pair(V6, 1)), set(&v6), bad(&v4)),
+            true => format!("{{ {} && {}; }} || {}", set(&pair(pair_v6, 1)), set(&v6), bad(&v4)),
             false => bad(&format!("{v4} (ip from 6.3 on can)")),
         };
         out.push_str(&format!("\n{} 2> /dev/null ||\n    {or}", set(&v4)));
@@ -257,7 +357,7 @@ mod tests {
     fn a_table_that_a_driver_makes_anew_is_put_back() {
         let rss = "rss:eth0".parse().unwrap();
         let now = State::is("hash=1 key=0a0b table=default");
-        let disturbed = vec![Disturbed { resource: rss, now, to: None }];
+        let disturbed = vec![Disturbed { resource: rss, now, to: None, ours: Vec::new() }];
         let resource = "ethtool:eth0/channels".parse().unwrap();
         let (from, to) = (State::is("combined=2"), State::is("combined=8"));
         let lines =
@@ -269,7 +369,8 @@ mod tests {
     fn a_file_that_the_change_itself_writes_is_nobodys_edit() {
         let file = |text: &str| State::is(format!("mode=0644 owner=0:0\n{text}"));
         let resource = "file:/etc/tuned/bootcmdline".parse().unwrap();
-        let disturbed = vec![Disturbed { resource, now: file("b\n"), to: Some(file("a\n")) }];
+        let (now, to, ours) = (file("b\n"), Some(file("a\n")), Vec::new());
+        let disturbed = vec![Disturbed { resource, now, to, ours }];
         let (from, to) = (State::is("profile=x mode=manual"), State::is("profile=y mode=manual"));
         let tuned = Step { resource: Resource::Tuned, from, to, ours: Vec::new(), disturbed };
         let lines = super::step(&tuned, |_| String::new());
