@@ -6,6 +6,7 @@ use std::path::Path;
 
 use nettune::cilium::live::CONFIG_KEYS;
 use nettune::cilium::told::{FIELDS, MACROS, Place, SEEN};
+use nettune::model::Side;
 use nettune::model::helm::KEYS;
 use nettune::tweaks::{TWEAKS, keys};
 
@@ -121,4 +122,23 @@ fn units_of_the_packages() {
 fn schema() {
     let schema = serde_json::to_string_pretty(&nettune::report::json::schema()).unwrap() + "\n";
     committed("docs/schema.json", &schema);
+}
+
+/// What no compiler asks for: the lists that people read, and the lab's.
+#[test]
+fn every_lever_is_told_of_and_tried_in_the_lab() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let scenario = read("tests/lab/scenarios/each-tweak");
+    let line =
+        scenario.lines().find_map(|l| l.strip_prefix("tweaks=(")?.strip_suffix(')')).unwrap();
+    let tried: Vec<&str> = line.split(' ').collect();
+    for entry in TWEAKS {
+        for path in ["README.md", "CHANGELOG.md"] {
+            assert!(read(path).contains(&format!("`{}`", entry.name)), "{path}: {}", entry.name);
+        }
+        let own = root.join("tests/lab/scenarios").join(entry.name).exists();
+        let there = own || tried.contains(&entry.name);
+        assert!(there || entry.side == Side::Cilium, "each-tweak: {}", entry.name);
+    }
 }

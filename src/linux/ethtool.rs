@@ -1,6 +1,7 @@
 //! Channels, rings, coalescing, flow control and features over the ethtool netlink family. Numbers are those of
 //! linux/ethtool_netlink.h.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
@@ -85,28 +86,45 @@ pub(crate) fn numbers(group: Group) -> Option<&'static Numbers> {
     }
 }
 
-struct Ethtool {
+/// One socket for a whole run, opened at the first question.
+#[derive(Default)]
+pub struct Ethtool(OnceCell<Family>);
+
+struct Family {
     conn: Conn,
-    family: u16,
+    id: u16,
+    /// Of all features, by bit.
+    names: OnceCell<Vec<String>>,
 }
 
 impl Ethtool {
+    fn family(&self) -> Result<&Family> {
+        if let Some(family) = self.0.get() {
+            return Ok(family);
+        }
+        let family = Family::open()?;
+        Ok(self.0.get_or_init(|| family))
+    }
+}
+
+impl Family {
     fn open() -> Result<Self> {
         let conn = Conn::open(NETLINK_GENERIC)?;
         let body = nla(2, &c_bytes("ethtool"));
         let message = Message { message_type: GENL_ID_CTRL, head: [CTRL_GETFAMILY, 1, 0, 0], body };
         let reply = conn.request(NLM_F_ACK, message, "find the ethtool family")?;
-        let family = reply.first().and_then(|m| {
+        let id = reply.first().and_then(|m| {
             attrs(&m.body)
                 .get(&1)
                 .and_then(|v| <[u8; 2]>::try_from(*v).ok())
                 .map(u16::from_ne_bytes)
         });
-        Ok(Ethtool { conn, family: family.context("the kernel has no ethtool netlink family")? })
+        let id = id.context("the kernel has no ethtool netlink family")?;
+        Ok(Family { conn, id, names: OnceCell::new() })
     }
 
     fn request(&self, flags: u16, command: u8, body: Vec<u8>, what: &str) -> Result<Vec<Message>> {
-        let message = Message { message_type: self.family, head: [command, 1, 0, 0], body };
+        let message = Message { message_type: self.id, head: [command, 1, 0, 0], body };
         self.conn.request(flags, message, what)
     }
 
@@ -135,13 +153,15 @@ impl Ethtool {
         self.request(NLM_F_ACK, numbers.get + 1, body, what).map(drop)
     }
 
-    /// Names of all features by bit.
-    fn feature_names(&self) -> Result<Vec<String>> {
+    fn feature_names(&self) -> Result<&[String]> {
+        if let Some(names) = self.names.get() {
+            return Ok(names);
+        }
         let set = nla(1 | NESTED, &nla(1, &SET_FEATURES.to_ne_bytes()));
         let body = [nla(1 | NESTED, &[]), nla(2 | NESTED, &set)].concat();
         let reply = self.request(NLM_F_ACK, STRSET_GET, body, "get the names of features")?;
         let Some(message) = reply.first() else { bail!("get the names of features: no reply") };
-        Ok(names_of(&message.body))
+        Ok(self.names.get_or_init(|| names_of(&message.body)))
     }
 }
 
@@ -219,8 +239,8 @@ pub(crate) fn bits(set: &[u8], names: &[String]) -> BTreeSet<String> {
 
 /// Fills in channels, rings, coalesce and features of all links, with one dump each. A group that
 /// the kernel does not answer for stays unset.
-pub fn fill(links: &mut [Link]) -> Result<()> {
-    let ethtool = match Ethtool::open() {
+pub fn fill(ethtool: &Ethtool, links: &mut [Link]) -> Result<()> {
+    let ethtool = match ethtool.family() {
         // No such family: a kernel before 5.6, or built without it.
         Err(e) if errno(&e) == Some(nix::libc::ENOENT) => return Ok(()),
         other => other?,
@@ -261,7 +281,7 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
         let body = plain(&message.body);
         let Some(at) = index_of(&body).and_then(|i| by_index.get(&i)) else { continue };
         let list = |kind| -> Vec<String> {
-            body.get(&kind).map(|set| bits(set, &names)).unwrap_or_default().into_iter().collect()
+            body.get(&kind).map(|set| bits(set, names)).unwrap_or_default().into_iter().collect()
         };
         links[*at].features =
             Some(Features { changeable: list(2), wanted: list(3), active: list(4) });
@@ -269,8 +289,8 @@ pub fn fill(links: &mut [Link]) -> Result<()> {
     Ok(())
 }
 
-pub fn read(index: u32, group: Group) -> Result<State> {
-    let ethtool = Ethtool::open()?;
+pub fn read(ethtool: &Ethtool, index: u32, group: Group) -> Result<State> {
+    let ethtool = ethtool.family()?;
     let absent = |e: &anyhow::Error| {
         matches!(errno(e), Some(nix::libc::EOPNOTSUPP | nix::libc::ENODEV | nix::libc::ENOENT))
     };
@@ -292,7 +312,7 @@ pub fn read(index: u32, group: Group) -> Result<State> {
         Ok(reply) => {
             let Some(message) = reply.first() else { return Ok(State::Absent) };
             let body = plain(&message.body);
-            let set = |kind| body.get(&kind).map(|s| bits(s, &names)).unwrap_or_default();
+            let set = |kind| body.get(&kind).map(|s| bits(s, names)).unwrap_or_default();
             // "hw" are those that can be changed at all; "wanted" is what was asked for, whether or
             // not something else (tx off, say) keeps it from being active.
             let (changeable, wanted) = (set(2), set(3));
@@ -307,12 +327,12 @@ pub fn read(index: u32, group: Group) -> Result<State> {
 
 /// Sends only what differs: a driver may refuse a message that names what it does not have. Where it
 /// refuses all at once, key by key, so that one it does not take loses no other.
-pub fn write(index: u32, group: Group, wanted: &State) -> Result<Wrote> {
+pub fn write(ethtool: &Ethtool, index: u32, group: Group, wanted: &State) -> Result<Wrote> {
     let text = wanted.text().context("ethtool settings cannot be taken away")?;
-    let now = read(index, group)?;
+    let now = read(ethtool, index, group)?;
     let differs = |pair: &(&str, &str)| pair.1 != AUTO && now.field(pair.0) != Some(pair.1);
     let changed: Vec<(&str, &str)> = state::fields(text).filter(differs).collect();
-    let ethtool = Ethtool::open()?;
+    let ethtool = ethtool.family()?;
     let pairs: Vec<String> = changed.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let what = format!("set {} to {}", group.name(), pairs.join(" "));
     let Err(e) = ethtool.send(index, group, &changed, &what) else { return Ok(Wrote::Yes) };

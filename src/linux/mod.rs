@@ -37,7 +37,7 @@ use anyhow::Result;
 
 use crate::engine::{Host, Observe, Wrote};
 use crate::model::bpf::Hook;
-use crate::model::facts::LinkId;
+use crate::model::facts::{Link, LinkId};
 use crate::model::reach::Reach;
 use crate::model::{Facts, Group, Proof, Resource, State};
 use link::Links;
@@ -52,6 +52,7 @@ pub struct Linux {
     root: Root,
     links: Links,
     /// Path of Cilium's socket below the root.
+    ethtool: ethtool::Ethtool,
     cilium: String,
     /// Units whose files were written, and whether they were taken away: systemd is told once.
     units: BTreeMap<String, bool>,
@@ -69,6 +70,7 @@ impl Linux {
         Ok(Linux {
             root,
             links,
+            ethtool: ethtool::Ethtool::default(),
             cilium,
             units: BTreeMap::new(),
             programs: bpf::Programs::default(),
@@ -147,25 +149,25 @@ impl Linux {
             Resource::IrqDefault => files::read_irq_default(&self.root),
             Resource::File { path } => files::read_file(&self.root, path),
             Resource::Rss { link } => Ok(rss::state(rss::read(link)?.as_ref())),
-            Resource::Mtu { link } => {
-                Ok(self.links.one(link)?.map_or(State::Absent, |l| State::Is(l.mtu.to_string())))
-            }
-            Resource::LinkSizes { link } => {
-                Ok(self.links.one(link)?.map_or(State::Absent, |l| link::sizes_state(&l.sizes)))
-            }
+            Resource::Mtu { link } => Ok(dumps
+                .link(&self.links, link)?
+                .map_or(State::Absent, |l| State::Is(l.mtu.to_string()))),
+            Resource::LinkSizes { link } => Ok(dumps
+                .link(&self.links, link)?
+                .map_or(State::Absent, |l| link::sizes_state(&l.sizes))),
             Resource::RouteMtu { link, route } => {
-                let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
+                let Some(link) = dumps.link(&self.links, link)? else { return Ok(State::Absent) };
                 if dumps.routes.is_none() {
                     dumps.routes = Some(self.links.routes_v6()?);
                 }
                 Ok(dumps.routes.as_ref().map_or(State::Absent, |r| r.mtu(link.index, route)))
             }
             Resource::Ethtool { link, group } => {
-                let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
-                ethtool::read(link.index, *group)
+                let Some(link) = dumps.link(&self.links, link)? else { return Ok(State::Absent) };
+                ethtool::read(&self.ethtool, link.index, *group)
             }
             Resource::Qdisc { link } => {
-                let Some(link) = self.links.one(link)? else { return Ok(State::Absent) };
+                let Some(link) = dumps.link(&self.links, link)? else { return Ok(State::Absent) };
                 // One dump answers for all links, but a write makes it old.
                 if dumps.qdiscs.is_none() {
                     dumps.qdiscs = Some(qdisc::dump(&self.links)?);
@@ -191,13 +193,27 @@ struct Dumps {
     qdiscs: Option<BTreeMap<u32, Vec<qdisc::Qdisc>>>,
     routes: Option<routes::RoutesV6>,
     vectors: BTreeMap<String, BTreeSet<String>>,
-    /// Many are asked for: worth listing a folder once.
+    links: Option<BTreeMap<String, Link>>,
+    /// Many are asked for: worth listing a folder, or all links, once.
     batch: bool,
+}
+
+impl Dumps {
+    fn link(&mut self, links: &Links, name: &str) -> Result<Option<Link>> {
+        if !self.batch {
+            return links.one(name);
+        }
+        if self.links.is_none() {
+            let all = links.all()?.into_iter().map(|l| (l.name.clone(), l));
+            self.links = Some(all.collect());
+        }
+        Ok(self.links.as_ref().and_then(|all| all.get(name)).cloned())
+    }
 }
 
 impl Observe for Linux {
     fn facts(&self) -> Result<Facts> {
-        let mut facts = facts::gather(&self.root, &self.links, &self.cilium)?;
+        let mut facts = facts::gather(&self.root, &self.links, &self.ethtool, &self.cilium)?;
         facts.agents.irqbalance_later = self.early;
         if !self.early {
             facts::agents::await_irqbalance(&self.root, &mut facts.agents);
@@ -238,7 +254,7 @@ impl Host for Linux {
             }
             Resource::Ethtool { link, group } => {
                 let index = self.links.index(link)?;
-                let write = || ethtool::write(index, *group, state);
+                let write = || ethtool::write(&self.ethtool, index, *group, state);
                 let mut wrote = settle::across(&self.links, link, write)?;
                 if let (Group::Channels, Wrote::KernelKeeps { why, lasting }) = (group, &mut wrote)
                     && self.links.one(link)?.is_some_and(|l| l.native_xdp())

@@ -50,10 +50,11 @@ pub fn ask(root: &Root, links: &Links, facts: &Facts, name: &str) -> Result<Deep
             let with = links.one(name)?;
             deep.native = with.as_ref().map(|l| l.xdp.as_ref().is_some_and(|x| x.mode == "native"));
             deep.max_mtu_with_program = with.map(|l| l.max_mtu);
-            deep.channels_with_program = match ethtool::read(link.index, Group::Channels) {
-                Ok(State::Is(text)) => Some(text).filter(|text| moved(link, text)),
-                _ => None,
-            };
+            deep.channels_with_program =
+                match ethtool::read(&ethtool::Ethtool::default(), link.index, Group::Channels) {
+                    Ok(State::Is(text)) => Some(text).filter(|text| moved(link, text)),
+                    _ => None,
+                };
             program.detach(attached).with_context(|| format!("take the program off {name}"))?;
         }
         Err(_) => {

@@ -1,23 +1,26 @@
 //! Links: what netlink says of all of them, and what sysfs says of those with a device behind them.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::vectors;
 use crate::linux::bpf::{filters, sys};
+use crate::linux::ethtool::{self, Ethtool};
 use crate::linux::link::Links;
 use crate::linux::root::Root;
-use crate::linux::{ethtool, qdisc, rss};
+use crate::linux::{qdisc, rss};
 use crate::model::State;
 use crate::model::bpf::owner;
 use crate::model::facts::{Attached, Fact, Link};
 use nix::libc;
 
-pub fn gather(root: &Root, netlink: &Links) -> Result<Vec<Link>> {
+pub fn gather(root: &Root, netlink: &Links, ethtool: &Ethtool) -> Result<Vec<Link>> {
     let mut links = netlink.all()?;
     let qdiscs = qdisc::dump(netlink)?;
     netlink.mark_routes(&mut links)?;
-    let v6 = netlink.addresses_v6()?;
-    ethtool::fill(&mut links)?;
+    let v6: BTreeSet<u32> = netlink.addresses_v6()?.into_iter().collect();
+    ethtool::fill(ethtool, &mut links)?;
     let all = root.line("proc/sys/net/ipv4/conf/all/rp_filter");
     let everywhere = all.and_then(|t| t.parse().ok()).unwrap_or(0);
     for link in &mut links {

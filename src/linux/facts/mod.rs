@@ -18,6 +18,7 @@ use anyhow::Result;
 use nix::fcntl::OFlag;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
+use super::ethtool::Ethtool;
 use super::link::Links;
 use super::root::Root;
 use crate::model::Facts;
@@ -25,11 +26,11 @@ use crate::model::facts::{Fact, Kernel, Link, Module, Node};
 use crate::model::places::PLACES;
 
 /// `cilium` is the path of its agent's socket.
-pub fn gather(root: &Root, links: &Links, cilium: &str) -> Result<Facts> {
+pub fn gather(root: &Root, links: &Links, ethtool: &Ethtool, cilium: &str) -> Result<Facts> {
     let kernel = kernel::gather(root);
     let routing = routing::gather(root, links);
     let netlink = links;
-    let mut links = links::gather(root, netlink)?;
+    let mut links = links::gather(root, netlink, ethtool)?;
     xdp_sockets(&kernel, &mut links);
     let netfilter = netfilter::gather(root);
     let mut agents = agents::gather(root, cilium, &links);
