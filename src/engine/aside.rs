@@ -32,6 +32,9 @@ impl<H: Host> Stage<'_, H> {
         let given_back: Vec<Change> =
             before.iter().filter(|c| c.back() && reach(&c.resource)).cloned().collect();
         let mut all = self.make(format!("{run} before"), before)?;
+        if all.unclosed {
+            return Ok(all);
+        }
         all.add(self.around_a_switch(run.clone(), switch)?);
         after.extend(self.laid_again(given_back));
         all.add(self.make(format!("{run} after"), after)?);
@@ -44,7 +47,13 @@ impl<H: Host> Stage<'_, H> {
             return self.make(run, changes);
         }
         let mut before = self.make(format!("{run} aside"), aside.changes.clone())?;
+        if before.unclosed {
+            return Ok(before);
+        }
         let mut ran = self.make(run.clone(), changes)?;
+        if ran.unclosed {
+            return Ok(ran);
+        }
         let (again, notes) = aside.again(self.store, &*self.host, self.facts)?;
         let mut after = self.make(format!("{run} again"), again)?;
         // How these went is not how the run's own changes went.

@@ -81,7 +81,7 @@ pub fn revert<H: Host>(
     stuck.extend(ran.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));
     let mut exit = Exit::Fine;
-    if !stuck.is_empty() {
+    if !stuck.is_empty() || ran.unclosed {
         exit = exit.worst(Exit::NotPutBack);
     }
     if drifted || ran.failures.iter().any(|f| f.moved) {

@@ -386,14 +386,21 @@ impl<H: Host> Stage<'_, H> {
             ran.stuck
                 .push(format!("{}: it was {} and is {}", left.resource, left.before, left.after));
         }
-        self.store
-            .journal
-            .append(Record::End(end.clone()))
-            .context("close the journal (run nettune rollback to put the node back)")?;
+        // The node has the changes, whatever the disk says now: they are told, and the next run ends this one.
+        if let Err(e) = self.store.journal.append(Record::End(end.clone())) {
+            ran.unclosed = true;
+            ran.notes.push(format!(
+                "what is done could not be written down as ended: {e:#}; make room, then nettune rollback or apply"
+            ));
+            return Ok(ran);
+        }
         self.store.ledger.close(&end);
         // Closing by a record of its own leaves nothing to compact away.
         self.store.ledger.stale = false;
-        self.write_undo(None)?;
+        // The one from before the writes undoes them all as well.
+        if let Err(e) = self.write_undo(None) {
+            ran.notes.push(format!("undo.sh is the one of this run's beginning: {e:#}"));
+        }
         Ok(ran)
     }
 }

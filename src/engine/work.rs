@@ -22,10 +22,13 @@ pub struct Ran {
     /// What could not be put back as it was.
     pub stuck: Vec<String>,
     pub notes: Vec<String>,
+    /// What it did is done, and could not be written down as ended: nothing may follow.
+    pub unclosed: bool,
 }
 
 impl Ran {
     pub fn add(&mut self, part: Ran) {
+        self.unclosed |= part.unclosed;
         self.done.extend(part.done);
         self.failures.extend(part.failures);
         self.stuck.extend(part.stuck);

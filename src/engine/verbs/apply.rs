@@ -40,11 +40,16 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     run.all.add(stage(host, store, facts, &ask.meta, "1", &run.rows).execute(one.clone())?);
     run.made.extend(one.iter().cloned());
     let mut undone = run.must();
-    if !undone {
+    run.broken = run.all.unclosed;
+    if !undone && !run.broken {
         notes.extend(run.second(host, store, facts, &one, two)?);
-        undone = run.must() || run.refused || (run.broken && (ask.atomic || ask.strict));
+        run.broken |= run.all.unclosed;
     }
-    run.take_back(host, store, facts, &before, undone)?;
+    undone |= run.must() || run.refused || (run.broken && (ask.atomic || ask.strict));
+    if let Err(e) = run.take_back(host, store, facts, &before, undone) {
+        stuck.push(format!("{e:#}"));
+        undone = false;
+    }
     if undone {
         notes.push("everything this run did was undone".to_string());
     }

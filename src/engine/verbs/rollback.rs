@@ -96,7 +96,7 @@ pub fn rollback<H: Host>(
         notes.push(text);
     }
     let mut exit = Exit::Fine;
-    if !stuck.is_empty() || !released.is_empty() {
+    if !stuck.is_empty() || !released.is_empty() || ran.unclosed {
         exit = exit.worst(Exit::NotPutBack);
     }
     let moved = ran.failures.iter().any(|f| f.moved);
