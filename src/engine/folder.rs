@@ -43,6 +43,9 @@ impl Folder {
             Err(Errno::ENOTDIR) if strict && path.is_symlink() => {
                 return Err(refused(&path, "it is a symbolic link (name the folder itself)"));
             }
+            Err(Errno::ENOTDIR) => {
+                return Err(refused(&path, "it is no folder (name another by --state-dir)"));
+            }
             Err(e) => return Err(e).with_context(|| format!("open {}", path.display())),
         };
         let folder = Folder { dir, path, strict };
@@ -94,8 +97,8 @@ impl Folder {
             Err(Errno::ELOOP) if self.strict => {
                 return Err(refused(&path, "it is a symbolic link"));
             }
-            // A FIFO that nobody reads, or a socket, says no more than that.
-            Err(Errno::ENXIO) => return Err(refused(&path, ODD)),
+            // A FIFO that nobody reads, a socket or a folder says no more than that.
+            Err(Errno::ENXIO | Errno::EISDIR) => return Err(refused(&path, ODD)),
             other => checked(File::from(other.map_err(io::Error::from).with_context(verb)?)),
         };
         let odd = |e: &io::Error| {

@@ -47,9 +47,27 @@ fn collect(part: &Value, schema: &Value, found: &mut Vec<String>, depth: u8) {
             "number" => found.push("a number".into()),
             "string" => found.push("a text in quotes".into()),
             "array" => found.push("a list in brackets".into()),
-            "object" => found.push("a table".into()),
+            "object" => found.push(table(part, schema, depth)),
             _ => {}
         }
+    }
+}
+
+/// What its one key, or each of its keys, may be.
+fn table(part: &Value, schema: &Value, depth: u8) -> String {
+    let of = |part: &Value| {
+        let mut found = Vec::new();
+        collect(part, schema, &mut found, depth + 1);
+        found.dedup();
+        found.join(" or ")
+    };
+    match (&part["properties"], &part["additionalProperties"]) {
+        (Value::Object(keys), _) if keys.len() == 1 => {
+            let one = |(key, part): (&String, &Value)| format!("{{ {key} = {} }}", of(part));
+            keys.iter().map(one).collect()
+        }
+        (_, each @ Value::Object(_)) => format!("a table, each value {}", of(each)),
+        _ => "a table".to_string(),
     }
 }
 
@@ -71,5 +89,13 @@ mod tests {
         assert_eq!(of("cpu", "governor"), "it is a text in quotes");
         assert_eq!(of("host-routing", "mode"), "it is \"established\" or \"full\"");
         assert_eq!(of("xdp", "deny"), "it is a list in brackets");
+        let bound = "a whole number, 0 or more or a text in quotes";
+        assert_eq!(
+            of("tcp", "sysctl"),
+            format!(
+                "it is a table, each value a whole number or a text in quotes or {{ at-least = \
+                 {bound} }} or {{ at-most = {bound} }}"
+            )
+        );
     }
 }

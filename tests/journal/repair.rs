@@ -240,3 +240,21 @@ fn a_journal_that_vanished_beside_a_full_undo_script_is_no_empty_one() {
         apply(&mut host, dir.path(), &sets(RMEM, "4194304")).unwrap();
     }
 }
+
+#[test]
+fn a_state_that_is_no_folder_and_a_lock_that_is_one() {
+    let dir = tempdir();
+    let state = dir.path().join("state");
+    let (mut host, _) = journal(&state);
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    for verb in [apply(&mut host, &file, &sets(SOMAXCONN, "1")), rollback(&mut host, &file)] {
+        let error = verb.unwrap_err();
+        config(&error);
+        assert!(error.to_string().contains("it is no folder"), "{error}");
+    }
+    unknown(&host, &file);
+    fs::remove_file(state.join("lock")).unwrap();
+    fs::create_dir(state.join("lock")).unwrap();
+    refused(&mut host, &state, "it is no regular file");
+}
