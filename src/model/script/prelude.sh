@@ -120,6 +120,11 @@ tuned_ours() {
     mine "TuneD's profile" "$(tuned-adm active 2> /dev/null | sed -n 's/^Current active profile: //p')" "$@"
 }
 
+# nft_rules TABLE: as nft prints it, without what is no rule: our mark, links that come and go, counts.
+nft_rules() {
+    nft -s list table inet "$1" 2> /dev/null | grep -v -e '^[[:space:]]*devices = ' -e '^[[:space:]]*comment "nettune"$'
+}
+
 # nft_is TABLE: whether it holds what the text on stdin makes, in nft's own words for both. Where those cannot be had
 # (no namespace of its own) nobody is asked.
 nft_is() {
@@ -127,7 +132,7 @@ nft_is() {
     unshare -n sh -c "nft -f '$work/nft' && nft -s list table inet '$1'" 2> /dev/null |
         grep -v '^[[:space:]]*devices = ' > "$work/ours"
     [ -s "$work/ours" ] || return 0
-    nft -s list table inet "$1" 2> /dev/null | grep -v '^[[:space:]]*devices = ' | cmp -s - "$work/ours"
+    nft_rules "$1" | cmp -s - "$work/ours"
 }
 
 # ingress LINK PINS: our program at a link. Before tcx (6.6) it is a filter of clsact, in one that was made for it where our
