@@ -134,15 +134,17 @@ fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String
         }
         _ => {}
     }
-    let known = tweaks::keys(entry);
-    if known.iter().all(|k| k.name != key) {
-        let names = known.iter().map(|k| k.name.as_str()).chain(COMMON);
-        return Err(format!("unknown key {key:?} in [{}]{}", entry.name, nearest(key, names)));
-    }
     // Alone, so that the error is about this key.
     let alone = toml::Table::from_iter([(key.to_string(), value)]);
-    let tweak = (entry.lever.build)(alone)
-        .map_err(|e| format!("{}.{key}: {}", entry.name, plain(entry, key, e.message())))?;
+    let tweak = (entry.lever.build)(alone).map_err(|e| {
+        // The list of keys is made only where somebody has to read it.
+        let known = tweaks::keys(entry);
+        if known.iter().any(|k| k.name == key) {
+            return format!("{}.{key}: {}", entry.name, plain(entry, key, e.message()));
+        }
+        let names = known.iter().map(|k| k.name.as_str()).chain(COMMON);
+        format!("unknown key {key:?} in [{}]{}", entry.name, nearest(key, names))
+    })?;
     tweak.validate().map_err(|e| format!("{}.{key}: {e:#}", entry.name))
 }
 

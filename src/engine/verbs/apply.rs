@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use anyhow::Result;
 
 use super::ask::{Answer, Ask, blockers, options};
@@ -124,16 +126,16 @@ impl Run<'_> {
     }
 
     /// Planned anew where stage one has changed anything: links, queues and vectors may be others now.
-    fn plan_two(
+    fn plan_two<'f>(
         &mut self,
         host: &impl Observe,
         ledger: &Ledger,
-        facts: &Facts,
+        facts: &'f Facts,
         one: &[Change],
         two: Vec<Change>,
-    ) -> Result<(Facts, Vec<Change>)> {
+    ) -> Result<(Cow<'f, Facts>, Vec<Change>)> {
         if one.is_empty() {
-            return Ok((facts.clone(), two));
+            return Ok((Cow::Borrowed(facts), two));
         }
         let (ask, facts) = (self.ask, host.facts()?);
         let mut fresh = evaluate(&ask.selection, &facts, ask.scope.tweaks.as_ref());
@@ -151,7 +153,7 @@ impl Run<'_> {
             let file = matches!(c.resource, Resource::File { .. }) && !c.back();
             file || !order::phase(c).first_stage() && one.iter().all(|m| m.resource != c.resource)
         };
-        Ok((facts, second.changes.into_iter().filter(is_new).collect()))
+        Ok((Cow::Owned(facts), second.changes.into_iter().filter(is_new).collect()))
     }
 
     /// A tweak that failed in stage two is undone in stage one as well; the whole run where it falls.
