@@ -5,23 +5,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
-use netlink_packet_core::NLM_F_REPLACE;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteFlags, RouteMessage};
-use rtnetlink::RouteMessageBuilder;
+use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::link::{Links, plain};
+use super::link::Links;
 use super::nexthops::{self, Nexthops, hops, object};
 use super::route::{
     Place, Route, beside, describe, destination, gateways, is_unicast, mtu_of, network,
     not_ours_to_write, overwritten, places, small, with_mtu,
 };
+use super::socket::{Conn, Message, nlas};
 use crate::engine::Wrote;
 use crate::model::State;
 use crate::model::facts::{Link, LostRoute};
 use crate::model::resource::route_once;
 use crate::model::uplinks::to_the_wire;
+
+const RTM_GETROUTE: u16 = 26;
+const RTA_METRICS: u16 = 8;
+/// What is left of rtmsg behind the four bytes that each family's header begins with.
+const RTMSG_REST: usize = 8;
+
+/// Which routes of a family are asked for.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    All,
+    /// Those that say something of their links.
+    Telling,
+    /// To these networks, or parts of them.
+    To(&'a [(IpAddr, u8)]),
+}
 
 /// Of one link: there may be a route in each table, all with the same metrics.
 const MOST_TOLD: usize = 8;
@@ -34,17 +49,42 @@ pub struct RoutesV6 {
 }
 
 impl Links {
-    fn routes(&self, v6: bool) -> Result<Vec<Route>> {
-        let query = if v6 {
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()
-        } else {
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()
+    /// Those of a family that are asked for. A node may have a hundred thousand, and rtnetlink's connection would
+    /// keep all of them until the last has come: here the others are gone before the next one is read.
+    fn routes(&self, v6: bool, wanted: Wanted) -> Result<Vec<Route>> {
+        let ask = || {
+            let family = if v6 { nix::libc::AF_INET6 } else { nix::libc::AF_INET } as u8;
+            let message = Message {
+                message_type: RTM_GETROUTE,
+                head: [family, 0, 0, 0],
+                body: vec![0; RTMSG_REST],
+            };
+            let mut all: Vec<RouteMessage> = Vec::new();
+            let take = |message: Message| {
+                if matches!(wanted, Wanted::Telling) && !tells(&message) {
+                    return;
+                }
+                let bytes = [&message.head[..], &message.body].concat();
+                let route = RouteMessage::parse(&bytes[..]);
+                // What the kernel remembers of a path (a smaller MTU on the way) is listed, and is no route.
+                let is = |r: &RouteMessage| !r.header.flags.contains(RouteFlags::Cloned);
+                let to = |r: &RouteMessage| match wanted {
+                    Wanted::To(networks) => to_networks(r, networks),
+                    Wanted::All | Wanted::Telling => true,
+                };
+                all.extend(route.into_iter().filter(is).filter(to));
+            };
+            let whole =
+                Conn::open(NETLINK_ROUTE)?.each(NLM_F_DUMP, message, "list routes", take)?;
+            Ok::<_, anyhow::Error>((all, whole))
         };
-        let request = self.handle().route().get(query).execute();
-        let mut all: Vec<RouteMessage> =
-            self.block_on(request.try_collect()).map_err(plain).context("list routes")?;
-        // What the kernel remembers of a path (a smaller MTU on the way) is listed, and is no route.
-        all.retain(|r| !r.header.flags.contains(RouteFlags::Cloned));
+        // On a router routes come and go all the time: what is read last has to do.
+        let (mut all, mut whole) = ask()?;
+        for _ in 0..2 {
+            if !whole {
+                (all, whole) = ask()?;
+            }
+        }
         // A route by an object may name nothing else (net.ipv4.nexthop_compat_mode = 0).
         let by_object = all.iter().any(|r| object(r).is_some());
         let nexthops = if by_object { nexthops::list()? } else { Nexthops::new() };
@@ -57,9 +97,13 @@ impl Links {
         let at: BTreeMap<u32, usize> =
             links.iter().enumerate().map(|(n, l)| (l.index, n)).collect();
         for v6 in [false, true] {
-            let routes = self.routes(v6)?;
+            let routes = self.routes(v6, Wanted::Telling)?;
             let own = |r: &Route| v6 && overwritten(&r.message);
-            let places = if routes.iter().any(own) { places(&routes) } else { BTreeMap::new() };
+            // Which other routes have the place of one is seen of all.
+            let places = match routes.iter().any(own) {
+                true => places(&self.routes(v6, Wanted::All)?),
+                false => BTreeMap::new(),
+            };
             for route in &routes {
                 let devices: BTreeSet<u32> = route.hops.iter().map(|hop| hop.index).collect();
                 for n in devices.iter().filter_map(|index| at.get(index)) {
@@ -83,13 +127,13 @@ impl Links {
             if links.is_empty() || networks.iter().all(|(a, _)| a.is_ipv6() != v6) {
                 continue;
             }
-            count_pod_routes(&mut links, &self.routes(v6)?, &networks);
+            count_pod_routes(&mut links, &self.routes(v6, Wanted::To(&networks))?, &networks);
         }
         Ok(())
     }
 
     pub fn routes_v6(&self) -> Result<RoutesV6> {
-        Ok(RoutesV6::new(self.routes(true)?))
+        Ok(RoutesV6::new(self.routes(true, Wanted::All)?))
     }
 
     pub fn set_route_mtu(&self, link: &str, route: &str, state: &State) -> Result<Wrote> {
@@ -133,16 +177,24 @@ impl RoutesV6 {
     }
 }
 
+/// What `mark` can learn from it: a default route, or one with metrics. Asked of the bytes, as most are neither.
+fn tells(route: &Message) -> bool {
+    let prefix_length = route.head[1];
+    let attributes = route.body.get(RTMSG_REST..).unwrap_or_default();
+    prefix_length == 0 || nlas(attributes).any(|(kind, _)| kind == RTA_METRICS)
+}
+
+fn to_networks(route: &RouteMessage, networks: &[(IpAddr, u8)]) -> bool {
+    let to = destination(route).filter(|to| to.1 > 0);
+    is_unicast(route) && to.is_some_and(|to| networks.iter().any(|known| beside(to, *known)))
+}
+
 fn count_pod_routes(
     links: &mut BTreeMap<u32, &mut Link>,
     routes: &[Route],
     networks: &[(IpAddr, u8)],
 ) {
-    for route in routes.iter().filter(|r| is_unicast(&r.message)) {
-        let to = destination(&route.message).filter(|to| to.1 > 0);
-        if to.is_none_or(|to| networks.iter().all(|known| !beside(to, *known))) {
-            continue;
-        }
+    for route in routes.iter().filter(|r| to_networks(&r.message, networks)) {
         for hop in route.hops.iter().filter(|hop| hop.via.is_some()) {
             if let Some(link) = links.get_mut(&hop.index) {
                 link.pod_routes += 1;

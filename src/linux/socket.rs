@@ -125,20 +125,30 @@ impl Conn {
 
     /// The messages up to the acknowledgement or end of dump that `flags` ask for.
     pub fn request(&self, flags: u16, message: Message, what: &str) -> Result<Vec<Message>> {
+        let mut reply = Vec::new();
+        let whole = self.each(flags, message, what, |message| reply.push(message))?;
+        let interrupted = || io::Error::from(ErrorKind::Interrupted);
+        if whole { Ok(reply) } else { Err(interrupted()).with_context(|| what.to_owned()) }
+    }
+
+    /// Hands out each message as it comes; false where what is listed changed meanwhile.
+    pub fn each(
+        &self,
+        flags: u16,
+        message: Message,
+        what: &str,
+        mut take: impl FnMut(Message),
+    ) -> Result<bool> {
         let request = serialize(flags, 1, message);
         self.0.send(&request, 0).with_context(|| what.to_owned())?;
-        let (mut reply, mut interrupted) = (Vec::new(), false);
+        let mut whole = true;
         loop {
             for message in self.receive().with_context(|| what.to_owned())? {
                 check(&message).with_context(|| what.to_owned())?;
-                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+                whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
                 match message.payload {
-                    NetlinkPayload::InnerMessage(message) => reply.push(message),
-                    _ if interrupted => {
-                        let err = io::Error::from(ErrorKind::Interrupted);
-                        return Err(err).with_context(|| what.to_owned());
-                    }
-                    _ => return Ok(reply),
+                    NetlinkPayload::InnerMessage(message) => take(message),
+                    _ => return Ok(whole),
                 }
             }
         }
