@@ -153,8 +153,8 @@ def main():
     applied = ("nettune apply --only irq,cpu", host + ["apply", "-p", "cilium-max", "--only", "irq,cpu"],
                host + ["rollback"])
     # All of them in use: a link of two queues has two vectors, whatever its device lists.
-    eth0 = f"ip link add eth0 numtxqueues {VECTORS} numrxqueues {VECTORS} type veth peer name e1; ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; " \
-           "ip link set e1 up; ip route add default via 10.0.0.1"
+    eth0 = f"ip link add eth0 numtxqueues {VECTORS} numrxqueues {VECTORS} type veth peer name e1; " \
+           "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; ip link set e1 up; ip route add default via 10.0.0.1"
     scenario(f"{CPUS} CPUs, {VECTORS} vectors", lambda: sh(eth0), [big, applied, *verify])
     shutil.rmtree(work)
 

@@ -64,9 +64,10 @@ fn script(
     let mut disturbed: BTreeMap<Resource, Vec<Disturbed>> = BTreeMap::new();
     for c in collateral(host, ledger, facts, changes) {
         let fixed = c.before != c.now || ledger.owned.contains_key(&c.resource);
-        let ours = match ledger.owned.get(&c.resource) {
-            Some(owned) => owned.wrote.iter().cloned().chain([c.now.clone()]).collect(),
-            None => Vec::new(),
+        // What is not owned is as it is when the script runs.
+        let ours = match ledger.owned.contains_key(&c.resource) {
+            true => ours(ledger, &c.resource, &c.now),
+            false => Vec::new(),
         };
         let to = fixed.then_some(c.before);
         let one = Disturbed { resource: c.resource, now: c.now, to, ours };
@@ -84,7 +85,7 @@ fn script(
         resource: c.resource.clone(),
         from: c.before.clone(),
         to: c.after.clone(),
-        ours: ours(ledger, c),
+        ours: ours(ledger, &c.resource, &c.before),
         disturbed: disturbed.remove(&c.resource).unwrap_or_default(),
     };
     Script {
@@ -98,10 +99,10 @@ fn script(
 }
 
 /// What of it may be overwritten.
-fn ours(ledger: &Ledger, change: &Change) -> Vec<State> {
-    let owned = ledger.owned.get(&change.resource);
+fn ours(ledger: &Ledger, resource: &Resource, now: &State) -> Vec<State> {
+    let owned = ledger.owned.get(resource);
     let wrote = owned.map(|o| o.wrote.clone()).unwrap_or_default();
-    wrote.into_iter().chain([change.before.clone()]).collect()
+    wrote.into_iter().chain([now.clone()]).collect()
 }
 
 /// The node with everything as we wrote it last.

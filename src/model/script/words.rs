@@ -210,10 +210,7 @@ fn keys_ours<'a>(
 }
 
 fn ethtool_ours(link: &str, group: Group, from: &str, to: &str, ours: &[State]) -> Option<String> {
-    let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
-    let written =
-        fields(to).filter(|(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v));
-    let words = keys_ours(written.map(|(key, _)| key), ours, |key, value| {
+    let words = keys_ours(differing(from, to).map(|(key, _)| key), ours, |key, value| {
         let (key, value) = ethtool_words(group, key, value);
         (key.to_string(), value.to_string())
     })?;
@@ -299,11 +296,14 @@ fn ethtool_words<'a>(group: Group, key: &'a str, value: &'a str) -> (&'a str, &'
 }
 
 /// Only what differs, as the driver may refuse a line that names what it does not have.
+fn differing<'a>(from: &'a str, to: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
+    fields(to).filter(move |(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v))
+}
+
 fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {
     let flag = group.row().options[0];
-    let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
-    let words: Vec<String> = fields(to)
-        .filter(|(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v))
+    let words: Vec<String> = differing(from, to)
         .map(|(k, v)| ethtool_words(group, k, v))
         .map(|(k, v)| format!("{} {}", quote(k), quote(v)))
         .collect();
