@@ -164,6 +164,12 @@ impl Programs {
         }
         let wanted: Attached = text.parse().map_err(anyhow::Error::msg)?;
         let mac = link.mac.as_deref().and_then(mac).unwrap_or_default();
+        // What shares no maps with the programs of other links.
+        let alone = |mut loaded: object::Loaded, way| -> Result<u32> {
+            uncover(&pins, hook, link.index)?;
+            attach::xdp(&mut loaded, &pins, name, link.index, way)?;
+            Ok(loaded.id)
+        };
         let id = match (hook, &wanted) {
             (Hook::Ingress, Attached::Route { via, to_pod, rp_filter, mtu, .. }) => {
                 let loaded = match &mut self.routing {
@@ -192,20 +198,12 @@ impl Programs {
                 object::cover(&mut loaded.bpf, "xdp_links", link.index, &covered)?;
                 loaded.id
             }
-            (Hook::Xdp, Attached::Filter { xdp, .. } | Attached::Object { xdp, .. }) => {
-                let mut loaded = match &wanted {
-                    Attached::Filter { deny, .. } => {
-                        let counters = pins.path(hook, link.index, "counters");
-                        object::filter(&counters, &xdp.program, deny)?
-                    }
-                    Attached::Object { path, .. } => object::operator(root, path, &xdp.program)?,
-                    Attached::Route { .. } | Attached::Forward { .. } => {
-                        bail!("not of a link's own")
-                    }
-                };
-                uncover(&pins, hook, link.index)?;
-                attach::xdp(&mut loaded, &pins, name, link.index, xdp.way)?;
-                loaded.id
+            (Hook::Xdp, Attached::Filter { xdp, deny, .. }) => {
+                let counters = pins.path(hook, link.index, "counters");
+                alone(object::filter(&counters, &xdp.program, deny)?, xdp.way)?
+            }
+            (Hook::Xdp, Attached::Object { path, xdp }) => {
+                alone(object::operator(root, path, &xdp.program)?, xdp.way)?
             }
             (hook, _) => bail!("no program for {hook}: {text}"),
         };
