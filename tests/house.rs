@@ -263,3 +263,38 @@ fn no_verb_is_long() {
         }
     }
 }
+
+/// What the binary is made of comes from one registry, under licences that a vendor may ship. Advisories are not asked:
+/// their list is no package.
+#[test]
+fn every_dependency_is_of_the_registry_and_may_be_shipped() {
+    const FREE: [&str; 8] = [
+        "MIT",
+        "MIT-0",
+        "Apache-2.0",
+        "Zlib",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "Unicode-3.0",
+        "ISC",
+    ];
+    let asked = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let all: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let packages = all["packages"].as_array().unwrap();
+    assert!(packages.len() > 50, "{}", packages.len());
+    for package in packages.iter().filter(|p| p["name"] != "nettune") {
+        let of = |key: &str| package[key].as_str().unwrap_or_default().to_string();
+        let name = format!("{} {}", of("name"), of("version"));
+        assert!(of("source").ends_with("rust-lang/crates.io-index"), "{name}: {}", of("source"));
+        // Each part of an AND, and of those one of its ORs.
+        let license = of("license").replace(['(', ')'], "").replace('/', " OR ");
+        let ships = |part: &str| part.split(" OR ").any(|one| FREE.contains(&one.trim()));
+        assert!(license.split(" AND ").all(ships), "{name}: {license:?}");
+    }
+}

@@ -8,6 +8,7 @@ use super::share::{fall, share};
 use crate::model::agents::{keeps, sets, sets_now};
 use crate::model::facts::Facts;
 use crate::model::facts::Setting;
+use crate::model::places::machine_wide;
 use crate::model::settings::conflicts;
 use crate::model::{Context, Desired, Impact, Side, Want};
 
@@ -93,10 +94,30 @@ fn row(selected: &Selected, cni: Cni, cx: &Context) -> Row {
         Ok(desired) => row.desired = desired,
         Err(e) => row.block(Status::Failed, Reason::Desired(format!("{e:#}"))),
     }
+    if !cx.facts.node.first_netns {
+        leave_the_machine_alone(&mut row);
+    }
     row.impact = row.desired.iter().map(|d| d.impact).max().unwrap_or(Impact::None);
     row.proofs = tweak.proofs(cx);
     row.reasons.extend(tweak.remarks(cx).into_iter().map(Reason::Remark));
     row
+}
+
+/// In a network namespace of its own nobody asked for a change of what all share.
+fn leave_the_machine_alone(row: &mut Row) {
+    let mut resources = Vec::new();
+    row.desired.retain(|d| {
+        let all = machine_wide(&d.resource);
+        resources.extend(all.then(|| d.resource.clone()));
+        !all
+    });
+    if resources.is_empty() {
+        return;
+    }
+    match row.desired.is_empty() {
+        true => row.block(Status::Unsupported, Reason::Machine { resources, all: true }),
+        false => row.reasons.push(Reason::Machine { resources, all: false }),
+    }
 }
 
 /// Where Cilium decides, the row is the cluster's side of the lever.

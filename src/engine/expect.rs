@@ -42,9 +42,10 @@ fn reshape(link: &mut Link, resource: &Resource, state: &State) {
                 let text: Vec<String> = crate::model::state::fields(old).map(new).collect();
                 link.channels = Some(text.join(" "));
             }
-            let count = |key| state.field(key).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
-            let (rx, tx) = (count("combined") + count("rx"), count("combined") + count("tx"));
-            if let Fact::Known(vectors) = &mut link.vectors {
+            let queues = |side| Some(state.count("combined")? + state.count(side)?);
+            if let (Fact::Known(vectors), Some(rx), Some(tx)) =
+                (&mut link.vectors, queues("rx"), queues("tx"))
+            {
                 vectors.retain(|v| match v.role {
                     Role::Rx => v.queue.is_none_or(|q| q < rx),
                     Role::Tx => v.queue.is_none_or(|q| q < tx),

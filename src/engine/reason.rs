@@ -32,6 +32,11 @@ pub enum Reason {
         resources: Vec<Resource>,
         all: bool,
     },
+    /// Of the whole machine, where this is a network namespace of its own.
+    Machine {
+        resources: Vec<Resource>,
+        all: bool,
+    },
     Refused {
         resources: Vec<Resource>,
         why: String,
@@ -130,6 +135,7 @@ impl Reason {
             Reason::TakenBack(_) => "probe",
             Reason::Held(_) => "held",
             Reason::Absent { .. } => "absent",
+            Reason::Machine { .. } => "machine",
             Reason::Refused { .. } => "refused",
             Reason::Unreadable { .. } => "unreadable",
             Reason::Drift { .. } | Reason::Lost { .. } => "drift",
@@ -163,7 +169,9 @@ impl Reason {
 
     pub fn resources(&self) -> &[Resource] {
         match self {
-            Reason::Absent { resources, .. } | Reason::Refused { resources, .. } => resources,
+            Reason::Absent { resources, .. }
+            | Reason::Machine { resources, .. }
+            | Reason::Refused { resources, .. } => resources,
             Reason::Unreadable { resource, .. }
             | Reason::Drift { resource, .. }
             | Reason::Lost { resource, .. }

@@ -1,4 +1,5 @@
-//! Where values are written, as far as they are files: places that a container often has read-only.
+//! Where values are written, as far as they are files: places that a container often has read-only. And which
+//! of them are the whole machine's, whatever network namespace writes them.
 
 use super::Resource;
 use super::facts::Facts;
@@ -30,6 +31,43 @@ pub fn read_only(resource: &Resource, facts: &Facts) -> Option<&'static str> {
     // Of one mount all places below it are told: the uppermost is its name.
     let named = PLACES.iter().filter(beneath).filter(closed).min_by_key(|place| place.len());
     closed(&nearest).then_some(*named?)
+}
+
+/// One value for all network namespaces: in another than the first the kernel refuses it, or changes it for
+/// everybody. What D-Bus and files of the node hold is of the root that is looked at.
+pub fn machine_wide(resource: &Resource) -> bool {
+    match resource {
+        Resource::Sysctl { key } => sysctl_of_the_machine(key),
+        Resource::Sysfs { path } => !path.starts_with("class/net/"),
+        Resource::IrqDefault => true,
+        Resource::File { .. }
+        | Resource::Unit { .. }
+        | Resource::Tuned
+        | Resource::IrqbalanceBans
+        | Resource::Ethtool { .. }
+        | Resource::Rss { .. }
+        | Resource::Mtu { .. }
+        | Resource::RouteMtu { .. }
+        | Resource::LinkSizes { .. }
+        | Resource::Qdisc { .. }
+        | Resource::Irq { .. }
+        | Resource::Nft { .. }
+        | Resource::Flow { .. }
+        | Resource::Bpf { .. } => false,
+    }
+}
+
+fn sysctl_of_the_machine(key: &str) -> bool {
+    const OF_A_NAMESPACE: [&str; 5] =
+        ["optmem_max", "rps_default_mask", "somaxconn", "tstamp_allow_data", "txrehash"];
+    let parts: Vec<&str> = key.split('/').collect();
+    match parts[..] {
+        ["net", "core", name] => !OF_A_NAMESPACE.contains(&name),
+        ["net", "ipv4", "tcp_allowed_congestion_control" | "tcp_mem" | "udp_mem"] => true,
+        ["net", "netfilter", "nf_conntrack_buckets" | "nf_conntrack_expect_max"] => true,
+        ["net", ..] => false,
+        _ => true,
+    }
 }
 
 fn file(resource: &Resource) -> Option<String> {

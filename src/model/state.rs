@@ -35,6 +35,14 @@ impl State {
         fields(self.text()?).find(|(k, _)| *k == key).map(|(_, v)| v)
     }
 
+    /// The number at `key`; 0 where such a state has no such key, None where it is no number.
+    pub fn count(&self, key: &str) -> Option<u32> {
+        match self.field(key) {
+            Some(text) => text.parse().ok(),
+            None => self.text().map(|_| 0),
+        }
+    }
+
     /// TuneD's profile as TuneD writes it: of several, the names with spaces between.
     pub fn tuned_profile(&self) -> Option<String> {
         self.field("profile").map(|names| names.replace('+', " "))
@@ -257,6 +265,13 @@ mod tests {
         assert!(at_least("1 1").resolve(&from).is_err());
         assert!(at_least("1").resolve(&State::Absent).is_err());
         assert!(at_least("1").met_by(&State::is("4096")));
+    }
+
+    #[test]
+    fn a_count_that_is_no_number_is_none_and_no_zero() {
+        let state = State::is("rx=4 tx=n/a");
+        assert_eq!(["rx", "tx", "combined"].map(|k| state.count(k)), [Some(4), None, Some(0)]);
+        assert_eq!(State::Absent.count("rx"), None);
     }
 
     #[test]

@@ -25,6 +25,12 @@ pub fn text(reason: &Reason) -> String {
             let left = if *all { String::new() } else { format!(" and {was} left out") };
             format!("{} {is} not here{left}", first(resources))
         }
+        Reason::Machine { resources, all } => {
+            let is = if resources.len() > 1 { "are" } else { "is" };
+            let left = if *all { "" } else { ": left out" };
+            let here = "and this is a network namespace of its own";
+            format!("{} {is} the whole machine's, {here}{left}", first(resources))
+        }
         Reason::Refused { resources, why } => format!("{}: {why}", first(resources)),
         Reason::Unreadable { resource, error } => format!("{resource}: {error}"),
         Reason::Drift { resource, drift } => format!("{resource} {drift}"),
@@ -61,6 +67,7 @@ pub fn text(reason: &Reason) -> String {
 pub fn fix(reason: &Reason) -> Option<String> {
     let fix = match reason {
         Reason::Lever { fix, .. } => return fix.clone(),
+        Reason::Machine { all: true, .. } => "run it in the node's own: nsenter -t 1 -n".into(),
         Reason::NothingKept => "nettune apply -p PROFILE --persist".into(),
         Reason::Held(impacts) => accept(impacts),
         Reason::Drift { .. } => FIND_WHO.into(),
@@ -95,6 +102,7 @@ pub fn fix(reason: &Reason) -> Option<String> {
         | Reason::Moved(_)
         | Reason::TakenBack(_)
         | Reason::Absent { .. }
+        | Reason::Machine { .. }
         | Reason::Refused { .. }
         | Reason::Unreadable { .. }
         | Reason::Unwanted(_)

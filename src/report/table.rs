@@ -184,12 +184,12 @@ fn brief(link: &Link) -> String {
 fn queues(link: &Link) -> String {
     let Some(channels) = &link.channels else { return link.rx_queues.to_string() };
     let state = crate::model::State::is(channels.clone());
-    let number = |key: &str| state.field(key).and_then(|v| v.parse::<u32>().ok()).unwrap_or(0);
-    let (now, most) = match number("combined-max") {
-        0 => (number("rx"), number("rx-max")),
-        most => (number("combined"), most),
-    };
-    format!("{now} of {most}")
+    let of = |now: &str, most: &str| Some((state.count(now)?, state.count(most)?));
+    let both = of("combined", "combined-max").filter(|(_, most)| *most > 0);
+    match both.or_else(|| of("rx", "rx-max")) {
+        Some((now, most)) => format!("{now} of {most}"),
+        None => link.rx_queues.to_string(),
+    }
 }
 
 fn push(

@@ -34,6 +34,7 @@ ln -s ../../../bus/pci/drivers/ice "$host/$device/driver"
 put $device/net/up0/ifindex "$(cat /sys/class/net/up0/ifindex)"
 ln -s ../../../0000:81:00.0 "$host/$device/net/up0/device"
 ln -s ../../devices/pci0000:80/0000:81:00.0/net/up0 "$host/sys/class/net/up0"
+put proc/sys/net/core/default_qdisc fq_codel
 put proc/irq/default_smp_affinity ffff
 vector() {
     put $device/msi_irqs/"$1" msix

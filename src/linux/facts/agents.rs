@@ -144,6 +144,9 @@ pub fn await_irqbalance(root: &Root, agents: &mut Agents) {
 pub(crate) fn age(root: &Root, pid: u32) -> Option<f64> {
     let uptime: f64 = root.line("proc/uptime")?.split(' ').next()?.parse().ok()?;
     let stat = root.value(&format!("proc/{pid}/stat")).ok()?;
+    // procfs cuts it by these two and panics where it is not the kernel's: a root that is given may hold anything.
+    let (head, rest) = stat.split_once(" (")?;
+    rest.rsplit_once(") ").filter(|_| head.bytes().all(|b| b.is_ascii_digit()))?;
     let stat = Stat::from_read(stat.as_bytes()).ok()?;
     Some(uptime - stat.starttime as f64 / procfs::ticks_per_second() as f64)
 }

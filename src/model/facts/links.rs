@@ -205,8 +205,7 @@ impl Link {
     /// Queues in use of one side ("rx" or "tx"); None where its driver does not say.
     pub fn queues(&self, side: &str) -> Option<u32> {
         let state = crate::model::State::is(self.channels.as_deref()?);
-        let number = |key| state.field(key).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
-        Some(number(side) + number("combined")).filter(|used| *used > 0)
+        Some(state.count(side)? + state.count("combined")?).filter(|used| *used > 0)
     }
 
     /// Its vectors and the queues in use that they serve: some drivers ask for those of all queues

@@ -89,11 +89,8 @@ impl Tweak for BandwidthManager {
     }
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
-        let mut desired = Vec::new();
-        if cx.facts.node.first_netns {
-            let resource = Resource::sysctl("net.core.default_qdisc");
-            desired.push(Desired::new(resource, Want::is("fq"), Impact::NewFlows));
-        }
+        let default = Resource::sysctl("net.core.default_qdisc");
+        let mut desired = vec![Desired::new(default, Want::is("fq"), Impact::NewFlows)];
         for link in cx.uplinks() {
             if let Some(want) = self.want(link) {
                 let resource = Resource::Qdisc { link: link.name.clone() };

@@ -130,7 +130,7 @@ impl Steering {
             }
         }
         for key in ["net.core.busy_poll", "net.core.busy_read"] {
-            if let Some(us) = self.busy_poll_us.filter(|_| cx.facts.node.first_netns) {
+            if let Some(us) = self.busy_poll_us {
                 let want = Want::is(us.to_string());
                 desired.push(Desired::new(Resource::sysctl(key), want, Impact::NewFlows));
             }
@@ -184,7 +184,7 @@ impl Tweak for Steering {
         let mut desired = Vec::new();
         let rps = self.rps_links(cx);
         let flows = self.rfs.checked_div(rps.iter().map(|(_, queues)| queues).sum()).unwrap_or(0);
-        if flows > 0 && cx.facts.node.first_netns {
+        if flows > 0 {
             let key = Resource::sysctl("net.core.rps_sock_flow_entries");
             desired.push(Desired::new(key, Want::AtLeast(self.rfs.to_string()), Impact::None));
         }
@@ -225,10 +225,6 @@ impl Tweak for Steering {
         }
         if self.rfs > 0 && self.rps == Mode::Off {
             left.push("steering.rfs: chooses among the CPUs of rps, which is off".to_string());
-        }
-        if (self.busy_poll_us.is_some() || self.rfs > 0) && !cx.facts.node.first_netns {
-            let why = "sysctls of the whole machine are left out, and this is a namespace";
-            left.push(format!("steering: {why}"));
         }
         left
     }

@@ -88,21 +88,6 @@ fn slashed(key: &str) -> String {
     }
 }
 
-/// Keys that belong to the whole machine: in another network namespace than the first the kernel
-/// refuses them, or would change them for everybody.
-fn machine_wide(key: &str) -> bool {
-    const OF_A_NAMESPACE: [&str; 5] =
-        ["optmem_max", "rps_default_mask", "somaxconn", "tstamp_allow_data", "txrehash"];
-    let parts: Vec<&str> = key.split('/').collect();
-    match parts[..] {
-        ["net", "core", name] => !OF_A_NAMESPACE.contains(&name),
-        ["net", "ipv4", "tcp_allowed_congestion_control" | "tcp_mem" | "udp_mem"] => true,
-        ["net", "netfilter", "nf_conntrack_buckets" | "nf_conntrack_expect_max"] => true,
-        ["net", ..] => false,
-        _ => true,
-    }
-}
-
 /// What a new network namespace takes over from the first; the rest starts at the kernel's default.
 const INHERITED: [&str; 2] = ["net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem"];
 
@@ -120,10 +105,6 @@ fn sets_conntrack_max(facts: &Facts) -> Option<&'static str> {
 }
 
 impl Tcp {
-    fn here(&self, key: &str, cx: &Context) -> bool {
-        (cx.facts.node.first_netns || !machine_wide(&slashed(key))) && !self.left(key, cx)
-    }
-
     fn left(&self, key: &str, cx: &Context) -> bool {
         slashed(key) == CONNTRACK_MAX && sets_conntrack_max(cx.facts).is_some()
     }
@@ -165,17 +146,10 @@ impl Tweak for Tcp {
     fn remarks(&self, cx: &Context) -> Vec<String> {
         let mut remarks = Vec::new();
         let keys = || self.sysctl.keys().map(String::as_str);
-        let elsewhere: Vec<&str> =
-            keys().filter(|k| !self.here(k, cx) && !self.left(k, cx)).collect();
         if let (Some(key), Some(who)) =
             (keys().find(|k| self.left(k, cx)), sets_conntrack_max(cx.facts))
         {
             remarks.push(format!("{key} is left to {who}, which sets it here"));
-        }
-        if !elsewhere.is_empty() {
-            let list = elsewhere.join(" ");
-            remarks
-                .push(format!("these are of the whole machine, and this is a namespace: {list}"));
         }
         let inherited = keys().filter(|k| INHERITED.contains(&slashed(k).as_str())).count();
         if inherited > 0 && cx.facts.node.first_netns && cx.facts.kubernetes() {
@@ -189,12 +163,12 @@ impl Tweak for Tcp {
 
     fn desired(&self, cx: &Context) -> Result<Vec<Desired>> {
         let mut desired = Vec::new();
-        for (key, value) in self.sysctl.iter().filter(|(key, _)| self.here(key, cx)) {
+        for (key, value) in self.sysctl.iter().filter(|(key, _)| !self.left(key, cx)) {
             let path = slashed(key);
             let want = value.want(|text| sysctls::canonical(&path, text, cx.facts));
             desired.push(Desired::new(Resource::sysctl(key), want, Impact::NewFlows));
         }
-        for (path, value) in self.sysfs.iter().filter(|_| cx.facts.node.first_netns) {
+        for (path, value) in &self.sysfs {
             let resource = Resource::sysfs(path.trim_start_matches("/sys/"));
             let folded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
             desired.push(Desired::new(resource, value.want(folded), Impact::Node));
