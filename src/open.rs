@@ -66,7 +66,8 @@ fn refuse(found: &Metadata) -> io::Result<()> {
 
 /// All of what is no longer than `most`.
 pub fn all(input: impl Read, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most are short: one read takes them, and the next finds the end.
+    let mut bytes = Vec::with_capacity(4 << 10);
     input.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let text = format!("is longer than {most} bytes");

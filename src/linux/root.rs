@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -146,9 +146,9 @@ impl Root {
 
     /// A file of /proc or /sys that holds one value: the kernel hands it out in one read.
     pub fn value(&self, path: &str) -> io::Result<String> {
-        let mut bytes = [0; 4096];
-        let length = self.file(path)?.read(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+        let mut bytes = Vec::with_capacity(4096);
+        rustix::io::read(self.file(path)?, rustix::buffer::spare_capacity(&mut bytes))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// In one write: /proc and /sys take a value whole or not at all (and do not mind O_TRUNC, which

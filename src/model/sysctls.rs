@@ -118,6 +118,10 @@ pub fn refused(key: &str) -> Option<(&'static str, &'static str)> {
 }
 
 fn matches(pattern: &str, key: &str) -> bool {
+    let literal = pattern.find('*').unwrap_or(pattern.len());
+    if !key.as_bytes().starts_with(&pattern.as_bytes()[..literal]) {
+        return false;
+    }
     let mut parts = key.split('/');
     for wanted in pattern.split('/') {
         match (wanted, parts.next()) {

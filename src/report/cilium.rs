@@ -1,8 +1,6 @@
 //! Cilium's rows of `check`: what is live, what is wanted, and the Helm values that lead there.
 
-use tabled::builder::Builder;
-
-use super::grid::{push_lines, render};
+use super::grid::Grid;
 use super::reasons::{fix, text};
 use super::text::{Style, clean, wrap};
 use super::view::View;
@@ -83,7 +81,7 @@ pub fn advice(row: &Row, version: Version) -> Option<String> {
 
 pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: bool) -> String {
     let version = version(view);
-    let mut builder = Builder::default();
+    let mut grid = Grid::new(style, width);
     let mut own = 0;
     let brief =
         |r: &Row| r.status == Status::Ok || fallen(r) || r.reasons.contains(&Reason::Starting);
@@ -98,10 +96,10 @@ pub fn group(rows: &[&Row], view: &View, style: &Style, width: usize, verbose: b
         if verbose {
             lines.extend(sources(row));
         }
-        push_lines(&mut builder, row, &lines, style, width);
+        grid.push(row, &lines);
         own += 1;
     }
-    let mut out = if own > 0 { render(builder, width) } else { String::new() };
+    let mut out = if own > 0 { grid.render() } else { String::new() };
     let names = |of: &dyn Fn(&Row) -> bool| -> Vec<&str> {
         rows.iter().filter(|r| of(r) && !whole(r)).map(|r| r.name.as_str()).collect()
     };

@@ -7,7 +7,7 @@ use tabled::settings::peaker::PriorityMax;
 use tabled::settings::style::Style as TableStyle;
 use tabled::settings::{Padding, Width};
 
-use super::grid::{push_lines, render, trimmed};
+use super::grid::{Grid, trimmed};
 use super::json::rows::plan_id;
 use super::reasons::{accept, fix, text};
 use super::text::{Style, clean};
@@ -61,11 +61,11 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
             out.push_str(&super::cilium::group(&of, view, style, width, verbose));
             continue;
         }
-        let mut builder = Builder::default();
+        let mut grid = Grid::new(style, width);
         for row in of {
-            push(&mut builder, row, style, width, verbose || view.verb == "plan", changing);
+            grid.push(row, &lines(row, verbose || view.verb == "plan", changing));
         }
-        out.push_str(&render(builder, width));
+        out.push_str(&grid.render());
     }
     if rows.len() < view.answer.rows.len() {
         out.push_str("no Cilium here: nettune check --cilium shows what it could take\n");
@@ -192,17 +192,6 @@ fn queues(link: &Link) -> String {
     }
 }
 
-fn push(
-    builder: &mut Builder,
-    row: &Row,
-    style: &Style,
-    name: usize,
-    verbose: bool,
-    changing: bool,
-) {
-    push_lines(builder, row, &lines(row, verbose, changing), style, name);
-}
-
 fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let made: Vec<&(Change, Outcome)> =
@@ -280,15 +269,15 @@ fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
 pub fn live(view: &View, style: &Style) -> String {
     let mut out = format!("{}\n", style.bold("On this node"));
     let width = name_width(&view.answer.rows);
-    let mut builder = Builder::default();
+    let mut grid = Grid::new(style, width);
     for row in &view.answer.rows {
         let mut lines = lines(row, true, false);
         if row.ciliums {
             lines.extend(super::cilium::advice(row, super::cilium::version(view)));
         }
-        push_lines(&mut builder, row, &lines, style, width);
+        grid.push(row, &lines);
     }
-    out.push_str(&render(builder, width));
+    out.push_str(&grid.render());
     out
 }
 

@@ -57,6 +57,9 @@ pub fn status_name(status: Status) -> &'static str {
 
 /// Names and values come from the node: what is no printable character is shown escaped.
 pub fn clean(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_string();
+    }
     text.chars()
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
         .collect()

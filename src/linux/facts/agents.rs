@@ -184,9 +184,11 @@ impl<'a> Running<'a> {
         if self.told {
             return Agent { installed, ..Agent::default() };
         }
-        let pid = self.by_file(comm);
+        if let pid @ Some(_) = self.by_file(comm) {
+            return Agent { installed, pid, unseen: false };
+        }
         let names = self.names.get_or_init(|| names(self.root));
-        let pid = pid.or_else(|| Some(names.all.iter().find(|(_, name)| name == comm)?.0));
+        let pid = names.all.iter().find(|(_, name)| name == comm).map(|(pid, _)| *pid);
         Agent { installed, pid, unseen: pid.is_none() && names.cut }
     }
 

@@ -1,6 +1,7 @@
 //! The kernel: release, configuration, modules, preemption, BPF.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 
 use memchr::memmem;
 
@@ -144,14 +145,30 @@ fn config_among(root: &Root, places: &[String]) -> (Option<String>, BTreeMap<Str
     for place in places {
         let Ok(bytes) = root.bytes_within(place, MOST_CONFIG) else { continue };
         let bytes = match place.ends_with(".gz") {
-            // A small file may unfold to one that fills the memory.
-            true => open::all(flate2::read::GzDecoder::new(bytes.as_slice()), MOST_CONFIG),
+            true => unzipped(&bytes),
             false => Ok(bytes),
         };
         let Ok(bytes) = bytes else { continue };
         return (Some(format!("/{place}")), options(&bytes));
     }
     (None, BTreeMap::new())
+}
+
+/// A small file may unfold to one that fills the memory. How long it will be its last four bytes say, or lie about.
+fn unzipped(packed: &[u8]) -> io::Result<Vec<u8>> {
+    let told = packed.last_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let mut text = vec![0; u64::from(told).min(MOST_CONFIG) as usize];
+    let mut input = flate2::read::GzDecoder::new(packed);
+    let mut length = 0;
+    while length < text.len() {
+        match input.read(&mut text[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    text.truncate(length);
+    text.extend(open::all(input, MOST_CONFIG - length as u64)?);
+    Ok(text)
 }
 
 /// Ten thousand lines, of which a few are asked for: each of those is searched, as a parser of all of it was two

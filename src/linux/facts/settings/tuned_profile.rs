@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regex_lite::{Regex, RegexBuilder};
 
 use super::text::{boolean, number};
-use crate::linux::root::Root;
+use crate::linux::root::{Root, is_absent};
 
 /// 2.24 moved its own profiles one folder down.
 const FOLDERS: [&str; 4] =
@@ -81,10 +81,14 @@ impl Merged {
             return;
         }
         let paths = FOLDERS.iter().map(|folder| format!("{folder}/{name}/tuned.conf"));
-        let mut paths = paths.filter(|path| !self.read.contains(path) && root.exists(path));
-        let Some(file) = paths.next() else { return };
+        let mut unread = paths.filter(|path| !self.read.contains(path));
+        let there = |path: String| match root.read(&path) {
+            Ok(text) => Some((path, text)),
+            Err(e) => (!is_absent(&e)).then_some((path, String::new())),
+        };
+        let Some((file, text)) = unread.find_map(there) else { return };
         self.read.push(file.clone());
-        let entries = parse(&file, &root.read(&file).unwrap_or_default());
+        let entries = parse(&file, &text);
         let include = entries.iter().rev().find(|e| e.section == "main" && e.key == "include");
         for name in include.iter().flat_map(|e| e.value.split([',', ';'])) {
             self.load(root, virtual_choice(root, name.trim()));
