@@ -93,7 +93,7 @@ def fake_root(folder):
     net = root / "sys/class/net/eth0"
     net.mkdir(parents=True)
     (net / "device").symlink_to("../../../devices/pci0000:00/0000:00:05.0")
-    for key, value in {"core/somaxconn": 4096, "ipv4/tcp_max_syn_backlog": 512}.items():
+    for key, value in {"core/somaxconn": 4096, "core/default_qdisc": "fq_codel", "ipv4/tcp_max_syn_backlog": 512}.items():
         put(f"proc/sys/net/{key}", str(value))
 
 

@@ -24,12 +24,14 @@ pub mod repair;
 pub mod revert;
 pub mod row;
 pub mod run;
+pub mod seen;
 pub mod share;
 pub mod store;
 pub mod undo;
 pub mod verbs;
 mod work;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
@@ -39,6 +41,11 @@ use crate::model::{Facts, Proof, Resource, State};
 
 pub trait Observe {
     fn facts(&self) -> Result<Facts>;
+
+    /// The states that gathering these facts has read besides.
+    fn told(&self, _: &Facts) -> BTreeMap<Resource, State> {
+        BTreeMap::new()
+    }
 
     /// One answer a resource, in order. A resource whose link, file or feature is not there is
     /// `Absent`; an error means that it could not be told.

@@ -221,6 +221,10 @@ impl Observe for Linux {
         Ok(facts)
     }
 
+    fn told(&self, facts: &Facts) -> BTreeMap<Resource, State> {
+        facts::told(facts)
+    }
+
     fn read_many(&self, resources: &[Resource]) -> Vec<Result<State>> {
         let mut dumps = Dumps { batch: resources.len() > 8, ..Dumps::default() };
         resources.iter().map(|r| self.read_one(r, &mut dumps)).collect()

@@ -1,16 +1,32 @@
 //! CPU lists as the kernel writes them ("0-3,8") and as sets of numbers.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 /// A list that tells more than every CPU sixteen times over is none.
 const MOST_TOLD: usize = 1 << 20;
 
 /// Parses "0-3,8" (also with a stride, "0-6:2"); None when it is not a CPU list.
 pub fn parse(text: &str) -> Option<BTreeSet<u32>> {
-    let (mut cpus, mut told) = (BTreeSet::new(), 0);
+    let mut cpus = BTreeSet::new();
+    for (first, last, stride) in runs(text)? {
+        cpus.extend((first..=last).step_by(stride));
+    }
+    Some(cpus)
+}
+
+/// The highest number of a list, without a set of all of them.
+pub fn last(text: &str) -> Option<u32> {
+    let highest = |(first, last, stride): (u32, u32, usize)| last - (last - first) % stride as u32;
+    runs(text)?.into_iter().map(highest).max()
+}
+
+/// Its parts as (first, last, stride).
+fn runs(text: &str) -> Option<Vec<(u32, u32, usize)>> {
+    let (mut runs, mut told) = (Vec::new(), 0);
     for part in text.trim().split(',').map(str::trim).filter(|p| !p.is_empty()) {
         let (range, stride) = match part.split_once(':') {
-            Some((range, stride)) => (range, stride.parse::<usize>().ok().filter(|s| *s > 0)?),
+            Some((range, stride)) => (range, stride.parse::<u32>().ok().filter(|s| *s > 0)?),
             None => (part, 1),
         };
         let (first, last) = match range.split_once('-') {
@@ -21,13 +37,13 @@ pub fn parse(text: &str) -> Option<BTreeSet<u32>> {
         if first > last || last > 1 << 16 {
             return None;
         }
-        told += (last - first) as usize / stride + 1;
+        told += (last - first) as usize / stride as usize + 1;
         if told > MOST_TOLD {
             return None;
         }
-        cpus.extend((first..=last).step_by(stride));
+        runs.push((first, last, stride as usize));
     }
-    Some(cpus)
+    Some(runs)
 }
 
 /// The shortest form, which is also the one the kernel prints.
@@ -51,12 +67,22 @@ pub fn format(cpus: &BTreeSet<u32>) -> String {
 /// Bit mask as the kernel prints it: comma separated 32-bit words in hex, the highest first and only
 /// as wide as its own bits. `bits` is the number of CPUs that there may ever be.
 pub fn to_mask(cpus: &BTreeSet<u32>, bits: u32) -> String {
-    let words = bits.div_ceil(32).max(1);
-    let word =
-        |w: u32| (0..32).filter(|b| cpus.contains(&(w * 32 + b))).fold(0u32, |m, b| m | 1 << b);
-    let digits = |w: u32| (bits.max(1) - w * 32).min(32).div_ceil(4) as usize;
-    let words = (0..words).rev().map(|w| format!("{:0width$x}", word(w), width = digits(w)));
-    words.collect::<Vec<_>>().join(",")
+    let mut words = vec![0u32; bits.div_ceil(32).max(1) as usize];
+    for cpu in cpus {
+        if let Some(word) = words.get_mut(*cpu as usize / 32) {
+            *word |= 1 << (cpu % 32);
+        }
+    }
+    let highest = (bits.max(1) - (words.len() as u32 - 1) * 32).div_ceil(4) as usize;
+    let mut mask = String::with_capacity(words.len() * 9);
+    for (at, word) in words.iter().enumerate().rev() {
+        let (width, comma) = match at + 1 == words.len() {
+            true => (highest, ""),
+            false => (8, ","),
+        };
+        let _ = write!(mask, "{comma}{word:0width$x}");
+    }
+    mask
 }
 
 /// The reverse of [`to_mask`], for masks of any width.
@@ -79,6 +105,12 @@ mod tests {
             assert_eq!(format(&parse(text).unwrap()), text);
         }
         assert_eq!(format(&parse("0-6:2").unwrap()), "0,2,4,6");
+        for (list, highest) in
+            [("0-511", Some(511)), ("8,0-6:4", Some(8)), ("0-7:2", Some(6)), ("", None)]
+        {
+            assert_eq!(last(list), highest, "{list}");
+            assert_eq!(parse(list).unwrap().last().copied(), highest, "{list}");
+        }
         assert_eq!(parse("3-1"), None);
         assert_eq!(parse("0-99999999999"), None);
         assert_eq!(parse("a"), None);

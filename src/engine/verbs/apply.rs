@@ -12,6 +12,7 @@ use crate::engine::plan::plan;
 use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::engine::run::{Meta, Stage};
+use crate::engine::seen::Seen;
 use crate::engine::store::Store;
 use crate::engine::work::{Failure, Ran};
 use crate::engine::{Exit, Host, Observe, order};
@@ -24,8 +25,9 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     let before = store.ledger.clone();
     let options = options(&ask.scope, &ask.accept, false);
     let mut rows = evaluate(&ask.selection, facts, ask.scope.tweaks.as_ref());
-    let mut first = plan(&mut rows, &store.ledger, host, facts, &options)?;
-    foresee(&mut rows, &first, &store.ledger, host, facts, ask)?;
+    let seen = Seen::new(&*host, facts);
+    let mut first = plan(&mut rows, &store.ledger, &seen, facts, &options)?;
+    foresee(&mut rows, &first, &store.ledger, &seen, facts, ask)?;
     let exit = blockers(&rows, ask.strict);
     if exit != Exit::Fine {
         notes.push("nothing was changed: a tweak that must be had cannot be had here".to_string());
@@ -146,7 +148,7 @@ impl Run<'_> {
             }
         }
         let options = options(&ask.scope, &ask.accept, false);
-        let second = plan(&mut fresh, ledger, host, &facts, &options)?;
+        let second = plan(&mut fresh, ledger, &Seen::new(host, &facts), &facts, &options)?;
         self.rows = fresh;
         // A file may speak of queues that are others now (an agent's configuration).
         let is_new = |c: &Change| {

@@ -7,12 +7,14 @@ use crate::engine::layers::without_taken;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::{Plan, plan};
 use crate::engine::row::Row;
+use crate::engine::seen::Seen;
 use crate::engine::store::Store;
 use crate::engine::{Observe, expect, order};
 use crate::model::{Change, Facts, Outcome};
 
 /// What apply would do: `check`, `plan`, `apply --dry-run`.
 pub fn preview(host: &impl Observe, store: &Store, facts: &Facts, ask: &Ask) -> Result<Answer> {
+    let host = &Seen::new(host, facts);
     let mut rows = evaluate(&ask.selection, facts, ask.scope.tweaks.as_ref());
     let ledger = without_taken(host, &store.ledger);
     let plan = plan(&mut rows, &ledger, host, facts, &options(&ask.scope, &ask.accept, false))?;

@@ -171,18 +171,26 @@ fn unzipped(packed: &[u8]) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Ten thousand lines, of which a few are asked for: each of those is searched, as a parser of all of it was two
-/// fifths of a check. An option that is not set is a comment, or not there at all.
+/// Ten thousand lines, of which a few are asked for: a parser of all of it was two fifths of a check. An option that
+/// is not set is a comment, or not there at all.
 fn options(text: &[u8]) -> BTreeMap<String, String> {
-    let value = |option: &str| {
-        let line = format!("CONFIG_{option}=");
-        let starts = |at: &usize| *at == 0 || text[at - 1] == b'\n';
-        let at = memmem::find_iter(text, &line).find(starts)?;
-        let value = text[at + line.len()..].split(|b| *b == b'\n').next()?;
-        Some(String::from_utf8_lossy(value).into_owned())
-    };
-    let of = |o: &&str| (o.to_string(), value(o).unwrap_or_else(|| "n".to_string()));
-    OPTIONS.iter().map(of).collect()
+    const SET: &[u8] = b"\nCONFIG_";
+    let mut options: BTreeMap<String, String> =
+        OPTIONS.iter().map(|o| (o.to_string(), "n".to_string())).collect();
+    let first = text.strip_prefix(&SET[1..]).map(|_| SET.len() - 1);
+    for at in first.into_iter().chain(memmem::find_iter(text, SET).map(|at| at + SET.len())) {
+        let line = &text[at..];
+        let Some(equals) = memchr::memchr2(b'=', b'\n', line).filter(|at| line[*at] == b'=') else {
+            continue;
+        };
+        if OPTIONS.binary_search_by(|o| o.as_bytes().cmp(&line[..equals])).is_ok()
+            && let Ok(option) = std::str::from_utf8(&line[..equals])
+            && let Some(value) = line[equals + 1..].split(|b| *b == b'\n').next()
+        {
+            options.insert(option.to_string(), String::from_utf8_lossy(value).into_owned());
+        }
+    }
+    options
 }
 
 fn modules(

@@ -11,8 +11,11 @@ pub(crate) mod preflight;
 mod roots;
 pub(crate) mod routing;
 pub mod settings;
+mod told;
 pub(crate) mod unix_http;
 pub(crate) mod vectors;
+
+pub use told::told;
 
 use anyhow::Result;
 use nix::fcntl::OFlag;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::cpulist::last;
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cpus {
@@ -36,7 +38,6 @@ pub struct Cpus {
 impl Cpus {
     /// As many CPUs as the kernel may ever have: its masks are that wide.
     pub fn bits(&self) -> u32 {
-        let last = |list: &str| crate::model::cpulist::parse(list).and_then(|c| c.last().copied());
         last(&self.possible).or_else(|| last(&self.online)).unwrap_or(0) + 1
     }
 }

@@ -206,7 +206,8 @@ impl Tweak for Irq {
         let cpus = &cx.facts.cpus;
         let usable = self.placed().usable(cpus);
         if self.default_affinity == Later::Auto && usable != parse(&cpus.online) {
-            let mask = cpulist::to_mask(&usable, parse(&cpus.possible).last().map_or(1, |c| c + 1));
+            let mask =
+                cpulist::to_mask(&usable, cpulist::last(&cpus.possible).map_or(1, |c| c + 1));
             desired.push(Desired::new(Resource::IrqDefault, Want::is(mask), Impact::None));
         }
         let agents = &cx.facts.agents;
@@ -244,10 +245,11 @@ const REPORT: &str = "report it with the output of: sudo nettune facts --json";
 fn untold(link: &Link) -> Option<(String, &'static str)> {
     let count = |side: &str, all: u32| link.queues(side).unwrap_or(all);
     let (rx, tx) = (count("rx", link.rx_queues), count("tx", link.tx_queues));
-    let has = |side: Role, queue: u32| {
-        link.serving().any(|(v, q)| q == queue && (v.role == side || v.role == Role::Both))
+    let missing = |side: Role, used: u32| {
+        let of_side = link.serving().filter(|(v, _)| v.role == side || v.role == Role::Both);
+        let served: BTreeSet<u32> = of_side.map(|(_, queue)| queue).collect();
+        (0..used).filter(|queue| !served.contains(queue)).count()
     };
-    let missing = |side: Role, used: u32| (0..used).filter(|q| !has(side, *q)).count();
     let vectors = link.vectors.known()?;
     let (rx_missing, tx_missing) = (missing(Role::Rx, rx), missing(Role::Tx, tx));
     if rx_missing + tx_missing == 0 {
