@@ -106,13 +106,13 @@ pub fn node_report(bytes: &[u8]) {
 pub fn cpu_lists(bytes: &[u8]) {
     let text = text(bytes);
     if let Some(cpus) = cpulist::parse(&text) {
-        let list = cpulist::format(&cpus);
+        let list = cpulist::format(cpus.iter());
         assert_eq!(cpulist::parse(&list).as_ref(), Some(&cpus), "{list}");
-        let bits = cpus.last().map_or(1, |last| last + 1);
+        let bits = cpus.iter().last().map_or(1, |last| last + 1);
         assert_eq!(cpulist::from_mask(&cpulist::to_mask(&cpus, bits)), Some(cpus));
     }
     if let Some(cpus) = cpulist::from_mask(&text) {
-        let bits = cpus.last().map_or(1, |last| last + 1);
+        let bits = cpus.iter().last().map_or(1, |last| last + 1);
         assert_eq!(cpulist::from_mask(&cpulist::to_mask(&cpus, bits)), Some(cpus));
     }
 }

@@ -1,14 +1,13 @@
 //! CPU lists as the kernel writes them ("0-3,8") and as sets of numbers.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A list that tells more than every CPU sixteen times over is none.
 const MOST_TOLD: usize = 1 << 20;
 
 /// Parses "0-3,8" (also with a stride, "0-6:2"); None when it is not a CPU list.
-pub fn parse(text: &str) -> Option<BTreeSet<u32>> {
-    let mut cpus = BTreeSet::new();
+pub fn parse(text: &str) -> Option<CpuSet> {
+    let mut cpus = CpuSet::default();
     for (first, last, stride) in runs(text)? {
         cpus.extend((first..=last).step_by(stride));
     }
@@ -46,53 +45,139 @@ fn runs(text: &str) -> Option<Vec<(u32, u32, usize)>> {
     Some(runs)
 }
 
-/// The shortest form, which is also the one the kernel prints.
-pub fn format(cpus: &BTreeSet<u32>) -> String {
+/// The shortest form of rising numbers, which is also the one the kernel prints.
+pub fn format(numbers: impl IntoIterator<Item = u32>) -> String {
     let mut out = String::new();
-    let mut iter = cpus.iter().copied().peekable();
+    let mut iter = numbers.into_iter().peekable();
     while let Some(first) = iter.next() {
         let mut last = first;
         while iter.peek() == Some(&(last + 1)) {
             last += 1;
             iter.next();
         }
-        if !out.is_empty() {
-            out.push(',');
-        }
-        out.push_str(&if first == last { first.to_string() } else { format!("{first}-{last}") });
+        let comma = if out.is_empty() { "" } else { "," };
+        let _ = match first == last {
+            true => write!(out, "{comma}{first}"),
+            false => write!(out, "{comma}{first}-{last}"),
+        };
     }
     out
 }
 
 /// Bit mask as the kernel prints it: comma separated 32-bit words in hex, the highest first and only
 /// as wide as its own bits. `bits` is the number of CPUs that there may ever be.
-pub fn to_mask(cpus: &BTreeSet<u32>, bits: u32) -> String {
-    let mut words = vec![0u32; bits.div_ceil(32).max(1) as usize];
-    for cpu in cpus {
-        if let Some(word) = words.get_mut(*cpu as usize / 32) {
-            *word |= 1 << (cpu % 32);
-        }
-    }
-    let highest = (bits.max(1) - (words.len() as u32 - 1) * 32).div_ceil(4) as usize;
-    let mut mask = String::with_capacity(words.len() * 9);
-    for (at, word) in words.iter().enumerate().rev() {
-        let (width, comma) = match at + 1 == words.len() {
-            true => (highest, ""),
-            false => (8, ","),
-        };
+pub fn to_mask(cpus: &CpuSet, bits: u32) -> String {
+    let count = bits.div_ceil(32).max(1) as usize;
+    let highest = (bits.max(1) - (count as u32 - 1) * 32).div_ceil(4) as usize;
+    let mut mask = String::with_capacity(count * 9);
+    for at in (0..count).rev() {
+        let word = (cpus.words.get(at / 2).unwrap_or(&0) >> (at % 2 * 32)) as u32;
+        let (width, comma) = if at + 1 == count { (highest, "") } else { (8, ",") };
         let _ = write!(mask, "{comma}{word:0width$x}");
     }
     mask
 }
 
 /// The reverse of [`to_mask`], for masks of any width.
-pub fn from_mask(mask: &str) -> Option<BTreeSet<u32>> {
-    let mut cpus = BTreeSet::new();
+pub fn from_mask(mask: &str) -> Option<CpuSet> {
+    let mut cpus = CpuSet::default();
     for (w, word) in mask.trim().rsplit(',').enumerate() {
         let bits = u32::from_str_radix(word.trim(), 16).ok()?;
         cpus.extend((0..32).filter(|b| bits >> b & 1 == 1).map(|b| w as u32 * 32 + b));
     }
     Some(cpus)
+}
+
+/// CPUs, a bit each: a large node compares thousands of sets of hundreds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CpuSet {
+    /// Without empty words at the end, so that equal sets are equal.
+    words: Vec<u64>,
+}
+
+impl CpuSet {
+    pub fn insert(&mut self, cpu: u32) {
+        let at = cpu as usize / 64;
+        if at >= self.words.len() {
+            self.words.resize(at + 1, 0);
+        }
+        self.words[at] |= 1 << (cpu % 64);
+    }
+
+    pub fn contains(&self, cpu: u32) -> bool {
+        self.words.get(cpu as usize / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let bits = |(at, word): (usize, &u64)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros();
+                left &= left.checked_sub(1)?;
+                Some(at as u32 * 64 + bit)
+            })
+        };
+        self.words.iter().enumerate().flat_map(bits)
+    }
+
+    pub fn first(&self) -> Option<u32> {
+        self.iter().next()
+    }
+
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).all(|(a, b)| a & b == 0)
+    }
+
+    pub fn is_subset(&self, of: &Self) -> bool {
+        self.minus(of).is_empty()
+    }
+
+    pub fn and(&self, other: &Self) -> Self {
+        Self::trimmed(self.words.iter().zip(&other.words).map(|(a, b)| a & b).collect())
+    }
+
+    pub fn or(&self, other: &Self) -> Self {
+        let (mut long, short) = match self.words.len() < other.words.len() {
+            true => (other.clone(), self),
+            false => (self.clone(), other),
+        };
+        long.words.iter_mut().zip(&short.words).for_each(|(a, b)| *a |= b);
+        long
+    }
+
+    pub fn minus(&self, other: &Self) -> Self {
+        let theirs = other.words.iter().chain(std::iter::repeat(&0));
+        Self::trimmed(self.words.iter().zip(theirs).map(|(a, b)| a & !b).collect())
+    }
+
+    fn trimmed(mut words: Vec<u64>) -> Self {
+        while words.last() == Some(&0) {
+            words.pop();
+        }
+        CpuSet { words }
+    }
+}
+
+impl Extend<u32> for CpuSet {
+    fn extend<I: IntoIterator<Item = u32>>(&mut self, cpus: I) {
+        cpus.into_iter().for_each(|cpu| self.insert(cpu));
+    }
+}
+
+impl FromIterator<u32> for CpuSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
+        let mut set = CpuSet::default();
+        set.extend(cpus);
+        set
+    }
 }
 
 #[cfg(test)]
@@ -102,14 +187,14 @@ mod tests {
     #[test]
     fn lists_and_masks_come_back_as_they_went() {
         for text in ["", "0", "0-3", "0-3,8", "1,3,5", "0-511"] {
-            assert_eq!(format(&parse(text).unwrap()), text);
+            assert_eq!(format(parse(text).unwrap().iter()), text);
         }
-        assert_eq!(format(&parse("0-6:2").unwrap()), "0,2,4,6");
+        assert_eq!(format(parse("0-6:2").unwrap().iter()), "0,2,4,6");
         for (list, highest) in
             [("0-511", Some(511)), ("8,0-6:4", Some(8)), ("0-7:2", Some(6)), ("", None)]
         {
             assert_eq!(last(list), highest, "{list}");
-            assert_eq!(parse(list).unwrap().last().copied(), highest, "{list}");
+            assert_eq!(parse(list).unwrap().iter().last(), highest, "{list}");
         }
         assert_eq!(parse("3-1"), None);
         assert_eq!(parse("0-99999999999"), None);
@@ -122,6 +207,23 @@ mod tests {
         for (list, bits, mask) in [("0", 2, "1"), ("0", 8, "01"), ("35", 36, "8,00000000")] {
             assert_eq!(to_mask(&parse(list).unwrap(), bits), mask);
         }
-        assert_eq!(from_mask("f").map(|c| format(&c)).as_deref(), Some("0-3"));
+        assert_eq!(from_mask("f").map(|c| format(c.iter())).as_deref(), Some("0-3"));
+    }
+
+    proptest::proptest! {
+        /// As the sets of the standard library do it.
+        #[test]
+        fn sets_are_sets(a: std::collections::BTreeSet<u16>, b: std::collections::BTreeSet<u16>) {
+            let set = |of: &std::collections::BTreeSet<u16>| of.iter().map(|n| u32::from(*n)).collect::<CpuSet>();
+            let list = |of: std::collections::BTreeSet<u16>| of.into_iter().map(u32::from).collect::<Vec<_>>();
+            let (x, y) = (set(&a), set(&b));
+            proptest::prop_assert_eq!(x.and(&y).iter().collect::<Vec<_>>(), list(&a & &b));
+            proptest::prop_assert_eq!(x.or(&y).iter().collect::<Vec<_>>(), list(&a | &b));
+            proptest::prop_assert_eq!(x.minus(&y).iter().collect::<Vec<_>>(), list(&a - &b));
+            proptest::prop_assert_eq!(x.is_subset(&y), a.is_subset(&b));
+            proptest::prop_assert_eq!(x.is_disjoint(&y), a.is_disjoint(&b));
+            proptest::prop_assert_eq!((x.len(), x == y, x.minus(&x).is_empty()), (a.len(), a == b, true));
+            proptest::prop_assert_eq!(parse(&format(x.iter())), Some(x));
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Which CPU serves which queue: one order for the vectors (`irq`) and for what follows them
 //! (`steering`).
 
-use std::collections::BTreeSet;
-
-use super::cpulist;
+use super::cpulist::{self, CpuSet};
 use super::facts::{Cpus, Link};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +20,13 @@ impl Default for Placement {
 
 impl Placement {
     /// The CPUs that may serve queues.
-    pub fn usable(&self, cpus: &Cpus) -> BTreeSet<u32> {
+    pub fn usable(&self, cpus: &Cpus) -> CpuSet {
         let online = parse(&cpus.online);
         match &self.cpus {
-            Some(list) => &parse(list) & &online,
+            Some(list) => parse(list).and(&online),
             None => {
-                let kept = &parse(&cpus.isolated) | &parse(&cpus.nohz_full);
-                &(&online - &kept) - &parse(&cpus.exclusive)
+                let kept = parse(&cpus.isolated).or(&parse(&cpus.nohz_full));
+                online.minus(&kept).minus(&parse(&cpus.exclusive))
             }
         }
     }
@@ -42,13 +40,13 @@ impl Placement {
         };
         let taken: usize = uplinks.iter().filter(near).map(|l| queues(l)).sum();
         let local = self.local(cpus, link.numa_node);
-        let close = order.iter().take_while(|cpu| local.contains(cpu)).count();
+        let close = order.iter().take_while(|cpu| local.contains(**cpu)).count();
         let close = if close == 0 { order.len() } else { close };
         order[..close].rotate_left(taken.checked_rem(close).unwrap_or(0));
         order
     }
 
-    fn local(&self, cpus: &Cpus, numa: Option<u32>) -> BTreeSet<u32> {
+    fn local(&self, cpus: &Cpus, numa: Option<u32>) -> CpuSet {
         let node = numa.filter(|_| self.numa_local).and_then(|node| cpus.numa.get(&node));
         node.map(|list| parse(list)).unwrap_or_default()
     }
@@ -57,14 +55,14 @@ impl Placement {
     /// cores before their siblings.
     pub fn order(&self, cpus: &Cpus, numa: Option<u32>) -> Vec<u32> {
         let local = self.local(cpus, numa);
-        let first_threads: BTreeSet<u32> =
-            cpus.cores.iter().filter_map(|core| parse(core).first().copied()).collect();
+        let first_threads: CpuSet =
+            cpus.cores.iter().filter_map(|core| parse(core).first()).collect();
         let mut order: Vec<(bool, bool, u32)> = self
             .usable(cpus)
-            .into_iter()
+            .iter()
             .map(|cpu| {
-                let first = first_threads.is_empty() || first_threads.contains(&cpu);
-                (!local.is_empty() && !local.contains(&cpu), !first, cpu)
+                let first = first_threads.is_empty() || first_threads.contains(cpu);
+                (!local.is_empty() && !local.contains(cpu), !first, cpu)
             })
             .collect();
         order.sort();
@@ -74,10 +72,10 @@ impl Placement {
 
 /// Queues with a vector; one vector may serve one in and one out.
 fn queues(link: &Link) -> usize {
-    link.serving().map(|(_, queue)| queue).collect::<BTreeSet<u32>>().len()
+    link.serving().map(|(_, queue)| queue).collect::<CpuSet>().len()
 }
 
-fn parse(list: &str) -> BTreeSet<u32> {
+fn parse(list: &str) -> CpuSet {
     cpulist::parse(list).unwrap_or_default()
 }
 

@@ -193,7 +193,7 @@ impl Resource {
     pub fn shown(&self, state: &State) -> String {
         let vectors = |text: &str| {
             let all: Option<BTreeSet<u32>> = text.split(' ').map(|n| n.parse().ok()).collect();
-            all.map(|all| cpulist::format(&all))
+            all.map(cpulist::format)
         };
         match (self, state.text()) {
             (Resource::IrqbalanceBans, Some(text)) => {

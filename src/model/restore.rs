@@ -1,7 +1,5 @@
 //! Whether an old value still fits when its time comes to be put back.
 
-use std::collections::BTreeSet;
-
 use super::cpulist;
 use super::facts::{Facts, Link};
 use super::uplinks::above;
@@ -78,7 +76,7 @@ pub fn went_offline(resource: &Resource, now: &State, facts: &Facts) -> Option<S
     // A policy lives on in the other CPUs that it has.
     let alive = facts.cpus.cpufreq.iter().any(|p| p.name == format!("policy{cpu}"));
     let dead = *now == State::Absent || (policy.is_some() && !alive);
-    (dead && !online.contains(&cpu)).then(|| format!("CPU {cpu} is offline"))
+    (dead && !online.contains(cpu)).then(|| format!("CPU {cpu} is offline"))
 }
 
 /// The CPU without which a value cannot be what it was, and why that is nobody's change: its files went
@@ -92,18 +90,17 @@ pub fn offline(resource: &Resource, wrote: &State, now: &State, facts: &Facts) -
         // virtio_net spreads its queues anew over the CPUs that are left.
         Resource::Sysfs { path } if path.ends_with("/xps_cpus") || path.ends_with("/rps_cpus") => {
             let was = cpulist::from_mask(wrote.text()?).filter(|cpus| !cpus.is_empty())?;
-            let cpus = cpulist::format(&was);
-            was.is_disjoint(&online).then(|| format!("CPU {cpus} is offline"))
+            let gone = || format!("CPU {} is offline", cpulist::format(was.iter()));
+            was.is_disjoint(&online).then(gone)
         }
         Resource::Irq { .. } => {
             let (was, is) = (cpulist::parse(wrote.text()?)?, cpulist::parse(now.text()?)?);
             // With the last of its CPUs gone it went to all that were left, and nobody takes it back.
-            let pushed =
-                was.is_disjoint(&is) && was.union(&is).copied().collect::<BTreeSet<_>>() == online;
-            let cpus = cpulist::format(&was);
+            let pushed = was.is_disjoint(&is) && was.or(&is) == online;
+            let cpus = || cpulist::format(was.iter());
             match was.is_disjoint(&online) {
-                true => Some(format!("CPU {cpus} is offline")),
-                false => pushed.then(|| format!("CPU {cpus} was offline")),
+                true => Some(format!("CPU {} is offline", cpus())),
+                false => pushed.then(|| format!("CPU {} was offline", cpus())),
             }
         }
         _ => None,

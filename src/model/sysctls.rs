@@ -1,9 +1,7 @@
 //! What is known of sysctls by their keys: which cannot be put back alone, which two are one value
 //! of the kernel, and how the kernel prints what was written. Keys are with slashes.
 
-use std::collections::BTreeSet;
-
-use super::cpulist;
+use super::cpulist::{self, CpuSet};
 use super::facts::Facts;
 
 /// Why a key is refused, and what to set instead. `*` is one part of a key, a `**` at the end all
@@ -263,7 +261,7 @@ fn pair(text: &str) -> Option<(u64, u64)> {
 
 /// Sorted, and what overlaps or touches made one.
 fn ranges(text: &str) -> Option<String> {
-    let mut all = BTreeSet::new();
+    let mut all = CpuSet::default();
     // The kernel passes over a comma at the end, and over no other.
     let text = text.trim();
     let text = text.strip_suffix(',').unwrap_or(text);
@@ -276,14 +274,14 @@ fn ranges(text: &str) -> Option<String> {
         }
         all.extend(first..=last);
     }
-    Some(cpulist::format(&all))
+    Some(cpulist::format(all.iter()))
 }
 
 fn mask(text: &str, facts: &Facts) -> Option<String> {
     let bits = facts.cpus.bits();
     let text = text.trim();
     let cpus = cpulist::from_mask(text.strip_prefix("0x").unwrap_or(text))?;
-    cpus.iter().all(|cpu| *cpu < bits).then(|| cpulist::to_mask(&cpus, bits))
+    cpus.iter().all(|cpu| cpu < bits).then(|| cpulist::to_mask(&cpus, bits))
 }
 
 /// In the order in which the kernel has them.

@@ -1,9 +1,9 @@
 //! CPUs: which there are, which core and NUMA node they are of, and their frequency policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::linux::root::Root;
-use crate::model::cpulist;
+use crate::model::cpulist::{self, CpuSet};
 use crate::model::facts::{CpuPolicy, Cpus, Pstate};
 
 const CPU: &str = "sys/devices/system/cpu";
@@ -64,7 +64,8 @@ fn exclusive(root: &Root) -> String {
         list => vec![list],
     });
     let lists = lists.filter_map(|list| cpulist::parse(list.as_str()?));
-    cpulist::format(&lists.flatten().collect())
+    let none = CpuSet::default();
+    cpulist::format(lists.fold(none, |all, list| all.or(&list)).iter())
 }
 
 fn numa(root: &Root) -> BTreeMap<u32, String> {
@@ -78,16 +79,16 @@ fn numa(root: &Root) -> BTreeMap<u32, String> {
 }
 
 fn cores(root: &Root, online: &str) -> Vec<String> {
-    let mut seen = BTreeSet::new();
+    let mut seen = CpuSet::default();
     let mut cores = Vec::new();
-    for cpu in cpulist::parse(online).unwrap_or_default() {
-        if seen.contains(&cpu) {
+    for cpu in cpulist::parse(online).unwrap_or_default().iter() {
+        if seen.contains(cpu) {
             continue;
         }
         let siblings = root
             .line(&format!("{CPU}/cpu{cpu}/topology/thread_siblings_list"))
             .unwrap_or_else(|| cpu.to_string());
-        seen.extend(cpulist::parse(&siblings).unwrap_or_default());
+        seen = seen.or(&cpulist::parse(&siblings).unwrap_or_default());
         cores.push(siblings);
     }
     cores

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use memchr::memmem;
+use memchr::memchr_iter;
 
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Fact, Kernel, Module, Preempt};
@@ -174,20 +174,21 @@ fn unzipped(packed: &[u8]) -> io::Result<Vec<u8>> {
 /// Ten thousand lines, of which a few are asked for: a parser of all of it was two fifths of a check. An option that
 /// is not set is a comment, or not there at all.
 fn options(text: &[u8]) -> BTreeMap<String, String> {
-    const SET: &[u8] = b"\nCONFIG_";
     let mut options: BTreeMap<String, String> =
         OPTIONS.iter().map(|o| (o.to_string(), "n".to_string())).collect();
-    let first = text.strip_prefix(&SET[1..]).map(|_| SET.len() - 1);
-    for at in first.into_iter().chain(memmem::find_iter(text, SET).map(|at| at + SET.len())) {
-        let line = &text[at..];
-        let Some(equals) = memchr::memchr2(b'=', b'\n', line).filter(|at| line[*at] == b'=') else {
+    let mut start = 0;
+    for end in memchr_iter(b'\n', text).chain([text.len()]) {
+        let line = &text[start..end];
+        start = end + 1;
+        let Some(line) = line.strip_prefix(b"CONFIG_") else { continue };
+        // Few begin as one that is asked for.
+        if line.len() < 3 || OPTIONS.iter().all(|o| o.as_bytes()[..3] != line[..3]) {
             continue;
-        };
-        if OPTIONS.binary_search_by(|o| o.as_bytes().cmp(&line[..equals])).is_ok()
-            && let Ok(option) = std::str::from_utf8(&line[..equals])
-            && let Some(value) = line[equals + 1..].split(|b| *b == b'\n').next()
-        {
-            options.insert(option.to_string(), String::from_utf8_lossy(value).into_owned());
+        }
+        let asked = |o: &&&str| line.starts_with(o.as_bytes()) && line.get(o.len()) == Some(&b'=');
+        if let Some(option) = OPTIONS.iter().find(asked) {
+            let value = String::from_utf8_lossy(&line[option.len() + 1..]).into_owned();
+            options.insert(option.to_string(), value);
         }
     }
     options

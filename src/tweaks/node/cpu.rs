@@ -163,7 +163,7 @@ impl Tweak for Cpu {
             }
         }
         let cpus = &cx.facts.cpus;
-        for cpu in cpulist::parse(&cpus.online).unwrap_or_default() {
+        for cpu in cpulist::parse(&cpus.online).unwrap_or_default().iter() {
             let folder = format!("{CPU}/cpu{cpu}/power");
             if let Some(latency) = self.idle_latency_us {
                 want(format!("{folder}/pm_qos_resume_latency_us"), &latency.to_string());

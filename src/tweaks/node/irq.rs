@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::cpulist;
+use crate::model::cpulist::{self, CpuSet};
 use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
@@ -247,8 +247,8 @@ fn untold(link: &Link) -> Option<(String, &'static str)> {
     let (rx, tx) = (count("rx", link.rx_queues), count("tx", link.tx_queues));
     let missing = |side: Role, used: u32| {
         let of_side = link.serving().filter(|(v, _)| v.role == side || v.role == Role::Both);
-        let served: BTreeSet<u32> = of_side.map(|(_, queue)| queue).collect();
-        (0..used).filter(|queue| !served.contains(queue)).count()
+        let served: CpuSet = of_side.map(|(_, queue)| queue).collect();
+        (0..used).filter(|queue| !served.contains(*queue)).count()
     };
     let vectors = link.vectors.known()?;
     let (rx_missing, tx_missing) = (missing(Role::Rx, rx), missing(Role::Tx, tx));
@@ -275,7 +275,7 @@ fn untold(link: &Link) -> Option<(String, &'static str)> {
     Some((why, "set it up, then nettune check"))
 }
 
-fn parse(list: &str) -> BTreeSet<u32> {
+fn parse(list: &str) -> CpuSet {
     cpulist::parse(list).unwrap_or_default()
 }
 

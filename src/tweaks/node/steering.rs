@@ -1,13 +1,11 @@
 //! Which CPUs send on a transmit queue (XPS), take over what a receive queue brings (RPS, RFS), and
 //! how they poll for it.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::cpulist;
+use crate::model::cpulist::{self, CpuSet};
 use crate::model::facts::{Cpus, Link};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 use crate::tweaks::entry::{Doc, Entry, More, lever, no_uplink};
@@ -81,7 +79,7 @@ impl Default for Steering {
 }
 
 /// As wide as the kernel prints it: up to the highest CPU that it may ever have.
-fn mask(cpus: &Cpus, of: &BTreeSet<u32>) -> String {
+fn mask(cpus: &Cpus, of: &CpuSet) -> String {
     cpulist::to_mask(of, cpus.bits())
 }
 
@@ -203,7 +201,7 @@ impl Tweak for Steering {
             // More queues than CPUs begin again with the first.
             let order = cx.placement.of_link(cpus, &uplinks, link);
             for (n, cpu) in (0..count).zip(order.iter().cycle()) {
-                let one = mask(cpus, &BTreeSet::from([*cpu]));
+                let one = mask(cpus, &CpuSet::from_iter([*cpu]));
                 desired.push(file(link, format!("tx-{n}/xps_cpus"), one));
             }
         }
