@@ -182,7 +182,8 @@ fn options(text: &[u8]) -> BTreeMap<String, String> {
         start = end + 1;
         let Some(line) = line.strip_prefix(b"CONFIG_") else { continue };
         // Few begin as one that is asked for.
-        if line.len() < 3 || OPTIONS.iter().all(|o| o.as_bytes()[..3] != line[..3]) {
+        let head = line.first_chunk::<3>();
+        if OPTIONS.iter().all(|o| o.as_bytes().first_chunk::<3>() != head) {
             continue;
         }
         let asked = |o: &&&str| line.starts_with(o.as_bytes()) && line.get(o.len()) == Some(&b'=');
