@@ -9,7 +9,10 @@ const MOST_TOLD: usize = 1 << 20;
 pub fn parse(text: &str) -> Option<CpuSet> {
     let mut cpus = CpuSet::default();
     for (first, last, stride) in runs(text)? {
-        cpus.extend((first..=last).step_by(stride));
+        match stride {
+            1 => cpus.insert_all(first, last),
+            _ => cpus.extend((first..=last).step_by(stride)),
+        }
     }
     Some(cpus)
 }
@@ -102,6 +105,17 @@ impl CpuSet {
             self.words.resize(at + 1, 0);
         }
         self.words[at] |= 1 << (cpu % 64);
+    }
+
+    /// A word at a time.
+    fn insert_all(&mut self, first: u32, last: u32) {
+        self.insert(last);
+        let (from, to) = (first as usize / 64, last as usize / 64);
+        for (at, word) in self.words.iter_mut().enumerate().take(to + 1).skip(from) {
+            let low = if at == from { u64::MAX << (first % 64) } else { u64::MAX };
+            let high = if at == to { u64::MAX >> (63 - last % 64) } else { u64::MAX };
+            *word |= low & high;
+        }
     }
 
     pub fn contains(&self, cpu: u32) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use memchr::memchr_iter;
+use memchr::memmem;
 
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Fact, Kernel, Module, Preempt};
@@ -171,28 +171,18 @@ fn unzipped(packed: &[u8]) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Ten thousand lines, of which a few are asked for: a parser of all of it was two fifths of a check. An option that
-/// is not set is a comment, or not there at all.
+/// Ten thousand lines, of which a few are asked for: each of those is searched, as a parser of all of it was two
+/// fifths of a check. An option that is not set is a comment, or not there at all.
 fn options(text: &[u8]) -> BTreeMap<String, String> {
-    let mut options: BTreeMap<String, String> =
-        OPTIONS.iter().map(|o| (o.to_string(), "n".to_string())).collect();
-    let mut start = 0;
-    for end in memchr_iter(b'\n', text).chain([text.len()]) {
-        let line = &text[start..end];
-        start = end + 1;
-        let Some(line) = line.strip_prefix(b"CONFIG_") else { continue };
-        // Few begin as one that is asked for.
-        let head = line.first_chunk::<3>();
-        if OPTIONS.iter().all(|o| o.as_bytes().first_chunk::<3>() != head) {
-            continue;
-        }
-        let asked = |o: &&&str| line.starts_with(o.as_bytes()) && line.get(o.len()) == Some(&b'=');
-        if let Some(option) = OPTIONS.iter().find(asked) {
-            let value = String::from_utf8_lossy(&line[option.len() + 1..]).into_owned();
-            options.insert(option.to_string(), value);
-        }
-    }
-    options
+    let value = |option: &str| {
+        let line = format!("CONFIG_{option}=");
+        let starts = |at: &usize| *at == 0 || text[at - 1] == b'\n';
+        let at = memmem::find_iter(text, &line).find(starts)?;
+        let value = text[at + line.len()..].split(|b| *b == b'\n').next()?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    };
+    let of = |o: &&str| (o.to_string(), value(o).unwrap_or_else(|| "n".to_string()));
+    OPTIONS.iter().map(of).collect()
 }
 
 fn modules(
