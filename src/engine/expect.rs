@@ -3,6 +3,7 @@
 //! node again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::model::facts::{Fact, Facts, Link, Role};
 use crate::model::{Change, Group, Resource, State};
@@ -55,7 +56,7 @@ fn reshape(link: &mut Link, resource: &Resource, state: &State) {
             }
         }
         Resource::Ethtool { group: Group::Features, .. } => {
-            let Some(features) = &mut link.features else { return };
+            let Some(features) = link.features.as_mut().map(Arc::make_mut) else { return };
             let mut active: BTreeSet<String> = features.active.drain(..).collect();
             for (name, value) in state.text().into_iter().flat_map(crate::model::state::fields) {
                 match value {
@@ -87,7 +88,10 @@ mod tests {
                     .chain((0..4).map(|q| vector(Some(q), Role::Both)))
                     .collect(),
             ),
-            features: Some(Features { active: vec!["rx-lro".into()], ..Features::default() }),
+            features: Some(Arc::new(Features {
+                active: vec!["rx-lro".into()],
+                ..Features::default()
+            })),
             mtu: 9000,
             ..Link::default()
         };

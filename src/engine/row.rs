@@ -134,14 +134,12 @@ impl<'a> Selection<'a> {
         let wanted = || self.tweaks.iter().filter(|t| t.enable);
         let cilium = facts.agents.cilium.is_some() || self.cni == Cni::Cilium;
         let idle = |t: &Selected| !cilium && t.tweak.idle().is_some();
-        Context {
-            facts,
-            links: self.links,
-            pod_links: self.pod_links,
-            placement: wanted().find_map(|t| t.tweak.placement()).unwrap_or_default(),
-            native_xdp: wanted().filter(|t| !idle(t)).find_map(|t| t.tweak.native_xdp()),
-            enabled: wanted().filter(|t| !idle(t)).map(|t| t.name).collect(),
-        }
+        let mut cx = Context::new(facts, self.links);
+        cx.pod_links = self.pod_links;
+        cx.placement = wanted().find_map(|t| t.tweak.placement()).unwrap_or_default();
+        cx.native_xdp = wanted().filter(|t| !idle(t)).find_map(|t| t.tweak.native_xdp());
+        cx.enabled = wanted().filter(|t| !idle(t)).map(|t| t.name).collect();
+        cx
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
@@ -277,14 +278,16 @@ pub fn fill(ethtool: &Ethtool, links: &mut [Link]) -> Result<()> {
         }
     }
     let names = ethtool.feature_names()?;
+    let mut met: BTreeMap<Vec<u8>, Arc<Features>> = BTreeMap::new();
     for message in dump(FEATURES_GET, COMPACT_BITSETS, "list features").unwrap_or_default() {
         let body = plain(&message.body);
         let Some(at) = index_of(&body).and_then(|i| by_index.get(&i)) else { continue };
         let list = |kind| -> Vec<String> {
             body.get(&kind).map(|set| bits(set, names)).unwrap_or_default().into_iter().collect()
         };
-        links[*at].features =
-            Some(Features { changeable: list(2), wanted: list(3), active: list(4) });
+        let raw = [2, 3, 4].map(|kind| *body.get(&kind).unwrap_or(&&[][..])).concat();
+        let new = || Features { changeable: list(2), wanted: list(3), active: list(4) };
+        links[*at].features = Some(met.entry(raw).or_insert_with(|| Arc::new(new())).clone());
     }
     Ok(())
 }

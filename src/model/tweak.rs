@@ -1,6 +1,8 @@
 //! A tweak says what should be true. It never writes and never undoes: the engine reads what is,
 //! and the difference is the plan.
 
+use std::cell::OnceCell;
+
 use serde::Serialize;
 
 use super::facts::{Facts, Link};
@@ -22,6 +24,8 @@ pub struct Context<'a> {
     pub native_xdp: Option<NativeXdp>,
     /// The profile's `pod-links`; empty means those that the links themselves show.
     pub pod_links: &'a [String],
+    /// Their places among the links: each lever asks for them, and all links are looked at to find them.
+    uplinks: OnceCell<Vec<usize>>,
 }
 
 impl<'a> Context<'a> {
@@ -34,11 +38,20 @@ impl<'a> Context<'a> {
             placement: Placement::default(),
             native_xdp: None,
             enabled: Vec::new(),
+            uplinks: OnceCell::new(),
         }
     }
 
     pub fn uplinks(&self) -> Vec<&'a Link> {
-        uplinks(self.facts, self.links)
+        let places = self.uplinks.get_or_init(|| {
+            let up = uplinks(self.facts, self.links);
+            let links = self.facts.links.iter().enumerate();
+            links
+                .filter(|(_, l)| up.iter().any(|u| std::ptr::eq(*u, *l)))
+                .map(|(at, _)| at)
+                .collect()
+        });
+        places.iter().map(|at| &self.facts.links[*at]).collect()
     }
 
     pub fn enabled(&self, tweak: &str) -> bool {

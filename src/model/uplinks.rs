@@ -54,7 +54,7 @@ fn stack<'a>(facts: &'a Facts, top: impl Iterator<Item = &'a Link>) -> Vec<&'a L
     loop {
         let (upper, rest): (Vec<&Link>, Vec<&Link>) =
             facts.links.iter().filter(|l| !l.loopback).partition(|l| chosen.contains(&l.index));
-        let below = |l: &&Link| !tunnel(facts, l) && upper.iter().any(|up| stands_on(facts, up, l));
+        let below = |l: &&Link| upper.iter().any(|up| stands_on(facts, up, l)) && !tunnel(facts, l);
         let found: Vec<u32> = rest.into_iter().filter(below).map(|l| l.index).collect();
         if found.is_empty() {
             return upper;

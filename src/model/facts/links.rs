@@ -1,5 +1,7 @@
 //! Links, their queues and vectors.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +34,8 @@ pub struct Link {
     pub channels: Option<String>,
     pub rings: Option<String>,
     pub coalesce: Option<String>,
-    pub features: Option<Features>,
+    /// Of pod links thousands have the same.
+    pub features: Option<Arc<Features>>,
     pub vectors: Fact<Vec<Vector>>,
     /// How received packets are spread over the queues; null for a device that cannot.
     pub rss: Fact<Option<Rss>>,

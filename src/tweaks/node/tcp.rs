@@ -213,14 +213,7 @@ mod tests {
              \"net/ipv4/ip_local_reserved_ports\" = \"102,100-101\"\n\"vm.swappiness\" = 10");
         let mut facts = Facts::default();
         facts.node.first_netns = true;
-        let cx = Context {
-            facts: &facts,
-            links: &[],
-            pod_links: &[],
-            placement: Default::default(),
-            native_xdp: Default::default(),
-            enabled: Default::default(),
-        };
+        let cx = Context::new(&facts, &[]);
         let desired = tcp.desired(&cx).unwrap();
         let wants: Vec<String> =
             desired.iter().map(|d| format!("{} {}", d.resource, d.want)).collect();
