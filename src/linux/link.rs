@@ -1,26 +1,36 @@
 //! Links, their MTU and sizes, over rtnetlink.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_core::{
-    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    Parseable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBondPort, InfoKind, InfoPortData, LacpState,
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, LinkXdp, MiiStatus,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, MiiStatus,
 };
 use netlink_packet_route::tc::TcMessage;
 use netlink_sys::AsyncSocket;
+use netlink_sys::protocols::NETLINK_ROUTE;
 use rtnetlink::Handle;
 
-use super::socket::{CAPPED, refused};
+use super::socket::{CAPPED, Conn, Message, c_string, nla, nlas, refused};
 use crate::model::State;
 use crate::model::facts::{BondPort, Link, Sizes, Xdp};
 
+/// Of struct ifinfomsg, and of that what follows a message's head of four bytes.
+const IFINFO: usize = 16;
+const IFINFO_REST: usize = IFINFO - 4;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_EXT_MASK: u16 = 29;
+/// RTEXT_FILTER_SKIP_STATS.
+const SKIP_STATS: u32 = 8;
 const IFLA_GSO_IPV4: u16 = 63;
 const IFLA_GRO_IPV4: u16 = 64;
 
@@ -57,19 +67,28 @@ impl Links {
         self.handle.borrow().clone()
     }
 
-    /// All links, in the kernel's order.
+    /// All links, in the kernel's order. As with routes (routes.rs) the connection would keep a whole dump in its
+    /// parsed form, ten times what it is here.
     pub fn all(&self) -> Result<Vec<Link>> {
-        let request = self.handle().link().get().set_filter_mask(
-            netlink_packet_route::AddressFamily::Unspec,
-            vec![LinkExtentMask::SkipStats],
-        );
-        let messages: Vec<LinkMessage> =
-            self.block_on(request.execute().try_collect()).context("list links")?;
-        let names: std::collections::BTreeMap<u32, String> = messages
-            .iter()
-            .map(|m| (m.header.index, name_of(m).unwrap_or_default().to_string()))
-            .collect();
-        Ok(messages.iter().map(|m| parse(m, |index| names.get(&index).cloned())).collect())
+        let mut raw: Vec<Vec<u8>> = Vec::new();
+        let take = |message: Message| raw.push([&message.head[..], &message.body].concat());
+        let mut body = vec![0; IFINFO_REST];
+        body.extend(nla(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()));
+        let message = Message { message_type: nix::libc::RTM_GETLINK, head: [0; 4], body };
+        // Links come and go meanwhile: what was there at its turn has to do.
+        Conn::open(NETLINK_ROUTE)?.each(NLM_F_DUMP, message, "list links", take)?;
+        let name = |bytes: &Vec<u8>| {
+            let index = u32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
+            let name = nlas(bytes.get(IFINFO..)?).find(|(kind, _)| *kind == IFLA_IFNAME)?.1;
+            Some((index, c_string(name)))
+        };
+        let names: BTreeMap<u32, String> = raw.iter().filter_map(name).collect();
+        let link = |bytes: Vec<u8>| {
+            let which = || format!("list links: {}", name(&bytes).unwrap_or_default().1);
+            let message = LinkMessage::parse(&bytes[..]).with_context(which)?;
+            Ok(parse(&message, |index| names.get(&index).cloned()))
+        };
+        raw.into_iter().map(link).collect()
     }
 
     /// One link by name; None when there is no such link.
@@ -165,13 +184,6 @@ impl Links {
 fn number(state: &State) -> Result<u32> {
     let text = state.text().context("a number is needed")?;
     text.parse().with_context(|| format!("{text:?} is not a number"))
-}
-
-fn name_of(message: &LinkMessage) -> Option<&str> {
-    message.attributes.iter().find_map(|a| match a {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
-    })
 }
 
 pub fn sizes_state(sizes: &Sizes) -> State {

@@ -146,6 +146,7 @@ impl Memory {
                 *channels = fields(channels).map(new).collect::<Vec<_>>().join(" ");
             }
             (Group::Features, _, Some(features)) => {
+                let features = std::sync::Arc::make_mut(features);
                 for (name, value) in fields(state.text().unwrap_or_default()) {
                     features.active.retain(|f| f != name);
                     if value == "on" {
