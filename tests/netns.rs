@@ -70,6 +70,7 @@ macro_rules! alike {
 alike! {
     big_tcp => "big-tcp",
     bpf_load => "bpf-load",
+    bpf_many => "bpf-many",
     bpf_order => "bpf-order",
     host_routing => "host-routing",
     links => "links",
@@ -121,6 +122,7 @@ scripts! {
     big_tcp => "big-tcp",
     host_routing => "host-routing",
     bpf_order => "bpf-order",
+    bpf_many => "bpf-many",
     bpf_security => "bpf-security",
     bpf_load => "bpf-load",
     bpf_kill => "bpf-kill",

@@ -71,14 +71,8 @@ pub fn tcx(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32) -> Result<(
     pin(program.take_link(id)?.try_into()?, &path)
 }
 
-pub fn clsact(
-    loaded: &mut Loaded,
-    pins: &Pins,
-    links: &Links,
-    name: &str,
-    index: u32,
-) -> Result<()> {
-    if !links.qdiscs()?.iter().any(|q| q.header.index as u32 == index && is_clsact(q)) {
+pub fn clsact(loaded: &mut Loaded, pins: &Pins, name: &str, index: u32) -> Result<()> {
+    if !filters::has_clsact(index)? {
         // Ours to take away again.
         pins.mark(Hook::Ingress, index, CLSACT)?;
         tc::qdisc_add_clsact(name).with_context(|| format!("add qdisc clsact to {name}"))?;
@@ -101,13 +95,11 @@ pub fn clsact(
     Ok(())
 }
 
-fn is_clsact(qdisc: &netlink_packet_route::tc::TcMessage) -> bool {
-    use netlink_packet_route::tc::TcAttribute;
-    qdisc.attributes.iter().any(|a| matches!(a, TcAttribute::Kind(kind) if kind == CLSACT))
-}
-
+/// By place as well as by name: a program of that name that somebody has put elsewhere is theirs.
 fn ours(index: u32) -> Result<Option<Filter>> {
-    let ours = |f: &Filter| f.preference == PREFERENCE && f.name == "nettune_route";
+    let handle: u32 = HANDLE.into();
+    let ours =
+        |f: &Filter| (f.preference, f.handle) == (PREFERENCE, handle) && f.name == "nettune_route";
     Ok(filters::ingress(index)?.into_iter().find(ours))
 }
 
@@ -124,7 +116,7 @@ pub fn filter(index: u32) -> Result<Option<u32>> {
 pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Result<()> {
     let there = ours(index)?;
     if there.is_some() {
-        tc::qdisc_detach_program(name, TcAttachType::Ingress, "nettune_route")
+        filters::delete(index, PREFERENCE, HANDLE.into())
             .with_context(|| format!("delete the filter of {name}"))?;
     }
     let own = pins.marked(Hook::Ingress, index, CLSACT) || there.as_ref().is_some_and(made_clsact);

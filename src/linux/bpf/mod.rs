@@ -35,6 +35,8 @@ fn maps(hook: Hook) -> &'static [&'static str] {
 /// Programs that this process has loaded: one serves all links of a run.
 #[derive(Default)]
 pub struct Programs {
+    /// The folders that all links share are made.
+    ready: bool,
     routing: Option<Loaded>,
     forwarding: Option<Loaded>,
 }
@@ -143,6 +145,7 @@ impl Programs {
         let pins = Pins::new(root);
         let found = links.one(name)?;
         let Some(text) = state.text() else {
+            self.ready = false;
             return match found {
                 Some(link) => {
                     detach(&pins, links, name, link.index, hook)?;
@@ -156,7 +159,11 @@ impl Programs {
             };
         };
         let link = found.with_context(|| format!("link {name} is gone"))?;
-        pins.make(hook, link.index)?;
+        if !self.ready {
+            pins.make()?;
+            self.ready = true;
+        }
+        pins.make_for(hook, link.index)?;
         if pins.link(hook, link.index)?.is_none_or(|pin| pin.ifindex != link.index)
             && let Some((_, fd)) = stray(&link, hook)?
         {
@@ -176,9 +183,17 @@ impl Programs {
                     Some(loaded) => loaded,
                     none => none.insert(object::routing(&pins, &locals(links)?)?),
                 };
+                // The other way, if it was that before, once this one stands: no packet is unseen in between.
                 match via {
-                    Via::Tcx => attach::tcx(loaded, &pins, name, link.index)?,
-                    Via::Clsact => attach::clsact(loaded, &pins, links, name, link.index)?,
+                    Via::Tcx => {
+                        attach::tcx(loaded, &pins, name, link.index)?;
+                        attach::detach_clsact(&pins, links, name, link.index)?;
+                    }
+                    Via::Clsact => {
+                        attach::clsact(loaded, &pins, name, link.index)?;
+                        pins.detach(hook, link.index)?;
+                        pins.remove_link(hook, link.index)?;
+                    }
                 }
                 let (rp_filter, mtu) = (*rp_filter, *mtu);
                 let covered = Covered { to_peer: *to_pod, rp_filter, mtu, mac };

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +20,8 @@ use crate::model::bpf::{Hook, REASONS};
 const FS: &str = "sys/fs/bpf";
 const FOLDER: &str = "sys/fs/bpf/nettune";
 const CHUNK: usize = 256;
+/// Of our folder: its name, its own, the mark of a namespace, the maps.
+const OWN_LINKS: u64 = 4;
 
 /// Takes the program of a link off its hook.
 pub fn off(link: &OwnedFd) -> io::Result<()> {
@@ -68,8 +71,14 @@ impl<'a> Pins<'a> {
         self.root.full(&format!("{FOLDER}/maps/{map}")).into()
     }
 
-    /// Makes the folders, for root alone.
-    pub fn make(&self, hook: Hook, index: u32) -> Result<()> {
+    /// Makes the folder of a hook, for root alone.
+    pub fn make_for(&self, hook: Hook, index: u32) -> Result<()> {
+        let folder = Self::name(hook, index);
+        self.mkdir(&folder).with_context(|| format!("make {}", self.root.full(&folder)))
+    }
+
+    /// Makes those above, for root alone.
+    pub fn make(&self) -> Result<()> {
         let at = self.root.full(FS);
         ensure!(
             self.mounted().with_context(|| format!("open {at}"))?,
@@ -86,8 +95,7 @@ impl<'a> Pins<'a> {
             self.root.full(FOLDER)
         );
         make(&format!("{FOLDER}/{here}"))?;
-        make(&format!("{FOLDER}/maps"))?;
-        make(&Self::name(hook, index))
+        make(&format!("{FOLDER}/maps"))
     }
 
     /// Links have numbers of their own in each network namespace: the mark of this one, and those of
@@ -222,7 +230,10 @@ impl<'a> Pins<'a> {
     /// Takes a hook's folder away with all in it, and the shared ones after the last.
     pub fn clear(&self, hook: Hook, index: u32) -> Result<()> {
         self.clear_folder(&Self::name(hook, index))?;
-        if self.all()?.is_empty() {
+        // A folder has a link from each folder in it: with more than ours of no hook there is no use in a list.
+        let folder = self.root.openat(FOLDER, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0);
+        let many = folder.and_then(|f| f.metadata()).is_ok_and(|f| f.nlink() > OWN_LINKS);
+        if !many && self.all()?.is_empty() {
             self.clear_folder(&format!("{FOLDER}/maps"))?;
             self.clear_folder(FOLDER)?;
         }

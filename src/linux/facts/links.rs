@@ -11,6 +11,7 @@ use crate::linux::link::Links;
 use crate::linux::root::Root;
 use crate::linux::{qdisc, rss};
 use crate::model::State;
+use crate::model::attached::Via;
 use crate::model::bpf::owner;
 use crate::model::facts::{Attached, Fact, Link};
 use nix::libc;
@@ -33,14 +34,14 @@ pub fn gather(root: &Root, netlink: &Links, ethtool: &Ethtool) -> Result<Vec<Lin
         link.driver.clone_from(&link.kind);
         link.rp_filter = link.rp_filter.max(everywhere);
         let clsact = qdiscs.get(&link.index).is_some_and(|q| qdisc::has_clsact(q));
-        link.programs = programs(link.index, clsact);
+        link.programs = programs(link.index, clsact, &mut link.own_ingress);
         device(root, link);
     }
     Ok(links)
 }
 
-/// What is at tcx and at clsact besides our own.
-fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
+/// What is at tcx and at clsact besides our own, and which way ours went.
+fn programs(index: u32, clsact: bool, via: &mut Option<Via>) -> Fact<Vec<Attached>> {
     let mut found = Vec::new();
     let mut add = |hook: &str, name: String, behind: bool| {
         let owner = owner(&name).map(str::to_string);
@@ -62,7 +63,12 @@ fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
         let mut behind = false;
         for id in ids {
             match sys::program_info(id) {
-                Ok(program) if own(&program.name) => behind = true,
+                Ok(program) if own(&program.name) => {
+                    behind = true;
+                    if kind == sys::TCX_INGRESS {
+                        *via = Some(Via::Tcx);
+                    }
+                }
                 Ok(program) => add(hook, program.name, behind),
                 Err(e) => return Fact::unknown(format!("name of program {id} at {hook}: {e}")),
             }
@@ -74,7 +80,11 @@ fn programs(index: u32, clsact: bool) -> Fact<Vec<Attached>> {
         for (hook, list) in ways {
             match list(index) {
                 Ok(all) => {
-                    for f in all.into_iter().filter(|f| !own(&f.name)) {
+                    for f in all {
+                        if own(&f.name) {
+                            via.get_or_insert(Via::Clsact);
+                            continue;
+                        }
                         add(hook, if f.name.is_empty() { f.kind } else { f.name }, false);
                     }
                 }

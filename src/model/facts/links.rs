@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fact::Fact;
+use crate::model::attached::Via;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -74,6 +75,9 @@ pub struct Link {
     pub route_mtu: Option<u32>,
     /// Programs at tc that are not ours.
     pub programs: Fact<Vec<Attached>>,
+    /// How nettune's own program is at its ingress, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_ingress: Option<Via>,
     /// Its IPv6 routes with a metric `mtu` of their own, which a change of its MTU overwrites.
     pub mtu_routes: Vec<String>,
     /// Those of them that could not be put back.

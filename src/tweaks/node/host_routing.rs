@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::cilium::told;
 use crate::model::attached::{Attached, Via};
 use crate::model::bpf::{Hook, tag};
-use crate::model::facts::{Fact, Link, Module};
+use crate::model::facts::{Attached as Theirs, Fact, Facts, Link, Module};
 use crate::model::features;
 use crate::model::helm;
 use crate::model::hex;
@@ -76,6 +76,8 @@ const FLOWTABLE: &str = "flowtable f hook ingress priority 0\nchain forward hook
 
 /// The kernel takes no more in one message (NFT_NETDEVICE_MAX), and lists them in one.
 const MOST_DEVICES: usize = 256;
+/// Attaching and detaching that many at tcx takes under a second each.
+const MANY_PODS: usize = 64;
 
 impl HostRouting {
     fn mode(&self) -> Mode {
@@ -184,10 +186,10 @@ impl Tweak for HostRouting {
             return Ok(all);
         }
         let tag = tag("nettune_route").context("no tag of nettune_route in this build")?;
-        let via = if cx.facts.bpf.tcx.known() == Some(&true) { Via::Tcx } else { Via::Clsact };
+        let ways: Vec<Via> = ways(cx.facts, &links).collect();
         let locals = digest(&cx.facts.routing.addresses);
         let old = cx.facts.kernel_version() < features::CHECK_MTU.since;
-        let wants = links.into_iter().map(|(link, pod)| {
+        let wants = links.into_iter().zip(ways).map(|((link, pod), via)| {
             // Before 5.12 the lookup knows no size at all.
             let mtu = match (old, link.route_mtu) {
                 (true, Some(route)) => route.min(link.mtu),
@@ -218,6 +220,13 @@ impl Tweak for HostRouting {
                     "{} links; one that comes later goes up the stack until the next apply",
                     links.len()
                 ));
+                let tcx = cx.facts.bpf.tcx.known() == Some(&true);
+                let filters = ways(cx.facts, &links).filter(|via| *via == Via::Clsact).count();
+                if filters > 0 && tcx {
+                    remarks.push(format!(
+                        "{filters} of them by a filter of clsact: at tcx each would take the kernel 13 ms"
+                    ));
+                }
                 if cx.facts.kernel_version() < features::CHECK_MTU.since {
                     let text = "a lookup of this kernel knows no MTU: it is checked as it is now (5.12 asks)";
                     remarks.push(text.to_string());
@@ -258,12 +267,29 @@ impl Tweak for HostRouting {
     }
 }
 
+/// At tcx the kernel waits for all CPUs after each program that comes or goes, some 13 ms, whoever asks; at clsact it
+/// does not. What is attached stays as it is: a change of the program costs nothing either way.
+fn ways<'a>(facts: &'a Facts, links: &'a [(&'a Link, bool)]) -> impl Iterator<Item = Via> + 'a {
+    let tcx = facts.bpf.tcx.known() == Some(&true);
+    let many = links.iter().filter(|(_, pod)| *pod).count() > MANY_PODS;
+    let in_order = |l: &Link| {
+        let others = |p: &Theirs| p.hook == "tcx ingress";
+        l.programs.known().is_some_and(|all| all.iter().any(others))
+    };
+    links.iter().map(move |(link, pod)| match link.own_ingress {
+        _ if !tcx => Via::Clsact,
+        Some(via) => via,
+        None if many && *pod && !in_order(link) => Via::Clsact,
+        None => Via::Tcx,
+    })
+}
+
 /// The other end must be in another namespace; a qdisc that somebody gave the link (the bandwidth
 /// plugin's tbf) and programs at its egress would be passed by.
 fn to_peer(link: &Link) -> bool {
     let pair = link.other_netns && link.is_a(&["veth", "netkit"]);
     let qdisc = link.qdisc.as_deref().is_none_or(|q| q.starts_with("default"));
-    let seen = |p: &crate::model::facts::Attached| p.hook.ends_with("egress");
+    let seen = |p: &Theirs| p.hook.ends_with("egress");
     pair && qdisc && link.programs.known().is_some_and(|all| !all.iter().any(seen))
 }
 
