@@ -30,7 +30,7 @@ fn tried(host: &mut Memory, dir: &Path, fault: Option<(usize, Fault)>) -> Vec<Ta
     host.writes = 0;
     host.fault = fault;
     dies(host, |host| drop(apply_as(host, dir, &ask)));
-    targets(&store(host, dir).journal.records, &ask.meta.time)
+    targets(&store(host, dir).journal.records().unwrap(), &ask.meta.time)
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_rollback_is_taken_back_as_well() {
     let a = host.states.clone();
     let answer = rollback(&mut host, dir.path()).unwrap();
     assert_eq!(answer.exit, Exit::Fine);
-    let records = store(&host, dir.path()).journal.records;
+    let records = store(&host, dir.path()).journal.records().unwrap();
     let time = records.iter().rev().find_map(|r| match r {
         nettune::engine::record::Record::Begin(begin) => Some(begin.time.clone()),
         _ => None,

@@ -294,8 +294,10 @@ fn take_back(
     facts: &Facts,
     why: &str,
 ) -> Result<Reverted> {
-    let from_journal = || targets(&store.journal.records, &pending.run);
-    let all = pending.targets.clone().unwrap_or_else(from_journal);
+    let all = match &pending.targets {
+        Some(targets) => targets.clone(),
+        None => targets(&store.journal.records()?, &pending.run),
+    };
     // From here on it cannot be confirmed any more, and whoever goes on knows what to do.
     pending.targets = Some(all.clone());
     dir.store(pending)?;

@@ -157,7 +157,8 @@ pub fn targets(records: &[Record], run: &str) -> Vec<Target> {
         _ => None,
     };
     let Some(first) = records.iter().position(|r| begin(r).is_some()) else { return Vec::new() };
-    let before = Ledger::replay(&records[..first]);
+    let mut before = Ledger::default();
+    records[..first].iter().for_each(|record| before.take(record.clone()));
     let mut targets: BTreeMap<Resource, (usize, Target)> = BTreeMap::new();
     let begins: Vec<Begin> = records[first..].iter().filter_map(begin).collect();
     for (order, change) in begins.iter().flat_map(|b| &b.changes).enumerate() {

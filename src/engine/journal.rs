@@ -1,14 +1,15 @@
 //! The journal: one JSON object a line, appended and fsynced before the first write of a stage and
 //! after its last. Nothing is rewritten in place.
 
-use std::io::Write;
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 
 use super::folder::{Folder, kind};
-use super::lines::{self, Bad, Lines};
+use super::ledger::Ledger;
+use super::lines::{self, Bad, End, Line};
 use super::record::{Record, SCHEMA, Snapshot};
 use super::{Exit, Refusal};
 use crate::model::script;
@@ -24,7 +25,10 @@ pub const MOST_BYTES: u64 = 64 << 20;
 #[derive(Default)]
 pub struct Journal {
     folder: Option<Arc<Folder>>,
-    pub records: Vec<Record>,
+    /// What its records make of the node.
+    pub ledger: Ledger,
+    /// Records.
+    pub count: usize,
     pub warnings: Vec<String>,
     /// Why it cannot be read. Then no record is known, and nothing may be written.
     pub damage: Option<String>,
@@ -40,47 +44,66 @@ impl Journal {
     pub fn load(folder: Option<Arc<Folder>>) -> Result<Self> {
         let mut journal = Journal { folder, ..Journal::default() };
         let Some(folder) = journal.folder.clone() else { return Ok(journal) };
-        let place = folder.path(NAME).display().to_string();
-        match folder.read(NAME, MOST_BYTES) {
-            Ok(text) => journal.parse(&place, &text.unwrap_or_default())?,
-            Err(e) if kind(&e) == Some(std::io::ErrorKind::PermissionDenied) => return Err(e),
+        match journal.read(&folder) {
+            Ok(()) => {}
+            Err(e) if kind(&e) == Some(ErrorKind::PermissionDenied) => return Err(e),
+            Err(e) if e.downcast_ref::<Refusal>().is_some() => return Err(e),
             Err(e) => journal.damage = Some(format!("{e:#}")),
         }
-        if journal.records.is_empty() && journal.damage.is_none() {
+        if journal.damage.is_some() {
+            (journal.ledger, journal.count) = (Ledger::default(), 0);
+        } else if journal.count == 0 {
             journal.damage = lost(&folder);
         }
         Ok(journal)
     }
 
-    fn parse(&mut self, place: &str, text: &[u8]) -> Result<()> {
-        let lines = Lines::of(text);
-        (self.length, self.whole, self.open) = (text.len() as u64, lines.whole as u64, lines.open);
-        if lines.torn(text) {
-            // A record that was cut off was never acted upon: writes begin after its fsync.
-            self.warnings.push(format!("{place}: dropped a record that was cut off while written"));
-        }
-        for line in lines.all {
+    /// Record by record: of a long one no more is kept than what it makes of the node.
+    fn read(&mut self, folder: &Folder) -> Result<()> {
+        let place = folder.path(NAME).display().to_string();
+        let (mut newest, mut damage) = (None, None);
+        let (ledger, count) = (&mut self.ledger, &mut self.count);
+        let end = records(folder, |line| {
             let place = format!("{place}:{}", line.number);
             let why = match line.read {
                 Ok(record) => {
-                    self.records.push(record);
-                    continue;
+                    *count += 1;
+                    return ledger.take(record);
                 }
-                Err(Bad::Newer(schema)) => return Err(newer(&place, schema)),
+                Err(Bad::Newer(schema)) => {
+                    newest.get_or_insert_with(|| newer(&place, schema));
+                    return;
+                }
                 Err(Bad::Twice(first)) => format!("it is line {first} once more"),
                 Err(Bad::Damaged(why)) => why,
             };
-            self.damage.get_or_insert_with(|| {
+            damage.get_or_insert_with(|| {
                 format!(
                     "{place} cannot be read: {why}; nothing is written before it is mended: nettune \
                      journal repair shows what is lost"
                 )
             });
+        })?;
+        self.damage = damage;
+        if let Some(newer) = newest {
+            return Err(newer);
         }
-        if self.damage.is_some() {
-            self.records.clear();
+        let Some(end) = end else { return Ok(()) };
+        (self.length, self.whole, self.open) = (end.length, end.whole, end.open);
+        if end.whole < end.length {
+            // A record that was cut off was never acted upon: writes begin after its fsync.
+            self.warnings.push(format!("{place}: dropped a record that was cut off while written"));
         }
         Ok(())
+    }
+
+    /// All its records, once more from the disk.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let mut all = Vec::new();
+        if let Some(folder) = &self.folder {
+            records(folder, |line| all.extend(line.read))?;
+        }
+        Ok(all)
     }
 
     /// What cannot be read is not written over, nor is anything else before it is repaired.
@@ -125,18 +148,29 @@ impl Journal {
         }
         self.length += bytes.len() as u64;
         (self.whole, self.open) = (self.length, false);
-        self.records.push(record);
+        self.count += 1;
         Ok(())
     }
 
     /// Has a first record before there is an undo.sh: one that is empty beside a full script was lost.
     pub fn found(&mut self) -> Result<()> {
-        if self.records.is_empty() { self.compact(Snapshot::default()) } else { Ok(()) }
+        if self.count == 0 { self.compact(Snapshot::default()) } else { Ok(()) }
     }
 
     /// Whether there is enough in it that a snapshot would be shorter.
     pub fn wants_compaction(&self) -> bool {
         self.length > COMPACT_BYTES
+    }
+
+    /// For those who only read it.
+    pub fn long(&self) -> Option<String> {
+        let text = |bytes| {
+            format!(
+                "the journal has {} MiB, mostly of what is done: the next apply or rollback makes it short",
+                bytes >> 20
+            )
+        };
+        Some(self.length).filter(|_| self.wants_compaction()).map(text)
     }
 
     /// Replaces all records by one snapshot: temporary file, fsync, rename, fsync of the folder.
@@ -148,9 +182,24 @@ impl Journal {
         folder.replace(NAME, &line, 0o600)?;
         self.length = line.len() as u64;
         (self.whole, self.open) = (self.length, false);
-        self.records = vec![record];
+        self.count = 1;
         Ok(())
     }
+}
+
+/// Hands out its lines; None where there is none.
+fn records(folder: &Folder, take: impl FnMut(Line)) -> Result<Option<End>> {
+    let verb = || format!("read {}", folder.path(NAME).display());
+    let file = match folder.file(NAME, OFlag::O_RDONLY, 0) {
+        Err(e) if kind(&e) == Some(ErrorKind::NotFound) => return Ok(None),
+        other => other?,
+    };
+    let end = lines::each(BufReader::new(file.take(MOST_BYTES + 1)), take).with_context(verb)?;
+    if end.length > MOST_BYTES {
+        let text = format!("is longer than {MOST_BYTES} bytes");
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, text)).with_context(verb);
+    }
+    Ok(Some(end))
 }
 
 /// Why a journal without a record is not a node without a change: undo.sh beside it has steps.
@@ -206,7 +255,7 @@ mod tests {
 
     fn counts(dir: &Path) -> (usize, usize, bool) {
         let journal = load(dir).unwrap();
-        (journal.records.len(), journal.warnings.len(), journal.damage.is_some())
+        (journal.count, journal.warnings.len(), journal.damage.is_some())
     }
 
     #[test]

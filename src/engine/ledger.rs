@@ -62,26 +62,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn replay(records: &[Record]) -> Self {
-        let mut ledger = Ledger::default();
-        records.iter().for_each(|record| ledger.take(record));
-        ledger
-    }
-
-    pub fn take(&mut self, record: &Record) {
+    pub fn take(&mut self, record: Record) {
         match record {
             Record::Begin(begin) => self.begin(begin),
-            Record::End(end) => self.end(end),
-            Record::Owned(snapshot) => self.restore(snapshot),
+            Record::End(end) => self.end(&end),
+            Record::Owned(snapshot) => self.restore(&snapshot),
         }
     }
 
-    fn begin(&mut self, begin: &Begin) {
+    fn begin(&mut self, begin: Begin) {
         for link in &begin.links {
             self.links.retain(|known| known.name != link.name);
             self.links.push(link.clone());
         }
-        self.open.push(begin.clone());
+        self.open.push(begin);
     }
 
     fn end(&mut self, end: &End) {

@@ -3,6 +3,8 @@
 //! is damaged.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -44,6 +46,13 @@ pub struct Lines<'a> {
     pub all: Vec<Line<'a>>,
     /// Where what was cut off begins.
     pub whole: usize,
+}
+
+/// Where a journal ends.
+pub struct End {
+    pub length: u64,
+    /// Where what was cut off begins.
+    pub whole: u64,
     /// The last line is whole but for its line end.
     pub open: bool,
 }
@@ -63,6 +72,46 @@ fn sum(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes)[..DIGITS / 2])
 }
 
+/// Hands out the lines of a journal as they are read: it may be long, and what it makes of the node is short.
+pub fn each(mut input: impl BufRead, mut take: impl FnMut(Line)) -> io::Result<End> {
+    let (mut fit, mut bytes) = (Fit::default(), Vec::new());
+    let (mut length, mut number) = (0, 0);
+    loop {
+        bytes.clear();
+        let read = input.read_until(b'\n', &mut bytes)?;
+        number += 1;
+        let mut hand_out = |bytes: &[u8]| {
+            let mut line = Line::of(number, bytes);
+            fit.fit(&mut line);
+            take(line);
+        };
+        match bytes.split_last() {
+            None => return Ok(End { length, whole: length, open: false }),
+            Some((b'\n', rest)) => {
+                if !rest.is_empty() {
+                    hand_out(rest);
+                }
+                length += read as u64;
+            }
+            Some(_) => {
+                let whole = without_end(&bytes);
+                whole.into_iter().for_each(hand_out);
+                let (end, open) = (whole.map_or(0, <[u8]>::len), whole.is_some());
+                return Ok(End { length: length + read as u64, whole: length + end as u64, open });
+            }
+        }
+    }
+}
+
+/// What is behind the last line end, where it is a whole record that had its own once: anything but NUL may follow
+/// it. A file system may have given the file its length and not its bytes: they are NUL then.
+fn without_end(rest: &[u8]) -> Option<&[u8]> {
+    let length = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+    let rest = &rest[..length];
+    let mut value = serde_json::Deserializer::from_slice(rest).into_iter::<serde_json::Map<_, _>>();
+    matches!(value.next(), Some(Ok(_))).then_some(rest)
+}
+
 impl<'a> Lines<'a> {
     pub fn of(text: &'a [u8]) -> Self {
         let end = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -72,18 +121,11 @@ impl<'a> Lines<'a> {
             .filter(|(_, bytes)| !bytes.is_empty())
             .map(|(at, bytes)| Line::of(at + 1, bytes))
             .collect();
-        // A file system may have given the file its length and not its bytes: they are NUL then.
-        let length = text[end..].iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-        let rest = &text[end..end + length];
-        let mut lines = Lines { all: Vec::new(), whole: end, open: false };
-        let mut value =
-            serde_json::Deserializer::from_slice(rest).into_iter::<serde_json::Map<_, _>>();
-        // A whole record with anything but NUL behind it had its line end once.
-        if matches!(value.next(), Some(Ok(_))) {
+        let mut lines = Lines { all: Vec::new(), whole: end };
+        if let Some(rest) = without_end(&text[end..]) {
             let number = text[..end].iter().filter(|b| **b == b'\n').count() + 1;
             all.push(Line::of(number, rest));
-            lines.whole = end + length;
-            lines.open = true;
+            lines.whole = end + rest.len();
         }
         lines.all = fitted(all);
         lines
@@ -94,35 +136,47 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Marks what cannot stand where it is: the same line twice, the end of a run that is not open.
 pub fn fitted(mut all: Vec<Line>) -> Vec<Line> {
-    let mut seen: HashMap<&[u8], usize> = HashMap::new();
-    let mut open: BTreeMap<String, bool> = BTreeMap::new();
-    for line in &mut all {
-        let Ok(record) = &line.read else { continue };
-        if let Some(first) = seen.insert(line.bytes, line.number) {
+    let mut fit = Fit::default();
+    all.iter_mut().for_each(|line| fit.fit(line));
+    all
+}
+
+/// Marks what cannot stand where it is: the same line twice, the end of a run that is not open.
+#[derive(Default)]
+struct Fit {
+    /// By their hash: there may be a hundred thousand.
+    seen: HashMap<u64, usize>,
+    open: BTreeMap<String, bool>,
+}
+
+impl Fit {
+    fn fit(&mut self, line: &mut Line) {
+        let Ok(record) = &line.read else { return };
+        let mut hash = DefaultHasher::new();
+        line.bytes.hash(&mut hash);
+        if let Some(first) = self.seen.insert(hash.finish(), line.number) {
             line.read = Err(Bad::Twice(first));
-            continue;
+            return;
         }
         match record {
             Record::Begin(begin) => {
-                open.insert(begin.run.clone(), line.summed);
+                self.open.insert(begin.run.clone(), line.summed);
             }
-            Record::Owned(_) => open.clear(),
+            Record::Owned(_) => self.open.clear(),
             Record::End(end) => {
-                let why = match open.remove(&end.run) {
+                let why = match self.open.remove(&end.run) {
                     None => "it ends a run whose beginning is not there",
                     // One process wrote both.
                     Some(summed) if summed != line.summed => {
                         "of it and the beginning of its run only one has a checksum"
                     }
-                    Some(_) => continue,
+                    Some(_) => return,
                 };
                 line.read = Err(Bad::Damaged(why.to_string()));
             }
         }
     }
-    all
 }
 
 impl<'a> Line<'a> {
@@ -182,28 +236,39 @@ fn read(bytes: &[u8], summed: bool) -> Result<Record, Bad> {
     }
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8".into()))?;
     #[derive(Deserialize)]
-    struct Head {
+    struct Head<'a> {
         schema: u32,
+        #[serde(rename = "type")]
+        kind: Option<&'a str>,
     }
     // A newer one may hold records that cannot even be parsed.
-    if let Ok(Head { schema }) = serde_json::from_str(text)
+    let head = serde_json::from_str::<Head>(text);
+    if let Ok(Head { schema, .. }) = head
         && schema > SCHEMA
     {
         return Err(Bad::Newer(schema));
     }
-    let content: Content = serde_json::from_str(text).map_err(|e| match e.is_data() {
+    // Told its kind it is read at once; as one of three it would first be kept as none of them.
+    let record = match head.ok().and_then(|head| head.kind) {
+        Some("begin") => serde_json::from_str(text).map(Record::Begin),
+        Some("end") => serde_json::from_str(text).map(Record::End),
+        Some("owned") => serde_json::from_str(text).map(Record::Owned),
+        _ => serde_json::from_str::<Content>(text).map(|content| content.record),
+    };
+    let record = record.map_err(|e| match e.is_data() {
         true => damaged(format!("it is no record: {e}")),
         false => damaged(format!("it is no JSON: {e}")),
     })?;
     // Before there were checksums a line had these fields and no other.
     if !summed {
         let fields: serde_json::Map<_, _> = serde_json::from_str(text).unwrap_or_default();
+        let content = Content { schema: SCHEMA, record: record.clone() };
         let known = serde_json::to_value(&content).unwrap_or_default();
         if fields.keys().any(|key| known.get(key).is_none()) {
             return Err(damaged("its checksum is not whole".into()));
         }
     }
-    Ok(content.record)
+    Ok(record)
 }
 
 #[cfg(test)]

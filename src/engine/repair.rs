@@ -76,7 +76,7 @@ impl Repair {
                     repair.records += 1;
                     repair.text.extend_from_slice(line.bytes);
                     repair.text.push(b'\n');
-                    repair.ledger.take(&record);
+                    repair.ledger.take(record);
                 }
                 Err(Bad::Damaged(why)) => {
                     repair.mended.retain(|number| *number != line.number);

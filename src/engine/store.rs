@@ -74,7 +74,7 @@ impl Store {
         }
         let of_this_boot = known(&store.boot.0, store.boot.1);
         if let Err(e) = of_this_boot
-            && !store.journal.records.is_empty()
+            && store.journal.count > 0
         {
             store.trouble = Some(e.to_string());
         }
@@ -83,8 +83,9 @@ impl Store {
             store.journal.warnings.push(why.clone());
             return Ok(store);
         }
-        store.ledger = Ledger::replay(&store.journal.records);
+        store.ledger = std::mem::take(&mut store.journal.ledger);
         store.ledger.fit_to(facts)?;
+        store.journal.warnings.extend(store.journal.long());
         Ok(store)
     }
 
@@ -92,9 +93,9 @@ impl Store {
     /// changed queues and vectors while this one waited.
     pub fn write(lock: Lock, facts: &Facts) -> Result<Self> {
         known(&facts.node.boot_id, facts.node.netns)?;
-        let journal = Journal::load(Some(lock.folder.clone()))?;
+        let mut journal = Journal::load(Some(lock.folder.clone()))?;
         journal.intact()?;
-        let mut ledger = Ledger::replay(&journal.records);
+        let mut ledger = std::mem::take(&mut journal.ledger);
         ledger.fit_to(facts)?;
         let (dir, boot) = (lock.dir.clone(), now(facts));
         let (unreadable, trouble) = (false, None);

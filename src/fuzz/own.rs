@@ -12,7 +12,6 @@ use crate::cilium::{configmap, diff, fleet::Fleet, render, report, values, versi
 use crate::engine::confirm::{Pending, RunDir};
 use crate::engine::folder::Folder;
 use crate::engine::journal::{Journal, NAME};
-use crate::engine::ledger::Ledger;
 use crate::engine::{lines, repair::Repair};
 use crate::image::manifest::Manifest;
 use crate::linux::{nft, socket};
@@ -46,8 +45,8 @@ pub fn journal(bytes: &[u8]) {
         let _ = Repair::of(&folder, &facts).map(|r| (r.damaged(), r.owned().count()));
         if let Ok(journal) = Journal::load(Some(Arc::new(folder))) {
             let written = found.all.iter().filter(|l| l.read.is_ok()).count();
-            assert_eq!(journal.records.len(), if journal.damage.is_some() { 0 } else { written });
-            let mut ledger = Ledger::replay(&journal.records);
+            assert_eq!(journal.count, if journal.damage.is_some() { 0 } else { written });
+            let mut ledger = journal.ledger;
             let _ = ledger.fit_to(&facts);
             let _ = ledger.snapshot();
         }
