@@ -153,8 +153,10 @@ struct Fit {
 impl Fit {
     fn fit(&mut self, line: &mut Line) {
         let Ok(record) = &line.read else { return };
+        // Its checksum is a hash of it.
+        let summed = line.bytes.rsplit(|b| *b == b'"').nth(1).filter(|_| line.summed);
         let mut hash = DefaultHasher::new();
-        line.bytes.hash(&mut hash);
+        summed.unwrap_or(line.bytes).hash(&mut hash);
         if let Some(first) = self.seen.insert(hash.finish(), line.number) {
             line.read = Err(Bad::Twice(first));
             return;
@@ -241,15 +243,20 @@ fn read(bytes: &[u8], summed: bool) -> Result<Record, Bad> {
         #[serde(rename = "type")]
         kind: Option<&'a str>,
     }
-    // A newer one may hold records that cannot even be parsed.
-    let head = serde_json::from_str::<Head>(text);
-    if let Ok(Head { schema, .. }) = head
-        && schema > SCHEMA
+    // As we write it; else it is looked for.
+    let ours = text.strip_prefix(r#"{"schema":1,"type":""#).and_then(|rest| rest.split('"').next());
+    let mut kind = ours;
+    if ours.is_none()
+        && let Ok(head) = serde_json::from_str::<Head>(text)
     {
-        return Err(Bad::Newer(schema));
+        // A newer one may hold records that cannot even be parsed.
+        if head.schema > SCHEMA {
+            return Err(Bad::Newer(head.schema));
+        }
+        kind = head.kind;
     }
     // Told its kind it is read at once; as one of three it would first be kept as none of them.
-    let record = match head.ok().and_then(|head| head.kind) {
+    let record = match kind {
         Some("begin") => serde_json::from_str(text).map(Record::Begin),
         Some("end") => serde_json::from_str(text).map(Record::End),
         Some("owned") => serde_json::from_str(text).map(Record::Owned),
