@@ -167,20 +167,23 @@ impl Family {
 }
 
 pub(crate) fn names_of(body: &[u8]) -> Vec<String> {
-    let mut names = BTreeMap::new();
+    let mut names: Vec<(u32, String)> = Vec::with_capacity(64);
     for (_, sets) in nlas(body).filter(|(kind, _)| kind & !NESTED == 2) {
         for (_, set) in nlas(sets) {
             for (_, strings) in nlas(set).filter(|(kind, _)| kind & !NESTED == 3) {
                 for (_, string) in nlas(strings) {
-                    let string = attrs(string);
-                    if let (Some(index), Some(name)) = (number(&string, 1), string.get(&2)) {
-                        names.insert(index, c_string(name));
+                    let of = |kind| nlas(string).find(|(k, _)| *k == kind).map(|(_, value)| value);
+                    let index = of(1).and_then(|bytes| bytes.first_chunk().copied());
+                    if let (Some(index), Some(name)) = (index.map(u32::from_ne_bytes), of(2)) {
+                        names.push((index, c_string(name)));
                     }
                 }
             }
         }
     }
-    names.into_values().collect()
+    names.sort_unstable();
+    names.dedup_by_key(|(index, _)| *index);
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 /// Native order: ethtool is not a network protocol.

@@ -2,7 +2,6 @@
 //! nf_tables needs its transaction in one send, and has no other family's messages; links go by
 //! rtnetlink's own connection (link.rs), and routes are listed here one by one, as there may be many.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use anyhow::{Context, Error, Result, ensure};
@@ -22,8 +21,50 @@ const RECEIVE_LEN: usize = 1 << 16;
 /// Room for a transaction of some thousand rules; the default holds 160.
 const SEND_LEN: usize = 4 << 20;
 
-/// The last of each kind: nested lists are walked with [`nlas`].
-pub type Attrs<'a> = BTreeMap<u16, &'a [u8]>;
+/// The last of each kind: nested lists are walked with [`nlas`]. They are few, and messages may be many: no map.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attrs<'a>(Vec<(u16, &'a [u8])>);
+
+impl<'a> Attrs<'a> {
+    pub fn get(&self, kind: &u16) -> Option<&&'a [u8]> {
+        self.0.iter().find(|(k, _)| k == kind).map(|(_, value)| value)
+    }
+
+    pub fn contains_key(&self, kind: &u16) -> bool {
+        self.get(kind).is_some()
+    }
+
+    pub fn remove(&mut self, kind: &u16) {
+        self.retain(|k, _| k != kind);
+    }
+
+    pub fn retain(&mut self, keep: impl Fn(&u16, &[u8]) -> bool) {
+        self.0.retain(|(kind, value)| keep(kind, value));
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &u16> {
+        self.0.iter().map(|(kind, _)| kind)
+    }
+
+    #[cfg(test)]
+    pub fn values(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.0.iter().map(|(_, value)| *value)
+    }
+}
+
+impl<'a> FromIterator<(u16, &'a [u8])> for Attrs<'a> {
+    /// In the order of kinds, so that what says the same is equal.
+    fn from_iter<I: IntoIterator<Item = (u16, &'a [u8])>>(attributes: I) -> Self {
+        let mut all: Vec<(u16, &[u8])> = Vec::with_capacity(8);
+        for (kind, value) in attributes {
+            match all.binary_search_by_key(&kind, |(k, _)| *k) {
+                Ok(at) => all[at].1 = value,
+                Err(at) => all.insert(at, (kind, value)),
+            }
+        }
+        Attrs(all)
+    }
+}
 
 /// The io::Error in the chain of `err`.
 pub fn io_error(err: &Error) -> Option<&io::Error> {

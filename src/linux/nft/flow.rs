@@ -67,6 +67,6 @@ pub fn decode(rule: &Attrs) -> Option<String> {
         }
     }
     let ours = encode(&name);
-    (found == expressions(&Attrs::from([(4, &ours[..])])))
+    (found == expressions(&Attrs::from_iter([(4, &ours[..])])))
         .then(|| format!("ct state established flow add @{name}"))
 }

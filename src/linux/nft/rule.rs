@@ -205,7 +205,7 @@ mod tests {
     use crate::linux::socket::{c_bytes, nla};
 
     fn rule(family: u8, list: &[u8]) -> Rule {
-        super::read(family, &expressions(&Attrs::from([(4, list)])))
+        super::read(family, &expressions(&Attrs::from_iter([(4, list)])))
     }
 
     fn load(kind: &str, key: u32) -> Vec<u8> {

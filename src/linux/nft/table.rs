@@ -211,7 +211,7 @@ impl Match {
         };
         let matched = Match { source, address, prefix };
         let list = matched.encode();
-        (found == expressions(&Attrs::from([(4, &list[..])]))).then_some(matched)
+        (found == expressions(&Attrs::from_iter([(4, &list[..])]))).then_some(matched)
     }
 }
 
@@ -219,8 +219,7 @@ pub(crate) fn chain_text(mut chain: Attrs) -> String {
     let (name, base) = (string(&chain, 3), base(INET, &chain));
     let hook = attrs(chain.get(&4).copied().unwrap_or_default());
     // Handle, use count and the flag of a base chain.
-    chain
-        .retain(|kind, value| ![2, 6].contains(kind) && (*kind, &value[..]) != (10, &[0, 0, 0, 1]));
+    chain.retain(|kind, value| ![2, 6].contains(kind) && (*kind, value) != (10, &[0, 0, 0, 1]));
     let plain = chain.keys().eq(&[1, 3, 4, 5, 7]) && hook.keys().eq(&[1, 2]);
     match base {
         Some(Base { hook, priority, kind, accept: true }) if plain && kind == "filter" => {
