@@ -1,25 +1,33 @@
 #!/usr/bin/env python3
-"""CPU time and peak memory of whole processes, interleaved with what a user would run instead.
+"""What whole processes of nettune cost, interleaved with what a user would run instead and with the least that could be.
 
-    sudo benches/processes.py [BINARY] > docs/performance-table.md
+    sudo benches/processes.py [BINARY]
 
-Needs root and time(1) (Debian package time); works in network and mount namespaces of its own. Each row is the median of ROUNDS runs, all
-variants in turn in every round, so that a noisy machine is noisy for all of them.
+Needs root, cc, strace and time(1); works in network and mount namespaces of its own. Each figure is the median of ROUNDS runs (11),
+all variants in turn in every round, so that a noisy machine is noisy for all of them. What is over its budget is said; the last line
+of the table tells how many are.
 """
 
-import ctypes
+import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
 
+import nodes
+from nodes import CPUS, VECTORS, sh
+
+HERE = Path(__file__).resolve().parent
 ROUNDS = int(os.environ.get("ROUNDS", "11"))
-CPUS, VECTORS = 512, 4096
-ONLY = ["--only", "tcp,mtu,notrack", "--set", 'notrack.cidrs=["10.244.0.0/16"]', "--accept", "bypass"]
+CHECK = ["check", "-p", "cilium-max"]
+BYPASS = ["--accept", "bypass,link-reset"]
+ONLY = ["--only", "tcp,mtu,notrack", "--set", 'notrack.cidrs=["10.244.0.0/16"]', *BYPASS]
 
 
 def measure(command):
@@ -33,8 +41,7 @@ def measure(command):
     start = time.monotonic()
     _, status, usage = os.wait4(pid, 0)
     wall = (time.monotonic() - start) * 1000
-    code = os.waitstatus_to_exitcode(status)
-    return (usage.ru_utime + usage.ru_stime) * 1000, wall, code
+    return (usage.ru_utime + usage.ru_stime) * 1000, wall, os.waitstatus_to_exitcode(status)
 
 
 def peak(command):
@@ -43,120 +50,138 @@ def peak(command):
     return int(done.stderr.strip().splitlines()[-1]) / 1024
 
 
-def unshare():
-    newnet, newns = 0x40000000, 0x00020000
-    if ctypes.CDLL(None, use_errno=True).unshare(newnet | newns) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
-
-
-def sh(script):
-    subprocess.run(["sh", "-euc", script], check=True)
-
-
-def links(count, spaces):
-    """`count` veth links of which some have their peer in one of `spaces` other namespaces."""
-    batch = [f"link add v{n} type veth peer name w{n}" for n in range(count // 2)]
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(batch) + "\n", text=True, check=True)
-    for n in range(spaces):
-        sh(f"ip netns add s{n}; ip link set w{n} netns s{n}")
-
-
-def fake_root(folder):
-    """A root with many CPUs and a link of many vectors; eth0 is a veth of this namespace."""
-    root = Path(folder)
-
-    def put(path, text):
-        path = root / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-
-    for path in ("sys/kernel/random/boot_id", "sys/kernel/osrelease", "sys/kernel/hostname", "meminfo", "cmdline"):
-        put(f"proc/{path}", Path(f"/proc/{path}").read_text().strip())
-    cpu = "sys/devices/system/cpu"
-    for name in ("online", "possible"):
-        put(f"{cpu}/{name}", f"0-{CPUS - 1}")
-    put(f"{cpu}/isolated", "")
-    for n in range(8):
-        put(f"sys/devices/system/node/node{n}/cpulist", f"{n * CPUS // 8}-{(n + 1) * CPUS // 8 - 1}")
-    for n in range(CPUS):
-        put(f"{cpu}/cpu{n}/topology/thread_siblings_list", f"{n % (CPUS // 2)},{n % (CPUS // 2) + CPUS // 2}")
-        put(f"{cpu}/cpufreq/policy{n}/scaling_governor", "schedutil")
-        put(f"{cpu}/cpufreq/policy{n}/scaling_driver", "acpi-cpufreq")
-        put(f"{cpu}/cpufreq/policy{n}/affected_cpus", str(n))
-        put(f"{cpu}/cpufreq/policy{n}/scaling_available_governors", "performance schedutil")
-    device = "sys/devices/pci0000:00/0000:00:05.0"
-    for n in range(VECTORS):
-        put(f"{device}/msi_irqs/{100 + n}", "msix")
-        put(f"proc/irq/{100 + n}/smp_affinity_list", f"0-{CPUS - 1}")
-        put(f"sys/kernel/irq/{100 + n}/actions", f"eth0-TxRx-{n}")
-    put(f"{device}/numa_node", "1")
-    net = root / "sys/class/net/eth0"
-    net.mkdir(parents=True)
-    (net / "device").symlink_to("../../../devices/pci0000:00/0000:00:05.0")
-    for key, value in {"core/somaxconn": 4096, "core/default_qdisc": "fq_codel", "ipv4/tcp_max_syn_backlog": 512}.items():
-        put(f"proc/sys/net/{key}", str(value))
+def row(name, label, runs, memory, budget):
+    cpu, wall = ([run[at] for run in runs] for at in range(2))
+    low, middle, high = statistics.quantiles(cpu, n=4)
+    most, mib = budget
+    held = [f"{most} ms" if most else "", f"{mib} MiB" if mib else ""]
+    over = most and statistics.median(wall if "1,000 pods" in name else cpu) > most or mib and memory > mib
+    told = ", ".join(filter(None, held)) + (" **OVER**" if over else "")
+    codes = {run[2] for run in runs}
+    if codes - {0, 1, 3}:
+        raise SystemExit(f"{name}: {label} ended with {codes}")
+    return f"| {name} | {label} | {middle:.1f} ({low:.1f}-{high:.1f}) | {statistics.median(wall):.1f} | {memory:.1f} | {told} |"
 
 
 def scenario(name, prepare, variants):
-    """Prepares in fresh namespaces, then runs all variants in turn."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        unshare()
-        sh("mount --make-rprivate /; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; ip link set lo up")
+    """Prepares in fresh namespaces, then runs all variants in turn: (label, command, its undoing, (ms, MiB) at most)."""
+
+    def work():
         prepare()
-        lines = []
-        runs = {label: [] for label, _, _ in variants}
+        runs = {label: [] for label, *_ in variants}
         for _ in range(ROUNDS):
-            for label, command, after in variants:
+            for label, command, after, _ in variants:
                 runs[label].append(measure(command))
                 if after:
-                    measure(after)
-        peaks = {}
-        for label, command, after in variants:
-            peaks[label] = peak(command)
+                    (runs[after[0]].append if after[0] in runs else lambda _: None)(measure(after[1]))
+        lines = []
+        for label, command, after, budget in variants:
+            memory = peak(command)
             if after:
-                measure(after)
-        for label, _, _ in variants:
-            cpu, wall = (statistics.median(run[i] for run in runs[label]) for i in range(2))
-            spread = max(run[0] for run in runs[label]) - min(run[0] for run in runs[label])
-            codes = sorted({run[2] for run in runs[label]})
-            memory = peaks[label]
-            lines.append(f"| {name} | `{label}` | {cpu:.1f} ± {spread / 2:.1f} | {wall:.1f} | {memory:.1f} | {codes} |")
-        os.write(write, ("\n".join(lines) + "\n").encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        print(pipe.read(), end="", flush=True)
-    os.waitpid(pid, 0)
+                measure(after[1])
+            lines.append(row(name, label, runs[label], memory, budget))
+        return "\n".join(lines) + "\n"
+
+    print(nodes.within(work), end="", flush=True)
+
+
+def floor(binary, root, work):
+    """The least that could be: a program that reads the files which check reads, and no more."""
+    subprocess.run(["cc", "-O2", "-o", f"{work}/floor", HERE / "floor.c"], check=True)
+
+    def trace():
+        nodes.uplink()
+        subprocess.run(["strace", "-f", "-e", "trace=openat,openat2", "-o", "/run/trace", binary, *CHECK, "--host", root],
+                       stdout=subprocess.DEVNULL, check=True)
+        opened = re.findall(r'openat2?\([^,]+, "([^"]+)".*\) = [0-9]+$', Path("/run/trace").read_text(), re.M)
+        return "\n".join(path if path.startswith("/") else f"{root}/{path}" for path in opened) + "\n"
+
+    Path(f"{work}/files").write_text(nodes.within(trace))
+    return [f"{work}/floor", f"{work}/files"]
+
+
+def journal(binary, work, records):
+    """A state folder of that many records: what one apply and its rollback write, again and again."""
+    state = f"{work}/long"
+
+    def made():
+        nodes.uplink()
+        base = [binary, "--state-dir", state]
+        subprocess.run([*base, "apply", "-p", "cilium-max", "--only", "tcp"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([*base, "rollback"], stdout=subprocess.DEVNULL, check=True)
+        return Path(f"{state}/journal.jsonl").read_text()
+
+    first, *lines = nodes.within(made).splitlines()
+    lines = [json.loads(line) for line in lines]
+    with open(f"{state}/journal.jsonl", "w", encoding="utf-8") as out:
+        out.write(first + "\n")
+        for number in range(records):
+            record = dict(lines[number % len(lines)])
+            record.pop("sum")
+            record["run"] += f" x{number // len(lines)}"
+            text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)[:-1]
+            out.write(f'{text},"sum":"{sha256(text.encode()).hexdigest()[:16]}"}}\n')
+    return state
+
+
+def pods(count):
+    sh("mount -t bpf bpf /sys/fs/bpf; ip netns add pods; sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+    nodes.uplink()
+    batches = {"": ["link add p{n} type veth peer name e{n} netns pods", "link set p{n} up"], "-n pods ": ["link set e{n} up"]}
+    batches[" "] = ["route add 10.244.{high}.{low} dev p{n}"]
+    for where, batch in batches.items():
+        text = "\n".join(line.format(n=n, high=n // 250, low=n % 250 + 1) for n in range(count) for line in batch)
+        subprocess.run(["sh", "-c", f"ip {where}-batch -"], input=text + "\n", text=True, check=True)
+
+
+def routes(count):
+    nodes.uplink()
+    text = "\n".join(f"route add 11.{n >> 16}.{n >> 8 & 255}.{n & 255}/32 via 10.0.0.1" for n in range(count))
+    subprocess.run(["ip", "-batch", "-"], input=text + "\n", text=True, check=True)
+
+
+def rules(count):
+    nodes.uplink()
+    text = "".join(f"add rule ip nat services ip daddr 10.{n >> 16}.{n >> 8 & 255}.{n & 255} tcp dport 80 counter jump one\n" for n in range(count))
+    head = "add table ip nat\nadd chain ip nat services\nadd chain ip nat one\n"
+    subprocess.run(["nft", "-f", "-"], input=head + text, text=True, check=True)
 
 
 def main():
-    if len(sys.argv) > 1:
-        binary = sys.argv[1]
-    else:
-        binary = str(next(Path(__file__).parent.parent.glob("target/*/release/nettune")))
+    binary = str(Path(sys.argv[1] if len(sys.argv) > 1 else next(HERE.parent.glob("target/*/release/nettune"))).resolve())
     work = tempfile.mkdtemp()
-    nettune = [binary, "--state-dir", f"{work}/state"]
+    os.chmod(work, 0o755)
+    nodes.ordinary(f"{work}/root")
+    nodes.large(f"{work}/large")
+    Path(f"{work}/pods.toml").write_text('[host-routing]\nmode = "full"\n')
+    base = [binary, "--state-dir", f"{work}/state"]
     peer = shutil.which("tuned-adm")
-    print("| node | command | CPU ms (median ± half the spread) | wall ms | peak MiB | exit |")
+    none = (None, None)
+    check = ("`check`", [*base, *CHECK], None, none)
+    back = ("`rollback`", [*base, "rollback"])
+    apply = ("`apply`", [*base, "apply", "-p", "cilium-max", *ONLY], back, none)
+    verify = [("`tuned-adm verify`", [peer, "verify"], None, none)] if peer else []
+    print("| node | command | CPU ms: median (quartiles) | wall ms | peak MiB | at most |")
     print("|---|---|---|---|---|---|")
-    check = ("nettune check", nettune + ["check", "-p", "cilium-max"], None)
-    apply = ("nettune apply", nettune + ["apply", "-p", "cilium-max", *ONLY], nettune + ["rollback"])
-    verify = [("tuned-adm verify", [peer, "verify"], None)] if peer else []
-    for count, spaces in ((1, 0), (100, 20), (2000, 500)):
-        scenario(f"{count} links", lambda c=count, s=spaces: links(max(c, 2), s), [check, apply, *verify])
-    root = f"{work}/root"
-    fake_root(root)
-    host = nettune + ["--host", root]
-    big = ("nettune check", host + ["check", "-p", "cilium-max"], None)
-    applied = ("nettune apply --only irq,cpu", host + ["apply", "-p", "cilium-max", "--only", "irq,cpu"],
-               host + ["rollback"])
-    # All of them in use: a link of two queues has two vectors, whatever its device lists.
-    eth0 = f"ip link add eth0 numtxqueues {VECTORS} numrxqueues {VECTORS} type veth peer name e1; " \
-           "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; ip link set e1 up; ip route add default via 10.0.0.1"
-    scenario(f"{CPUS} CPUs, {VECTORS} vectors", lambda: sh(eth0), [big, applied, *verify])
+    ordinary = [*base, "--host", f"{work}/root"]
+    scenario("ordinary", nodes.uplink, [("floor", floor(binary, f"{work}/root", work), None, none),
+                                        ("`check`", [*ordinary, *CHECK], None, (None, 8)), *verify])
+    scenario("this machine's, 1 link", nodes.uplink, [check, apply])
+    for count, spaces, budget in ((2000, 500, (60, 24)), (10000, 1000, (350, None))):
+        scenario(f"{count:,} links", lambda c=count, s=spaces: nodes.links(c, s), [("`check`", check[1], None, budget), apply])
+    scenario("100,000 routes", lambda: routes(100_000), [check])
+    scenario("10,000 rules of nf_tables", lambda: rules(10_000), [check])
+    host = [*base, "--host", f"{work}/large"]
+    scenario(f"{CPUS} CPUs, {VECTORS:,} queues in use", nodes.many_queues, [
+        ("`check`", [*host, *CHECK], None, (150, None)),
+        ("`apply --only irq,cpu`", [*host, "apply", "-p", "cilium-max", "--only", "irq,cpu"], ("`rollback`", [*host, "rollback"]), (600, None))])
+    on = [*base, "apply", "-p", f"{work}/pods.toml", *BYPASS]
+    scenario("1,000 pods", lambda: pods(1000), [("`host-routing` full, on", on, back, (1000, None))])
+    scenario("1,000 pods, covered", lambda: (pods(1000), measure(on)), [("off", [*base, "rollback"], ("on", on), (1000, None))])
+    long = [binary, "--state-dir", journal(binary, work, 100_000)]
+    scenario("a journal of 100,000 records", nodes.uplink, [("`status`", [*long, "status"], None, (300, 20))])
     shutil.rmtree(work)
 
 
-main()
+if __name__ == "__main__":
+    main()
