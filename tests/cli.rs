@@ -34,7 +34,7 @@ struct Said {
 /// On a host of its own, with nothing applied: there is nothing that any verb could write.
 fn nettune(dir: &Path, args: &[&str]) -> Said {
     let host = dir.join("host");
-    fs::create_dir_all(&host).unwrap();
+    fs::create_dir_all(host.join("proc")).unwrap();
     let (out, err) = (dir.join("out"), dir.join("err"));
     let mut child = Command::new(env!("CARGO_BIN_EXE_nettune"))
         .arg(format!("--host={}", host.display()))
@@ -368,5 +368,22 @@ fn what_is_no_file_among_what_is_named_is_78() {
             let said = nettune(dir.path(), &["cilium", "values", "--cilium", "1.18", &report]);
             assert_eq!(said.code, 78, "{odd:?}: {}", said.err);
         }
+    }
+}
+
+/// Of a folder that is no root all would be absent, and a check of nothing would go well.
+#[test]
+fn a_folder_that_is_no_root_is_no_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    for verb in ["check", "facts", "plan", "verify", "status"] {
+        let said = Command::new(env!("CARGO_BIN_EXE_nettune"))
+            .args([verb, "--host", empty.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(2), "{verb}: {text}");
+        assert!(text.contains("is no root of a node"), "{verb}: {text}");
     }
 }

@@ -58,6 +58,16 @@ impl Session<'_> {
             let text = format!("--host {} is not a directory", root.display());
             return Err(Refusal::with(Exit::Usage, text));
         }
+        // Of any other folder all would be absent, and a check of nothing would go well.
+        let top = ["proc", "sys", "etc", "run", "usr", "var"];
+        if !top.iter().any(|folder| root.join(folder).is_dir()) {
+            let text = format!(
+                "--host {} is no root of a node: none of {} is there",
+                root.display(),
+                top.join(", ")
+            );
+            return Err(Refusal::with(Exit::Usage, text));
+        }
         Linux::open(root)
     }
 
