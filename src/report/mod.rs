@@ -13,6 +13,7 @@ mod prometheus;
 pub mod reasons;
 mod table;
 mod text;
+mod verdict;
 mod view;
 
 use std::io::{IsTerminal, Write};

@@ -1,7 +1,5 @@
 //! Tables for people: grouped by what the reader can do next.
 
-use std::collections::BTreeSet;
-
 use tabled::builder::Builder;
 use tabled::settings::peaker::PriorityMax;
 use tabled::settings::style::Style as TableStyle;
@@ -9,15 +7,16 @@ use tabled::settings::{Padding, Width};
 
 use super::grid::{Grid, trimmed};
 use super::json::rows::plan_id;
-use super::reasons::{accept, fix, text};
+use super::reasons::{fix, text};
 use super::text::{Style, clean};
+use super::verdict::{held, verdict};
 use super::view::{Applied, View};
 use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
 use crate::model::uplinks::uplinks;
-use crate::model::{Change, Impact, Outcome, Side};
+use crate::model::{Change, Outcome, Side};
 use crate::profile::Profile;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
@@ -38,6 +37,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
     let folded = !cilium && super::cilium::foreign(view);
     let here = |row: &&Row| !(folded && row.side == Side::Cilium && row.ciliums);
     let rows: Vec<&Row> = view.answer.rows.iter().filter(here).collect();
+    out.extend(verdict(view, &rows, style.width));
     let changing = matches!(view.verb, "apply" | "rollback");
     let width = name_width(rows.iter().copied());
     for group in groups(view) {
@@ -90,7 +90,12 @@ fn groups(view: &View) -> Vec<Group> {
     let mut groups = vec![
         group("FAILED, AND UNDONE", String::new(), &[Status::Failed][..]),
         group("SOMEBODY ELSE CHANGED IT", "rollback --force".into(), &[Status::Drifted]),
-        group("WOULD CHANGE", hint(&apply), &[Status::Ready]),
+        // What check and plan say first leads there.
+        group(
+            "WOULD CHANGE",
+            if view.verb == "explain" { apply } else { String::new() },
+            &[Status::Ready],
+        ),
         group("HELD FOR YOUR WORD", held(view), &[Status::Held]),
         group("APPLIED", String::new(), &[Status::Applied]),
         group("ALREADY SO", String::new(), &[Status::Ok]),
@@ -106,17 +111,6 @@ fn groups(view: &View) -> Vec<Group> {
         off.title = "PUT BACK";
     }
     groups
-}
-
-/// What the held rows wait for.
-fn held(view: &View) -> String {
-    let rows = view.answer.rows.iter().filter(|r| r.status == Status::Held);
-    let held = rows.flat_map(|r| &r.reasons).filter_map(|reason| match reason {
-        Reason::Held(impacts) => Some(impacts),
-        _ => None,
-    });
-    let impacts: BTreeSet<Impact> = held.flatten().copied().collect();
-    accept(&Vec::from_iter(impacts))
 }
 
 fn title(group: &Group, style: &Style) -> String {
