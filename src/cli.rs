@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "nettune", version, max_term_width = 100, subcommand_required = true)]
 #[command(
     after_help = "Exit codes: 0 fine, 1 failed and undone, 2 usage, 3 nothing applied, 4 drift,\n\
-    5 blocked (--strict, required), 6 not all put back, 7 applied in part, 11 locked or unconfirmed,\n\
+    5 blocked (--strict, required), 6 not all put back, 7 applied in part, 10 changes wanted (check --exit-code), 11 locked or unconfirmed,\n\
     77 needs root, 78 bad profile or configuration, or a journal that cannot be read"
 )]
 pub struct Cli {
@@ -149,6 +149,9 @@ pub struct CheckArgs {
     /// Show each row of Cilium's also where neither Cilium nor a kubelet is: what it could take here
     #[arg(long)]
     pub cilium: bool,
+    /// End with 10 where apply would change something, also what is held: for scripts
+    #[arg(long)]
+    pub exit_code: bool,
 }
 
 #[derive(Debug, Args, Default)]

@@ -7,8 +7,9 @@ use anyhow::Result;
 
 use super::session::{Session, accepted, scope};
 use super::{confirm, persist};
-use crate::cli::{CheckArgs, Choice, Format, Output};
+use crate::cli::{CheckArgs, Choice, Command, Format, Output};
 use crate::engine::ledger::Ledger;
+use crate::engine::row::{Row, Status};
 use crate::engine::store::Store;
 use crate::engine::undo::plan_script;
 use crate::engine::verbs::{pending, preview, verify as engine_verify};
@@ -86,6 +87,13 @@ pub fn looked(
         answer.notes.push("what is applied can be seen by root only".to_string());
     }
     answer.notes.extend(unread(&facts.unread));
+    let would = |row: &Row| matches!(row.status, Status::Ready | Status::Held);
+    if let Command::Check(CheckArgs { exit_code: true, .. }) = session.cli.command
+        && answer.exit == Exit::Fine
+        && answer.rows.iter().any(would)
+    {
+        answer.exit = Exit::Changes;
+    }
     let view =
         View { verb, profile: Some(&profile), facts: &facts, store: &store, answer: &answer };
     show(&host, &view)?;

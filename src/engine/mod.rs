@@ -110,6 +110,8 @@ pub enum Exit {
     NotPutBack = 6,
     /// Applied in part.
     Part = 7,
+    /// Asked for: something would change.
+    Changes = 10,
     /// Another nettune holds the lock.
     Busy = 11,
     NeedsRoot = 77,

@@ -9,6 +9,9 @@ set -- "$@" $signature
 snapshot "$work/before"
 expect 3 nettune verify
 expect 0 nettune check "$@"
+says "would change"
+says "next: sudo nettune apply -p cilium-max"
+expect 10 nettune check "$@" --exit-code
 expect 0 nettune plan "$@" --as script
 sh -n "$work/out" || fail "the script is no shell"
 snapshot "$work/looked"
@@ -19,6 +22,7 @@ expect 0 nettune apply "$@"
 nft list table inet nettune-notrack | grep -q 'ip saddr 10.244.0.0/16 notrack' || fail "notrack"
 nft list table inet nettune-notrack | grep -q 'ip6 daddr fd00:10::/56 notrack' || fail "notrack v6"
 expect 0 nettune verify
+expect 0 nettune check "$@" --exit-code
 expect 0 nettune status
 says "profile cilium-max"
 snapshot "$work/applied"
