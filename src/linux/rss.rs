@@ -38,7 +38,8 @@ fn ethtool(link: &str, words: &mut [u32]) -> Result<(), Errno> {
         return Err(Errno::ENODEV);
     }
     for (to, from) in request.ifr_name.iter_mut().zip(link.bytes()) {
-        *to = from.cast_signed();
+        // Signed on x86, unsigned on arm.
+        *to = from as std::ffi::c_char;
     }
     request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
     // SAFETY: the name ends in a zero, and `words` outlives the call and is as long as its own
