@@ -1,7 +1,7 @@
 //! What every verb has at hand.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -60,7 +60,8 @@ impl Session<'_> {
         }
         // Of any other folder all would be absent, and a check of nothing would go well.
         let top = ["proc", "sys", "etc", "run", "usr", "var"];
-        if !top.iter().any(|folder| root.join(folder).is_dir()) {
+        let given = root != Path::new("/");
+        if given && !top.iter().any(|folder| root.join(folder).is_dir()) {
             let text = format!(
                 "--host {} is no root of a node: none of {} is there",
                 root.display(),
