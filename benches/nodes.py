@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 CPUS, VECTORS = 512, 4096
@@ -28,6 +30,8 @@ def within(work):
             unshare()
             os.write(write, work().encode())
             os._exit(0)
+        except BaseException as error:
+            print(error, file=sys.stderr, flush=True)
         finally:
             os._exit(1)
     os.close(write)
@@ -124,3 +128,31 @@ def ordinary(folder):
     for n in range(4):
         root.put(f"usr/lib/sysctl.d/{n}0-some.conf", "# of the distribution\nkernel.sysrq = 0x01b6\nnet.ipv4.conf.all.rp_filter = 2")
     root.put("etc/systemd/network/10-eth0.network", "[Match]\nName=eth0\n\n[Network]\nDHCP=yes")
+
+
+def valgrind():
+    """A root with a valgrind that knows what we call."""
+    cache = Path(os.environ.get("NETTUNE_LAB_CACHE") or Path.home() / ".cache/nettune-lab")
+    root = cache / "valgrind"
+    if not (root / "usr/bin/valgrind").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        sources = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"],
+                                 capture_output=True, text=True, check=True).stdout.split("\n")
+        mirror = next(line.split()[0] for line in sources if line.split()[1:] == ["bookworm", "main"])
+        done = subprocess.run(["debootstrap", "--variant=minbase", "--include=valgrind", "trixie", root, mirror],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"debootstrap of trixie: {done.stdout[-2000:]}")
+    return root
+
+
+def instructions(tool, folder, words):
+    """User instructions of FOLDER/nettune WORDS.., which sees the folder as /bench; from within a namespace."""
+    sh(f"mkdir -p {tool}/bench; mountpoint -q {tool}/bench || {{ mount --bind {folder} {tool}/bench; mount -t proc proc {tool}/proc; "
+       f"mount -t sysfs sysfs {tool}/sys; mount -t tmpfs tmpfs {tool}/run; }}")
+    command = ["chroot", tool, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "/bench/nettune", *words]
+    grind = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r"I\s+refs:\s+([0-9,]+)", grind.stderr)
+    if grind.returncode != 0 or not found:
+        raise SystemExit(f"callgrind ended with {grind.returncode}: {grind.stderr[-2000:]}")
+    return int(found[1].replace(",", ""))

@@ -8,13 +8,12 @@ use super::clear::{clear, drifted_of_nobody, pending, release};
 use crate::engine::layers::without_taken;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::{Scope, plan};
-use crate::engine::record::Done;
 use crate::engine::row::{Row, Status};
 use crate::engine::run::{Meta, Stage};
 use crate::engine::store::Store;
 use crate::engine::{Exit, Host, Observe};
 use crate::model::restore::outlives;
-use crate::model::{Change, Facts, Impact, Outcome, Side};
+use crate::model::{Change, Facts, Impact, Outcome, Resource, Side};
 
 /// The rows of a rollback of the tweaks in scope: a profile that wants nothing.
 fn unwanted(ledger: &Ledger, scope: &Scope, side: impl Fn(&str) -> Side) -> Vec<Row> {
@@ -80,10 +79,9 @@ pub fn rollback<H: Host>(
     let ran = stage.execute(plan.changes.clone())?;
     write_into(&mut rows, &plan.changes, &ran);
     notes.extend(released.iter().cloned());
-    let gone_back = |c: &&Change| {
-        let written = |d: &Done| d.resource == c.resource && d.outcome == Outcome::Written;
-        !c.claim_only() && ran.done.iter().any(written)
-    };
+    let written = ran.done.iter().filter(|d| d.outcome == Outcome::Written);
+    let written: BTreeSet<&Resource> = written.map(|d| &d.resource).collect();
+    let gone_back = |c: &&Change| !c.claim_only() && written.contains(&c.resource);
     let behind = plan.changes.iter().filter(gone_back);
     let behind: BTreeSet<&str> = behind.filter_map(|c| outlives(&c.resource, &c.before)).collect();
     notes.extend(behind.into_iter().map(str::to_string));
