@@ -50,6 +50,22 @@ tc qdisc del dev q5 clsact
 snapshot "$work/after"
 same "$work/before" "$work/after"
 
+# Somebody has taken a whole clsact away, and a run died that had just done so itself.
+expect 0 nettune apply $full
+tc qdisc del dev q0 clsact
+expect 0 nettune rollback
+gone
+for delay in 0.02 0.04 0.06 0.08 0.1 0.15 0.2; do
+    expect 0 nettune apply $full
+    "$NETTUNE" --state-dir "$state" rollback > "$work/killed" 2>&1 & pid=$!
+    sleep $delay
+    kill -9 $pid 2> /dev/null || true
+    wait $pid 2> /dev/null || true
+    expect 0 nettune rollback
+    gone
+    ! grep 'BPF pins' "$work/err" || fail "something is left at a link"
+done
+
 # Pods that went meanwhile took theirs along.
 expect 0 nettune apply $full
 seq 6 69 | sed 's/.*/link del q&/' | ip -batch -

@@ -120,7 +120,8 @@ pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Resu
             .with_context(|| format!("delete the filter of {name}"))?;
     }
     let own = pins.marked(Hook::Ingress, index, CLSACT) || there.as_ref().is_some_and(made_clsact);
-    if own && filters::both(index)?.is_empty() {
+    // It may be gone already: by somebody else, or by a run that died before it was through.
+    if own && filters::both(index)?.is_empty() && filters::has_clsact(index)? {
         filters::delete_clsact(links, index)?;
     }
     Ok(())
