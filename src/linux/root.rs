@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::Mode;
 
@@ -21,6 +22,8 @@ use crate::open;
 const MOST_BYTES: u64 = 64 << 20;
 /// What people and their tools configure: one file, and the files that are read together.
 const MOST_CONFIG: u64 = 1 << 20;
+/// Of an open that others' mounts and renames disturb.
+const MOST_TRIES: usize = 1000;
 const MOST_TOGETHER: u64 = 16 << 20;
 
 pub struct Root {
@@ -69,7 +72,12 @@ impl Root {
             .flags(flags | quiet)
             .mode(Mode::from_bits_truncate(mode))
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        Ok(File::from(openat2(self.dir.as_fd(), path.trim_start_matches('/'), how)?))
+        let open = || openat2(self.dir.as_fd(), path.trim_start_matches('/'), how);
+        // While anybody mounts or renames anything, a `..` on the way (each device's link has some) cannot be told from an
+        // escape, and is to be tried again: it is not as if the file were not there.
+        let tries = std::iter::repeat_with(open).take(MOST_TRIES);
+        let mut tries = tries.skip_while(|opened| matches!(opened, Err(Errno::EAGAIN)));
+        Ok(File::from(tries.next().unwrap_or(Err(Errno::EAGAIN))?))
     }
 
     /// A regular file, opened for reading. The files of /proc and /sys are thousands, and nobody puts
@@ -239,6 +247,32 @@ mod tests {
         assert_eq!(unread.keys().collect::<Vec<_>>(), ["/fifo", "/link"]);
         assert_eq!(unread["/fifo"], "is no regular file");
         assert_eq!(Root::open(Path::new("/")).unwrap().read("dev/null").unwrap(), "");
+    }
+
+    /// The kernel refuses a `..` while anything is renamed, anywhere: such a file is there all the same.
+    #[test]
+    fn what_others_rename_meanwhile_makes_nothing_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["sys/device", "sys/link"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        std::fs::write(dir.path().join("sys/device/irq"), "1").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let names = ["a", "b"].map(|name| dir.path().join(name));
+                std::fs::create_dir(&names[0]).unwrap();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::rename(&names[0], &names[1]).unwrap();
+                    std::fs::rename(&names[1], &names[0]).unwrap();
+                }
+            });
+            let there = |_: &i32| root.exists("sys/link/../device/irq");
+            let found = (0..20_000).filter(there).count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(found, 20_000);
+        });
     }
 
     /// Ten files of 8 GB, and more text than any node has.
