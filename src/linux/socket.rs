@@ -1,6 +1,6 @@
 //! A blocking netlink socket for the families whose messages begin with a header of four bytes:
-//! nf_tables needs its transaction in one send, and has no other family's messages; links go by
-//! rtnetlink's own connection (link.rs), and routes are listed here one by one, as there may be many.
+//! nf_tables needs its transaction in one send, and has no other family's messages; links and routes,
+//! of which there may be many, are listed here one by one, and are changed by rtnetlink's own connection (link.rs).
 
 use std::io::{self, ErrorKind};
 

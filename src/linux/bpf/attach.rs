@@ -10,7 +10,6 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, TcAttachType, tc};
 use nix::libc::ERANGE;
 
-use super::super::link::Links;
 use super::super::socket::errno;
 use super::filters::{self, Filter};
 use super::object::Loaded;
@@ -113,7 +112,7 @@ pub fn filter(index: u32) -> Result<Option<u32>> {
 }
 
 /// Takes the filter away, and a clsact that was ours once nobody uses it any more.
-pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Result<()> {
+pub fn detach_clsact(pins: &Pins, name: &str, index: u32) -> Result<()> {
     let there = ours(index)?;
     if there.is_some() {
         filters::delete(index, PREFERENCE, HANDLE.into())
@@ -122,7 +121,7 @@ pub fn detach_clsact(pins: &Pins, links: &Links, name: &str, index: u32) -> Resu
     let own = pins.marked(Hook::Ingress, index, CLSACT) || there.as_ref().is_some_and(made_clsact);
     // It may be gone already: by somebody else, or by a run that died before it was through.
     if own && filters::both(index)?.is_empty() && filters::has_clsact(index)? {
-        filters::delete_clsact(links, index)?;
+        filters::delete_clsact(index)?;
     }
     Ok(())
 }

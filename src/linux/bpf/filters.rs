@@ -5,18 +5,17 @@ use std::io;
 
 use anyhow::Result;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_ECHO};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcHandle, TcHeader, TcMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc::{EINVAL, ENOENT};
 
-use super::super::link::Links;
 use super::super::socket::{Conn, Message, attrs, c_string, errno, io_error};
 
+const DELETE_QDISC: u16 = 37;
 const GET_QDISC: u16 = 38;
 const DELETE_FILTER: u16 = 45;
 const GET_FILTER: u16 = 46;
 const CLSACT: u32 = 0xffff_fff1;
+const CLSACT_HANDLE: u32 = 0xffff_0000;
 /// ETH_P_ALL in the order of the network, as every filter of ours has it.
 const ALL_PROTOCOLS: u32 = 0x0003_u16.to_be() as u32;
 const CLSACT_INGRESS: u32 = 0xffff_fff2;
@@ -114,10 +113,7 @@ pub(crate) fn parse(body: &[u8]) -> Option<Filter> {
     })
 }
 
-pub fn delete_clsact(links: &Links, index: u32) -> Result<()> {
-    let mut message = TcMessage::default();
-    message.header = TcHeader { index: index as i32, ..message.header };
-    message.header.parent = TcHandle::CLSACT;
-    message.header.handle = TcHandle { major: 0xffff, minor: 0 };
-    links.send(RouteNetlinkMessage::DelQueueDiscipline(message), 0, "delete qdisc clsact")
+pub fn delete_clsact(index: u32) -> Result<()> {
+    let message = ask(DELETE_QDISC, [index, CLSACT_HANDLE, CLSACT, 0]);
+    Conn::open(NETLINK_ROUTE)?.request(NLM_F_ACK, message, "delete qdisc clsact").map(drop)
 }

@@ -148,7 +148,7 @@ impl Programs {
             self.ready = false;
             return match found {
                 Some(link) => {
-                    detach(&pins, links, name, link.index, hook)?;
+                    detach(&pins, name, link.index, hook)?;
                     match stray(&link, hook)? {
                         Some((program, fd)) => pins::off(&fd)
                             .with_context(|| format!("take program {program} off {name}")),
@@ -187,7 +187,7 @@ impl Programs {
                 match via {
                     Via::Tcx => {
                         attach::tcx(loaded, &pins, name, link.index)?;
-                        attach::detach_clsact(&pins, links, name, link.index)?;
+                        attach::detach_clsact(&pins, name, link.index)?;
                     }
                     Via::Clsact => {
                         attach::clsact(loaded, &pins, name, link.index)?;
@@ -231,11 +231,11 @@ fn uncover(pins: &Pins, hook: Hook, index: u32) -> Result<()> {
 }
 
 /// Out of the maps first: nothing is sent to a link that does not carry the program any more.
-fn detach(pins: &Pins, links: &Links, name: &str, index: u32, hook: Hook) -> Result<()> {
+fn detach(pins: &Pins, name: &str, index: u32, hook: Hook) -> Result<()> {
     uncover(pins, hook, index)?;
     pins.detach(hook, index)?;
     if hook == Hook::Ingress {
-        attach::detach_clsact(pins, links, name, index)?;
+        attach::detach_clsact(pins, name, index)?;
     }
     pins.clear(hook, index)
 }
@@ -264,7 +264,7 @@ pub fn tidy(root: &Root, links: &Links) -> Result<()> {
             continue;
         }
         match link {
-            Some(link) => detach(&pins, links, &link.name, index, hook)?,
+            Some(link) => detach(&pins, &link.name, index, hook)?,
             None => {
                 uncover(&pins, hook, index)?;
                 pins.clear(hook, index)?;

@@ -82,7 +82,9 @@ fn programs(index: u32, clsact: bool, via: &mut Option<Via>) -> Fact<Vec<Attache
                 Ok(all) => {
                     for f in all {
                         if own(&f.name) {
-                            via.get_or_insert(Via::Clsact);
+                            if hook == "tc ingress" {
+                                via.get_or_insert(Via::Clsact);
+                            }
                             continue;
                         }
                         add(hook, if f.name.is_empty() { f.kind } else { f.name }, false);
