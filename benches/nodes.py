@@ -55,9 +55,9 @@ def links(count, spaces):
         sh(f"ip netns add s{n}; ip link set w{n} netns s{n}")
 
 
-def many_queues():
+def many_queues(count=VECTORS):
     """All of them in use: a link of two queues has two vectors, whatever its device lists."""
-    sh(f"ip link add eth0 numtxqueues {VECTORS} numrxqueues {VECTORS} type veth peer name e1; "
+    sh(f"ip link add eth0 numtxqueues {count} numrxqueues {count} type veth peer name e1; "
        "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up; ip link set e1 up; ip route add default via 10.0.0.1")
 
 
@@ -136,13 +136,16 @@ def valgrind():
     root = cache / "valgrind"
     if not (root / "usr/bin/valgrind").exists():
         cache.mkdir(parents=True, exist_ok=True)
-        sources = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"],
-                                 capture_output=True, text=True, check=True).stdout.split("\n")
-        mirror = next(line.split()[0] for line in sources if line.split()[1:] == ["bookworm", "main"])
-        done = subprocess.run(["debootstrap", "--variant=minbase", "--include=valgrind", "trixie", root, mirror],
+        prepare = Path(__file__).resolve().parent.parent / "packaging/prepare"
+        mirror = subprocess.run(["sh", "-c", f". {prepare}; mirror"], capture_output=True, text=True, check=True).stdout.strip()
+        # Whole or not at all: one that was interrupted has a valgrind that does not run.
+        new = cache / "valgrind.new"
+        subprocess.run(["rm", "-rf", "--one-file-system", new], check=True)
+        done = subprocess.run(["debootstrap", "--variant=minbase", "--include=valgrind", "trixie", new, mirror],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise SystemExit(f"debootstrap of trixie: {done.stdout[-2000:]}")
+        new.rename(root)
     return root
 
 
