@@ -20,6 +20,7 @@ use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::{Linux, watchdog};
 use crate::model::facts::Setting;
 use crate::model::glob;
+use crate::model::typed::file::{File, Meta};
 use crate::model::uplinks::{matches, uplinks};
 use crate::model::{
     Context, Desired, Facts, Impact, Need, Probe, Resource, Side, State, Tweak, Want,
@@ -247,7 +248,7 @@ fn folders(host: &Linux, store: &Store) -> Vec<(String, State)> {
         store.ledger.owned.contains_key(&resource)
             || matches!(host.read(&resource), Ok(State::Absent))
     };
-    let state = State::is("folder mode=0755 owner=0:0");
+    let state = State::from(File::Folder(Meta { mode: 0o755, ..Meta::FRESH }));
     persist::folders().iter().filter(made).map(|p| (p.to_string(), state.clone())).collect()
 }
 

@@ -15,9 +15,9 @@ use crate::engine::journal::{Journal, NAME};
 use crate::engine::{lines, repair::Repair};
 use crate::image::manifest::Manifest;
 use crate::linux::{nft, socket};
-use crate::model::attached::Attached;
 use crate::model::bpf::{Deny, Hook};
 use crate::model::facts::Facts;
+use crate::model::typed::attached::Attached;
 use crate::model::{Group, Resource, State, Want, cpulist, reach::Reach, sysctls};
 use crate::profile::{Finder, Profile};
 

@@ -8,7 +8,9 @@ use super::bootloader;
 use super::kernels::Kernel;
 use crate::engine::row::Status;
 use crate::linux::root::Root;
-use crate::model::{Resource, State, Want};
+use crate::model::typed::file::File;
+use crate::model::typed::tuned::Profile as Tuned;
+use crate::model::{Resource, State, Want, typed};
 use crate::persist::{self, Setup};
 use crate::profile::Profile;
 
@@ -52,11 +54,10 @@ pub fn files(root: &Root, profile: &Profile, kernels: &[Kernel]) -> Result<Files
     };
     out.all.push((BINARY.to_string(), Content::Binary));
     for (path, state) in persist::files(&setup) {
-        let State::Is(text) = state else { continue };
-        let (head, content) = text.split_once('\n').unwrap_or((&text, ""));
-        let content = match head.strip_prefix("link ") {
-            Some(target) => Content::Link(target.to_string()),
-            None => Content::Text(content.to_string()),
+        let content = match typed::of(&state) {
+            Some(File::Link(target)) => Content::Link(target),
+            Some(File::Text { content, .. }) => Content::Text(content),
+            Some(File::Folder(_)) | None => continue,
         };
         out.all.push((path, content));
     }
@@ -117,16 +118,15 @@ fn tuned(root: &Root, kernels: &[Kernel], out: &mut Files) {
     let wanted =
         kernels.iter().flat_map(|k| &k.rows).flat_map(|r| &r.desired).find_map(|d| {
             match (&d.resource, &d.want) {
-                (Resource::Tuned, Want::Exactly(state)) => {
-                    state.field("profile").map(str::to_string)
-                }
+                (Resource::Tuned, Want::Exactly(state)) => typed::of::<Tuned>(state),
                 _ => None,
             }
         });
     let Some(profile) = wanted else { return };
-    let names: Vec<&str> = profile.split('+').collect();
+    let names = profile.names;
     let places = ["etc/tuned", "etc/tuned/profiles", "usr/lib/tuned", "usr/lib/tuned/profiles"];
-    let there = |name: &&str| places.iter().any(|p| root.exists(&format!("{p}/{name}/tuned.conf")));
+    let there =
+        |name: &&String| places.iter().any(|p| root.exists(&format!("{p}/{name}/tuned.conf")));
     if let Some(missing) = names.iter().find(|n| !there(n)) {
         out.notes.push(format!("TuneD of this image has no profile {missing}: its choice is left"));
         return;

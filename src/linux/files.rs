@@ -13,7 +13,8 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use super::root::{Root, is_absent};
 use super::socket::errno;
 use crate::engine::Wrote;
-use crate::model::{State, state, sysctls};
+use crate::model::typed::file::{File, Meta};
+use crate::model::{State, sysctls};
 use crate::replace::{new_file, replace};
 
 /// Two keys of which the kernel zeroes the one that was not written last: one resource, whose text
@@ -181,7 +182,7 @@ fn write_value(root: &Root, path: &str, state: &State) -> Result<()> {
 pub fn read_file(root: &Root, path: &str) -> Result<State> {
     let verb = || format!("read {}", root.full(path));
     if let Ok(target) = root.readlink(path) {
-        return Ok(State::Is(format!("link {target}")));
+        return Ok(File::Link(target).into());
     }
     let place = match root.openat(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0) {
         Ok(place) => place,
@@ -190,9 +191,9 @@ pub fn read_file(root: &Root, path: &str) -> Result<State> {
     };
     let meta = place.metadata().with_context(verb)?;
     let what = || State::Foreign { what: "something that is no text file".into(), owner: None };
-    let (mode, uid, gid) = (meta.mode() & 0o7777, meta.uid(), meta.gid());
+    let own = Meta { mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid() };
     if meta.is_dir() {
-        return Ok(State::Is(format!("folder mode={mode:04o} owner={uid}:{gid}")));
+        return Ok(File::Folder(own).into());
     }
     if !meta.is_file() {
         return Ok(what());
@@ -205,7 +206,7 @@ pub fn read_file(root: &Root, path: &str) -> Result<State> {
     let Ok(content) = String::from_utf8(root.bytes(path).with_context(verb)?) else {
         return Ok(what());
     };
-    Ok(State::Is(format!("mode={mode:04o} owner={uid}:{gid}\n{content}")))
+    Ok(File::Text { meta: own, content }.into())
 }
 
 /// By a temporary file in the same folder and a rename, so that it is whole or as it was.
@@ -231,8 +232,8 @@ pub fn write_file(root: &Root, path: &str, state: &State) -> Result<Wrote> {
         return Ok(Wrote::Yes);
     };
     let temporary = format!(".{name}.nettune");
-    let (head, content) = text.split_once('\n').unwrap_or((text, ""));
-    if let Some(rest) = head.strip_prefix("folder ") {
+    let file = text.parse::<File>().map_err(anyhow::Error::msg).with_context(verb)?;
+    if let File::Folder(meta) = file {
         match mkdirat(&folder, name, Mode::from_bits_truncate(0o700)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(e) => return Err(e).with_context(verb),
@@ -240,18 +241,21 @@ pub fn write_file(root: &Root, path: &str, state: &State) -> Result<Wrote> {
         let made = root
             .openat(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0)
             .with_context(verb)?;
-        own(&made, rest).with_context(verb)?;
+        own(&made, meta).with_context(verb)?;
         folder.sync_all().with_context(verb)?;
         return Ok(Wrote::Yes);
     }
-    let make = || {
-        if let Some(target) = head.strip_prefix("link ") {
-            return Ok(nix::unistd::symlinkat(target, &folder, temporary.as_str())?);
+    let make = || match &file {
+        File::Link(target) => {
+            Ok(nix::unistd::symlinkat(target.as_str(), &folder, temporary.as_str())?)
         }
-        let mut file = new_file(&folder, &temporary, 0o600)?;
-        file.write_all(content.as_bytes())?;
-        own(&file, head)?;
-        Ok(file.sync_all()?)
+        File::Text { meta, content } => {
+            let mut file = new_file(&folder, &temporary, 0o600)?;
+            file.write_all(content.as_bytes())?;
+            own(&file, *meta)?;
+            Ok(file.sync_all()?)
+        }
+        File::Folder(_) => Ok(()),
     };
     replace(&folder, &temporary, name, make).with_context(verb)?;
     folder.sync_all().with_context(verb)?;
@@ -259,14 +263,9 @@ pub fn write_file(root: &Root, path: &str, state: &State) -> Result<Wrote> {
 }
 
 /// Owner, then mode, which a change of owner may take bits from.
-fn own(file: &std::fs::File, head: &str) -> Result<()> {
-    let get = |key| state::fields(head).find(|(k, _)| *k == key).map(|(_, v)| v);
-    if let Some((uid, gid)) = get("owner").and_then(|o| o.split_once(':')) {
-        let (uid, gid) = (uid.parse().map(Uid::from_raw)?, gid.parse().map(Gid::from_raw)?);
-        fchown(file, Some(uid), Some(gid))?;
-    }
-    let mode = get("mode").and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(0o644);
-    Ok(file.set_permissions(std::fs::Permissions::from_mode(mode))?)
+fn own(file: &std::fs::File, meta: Meta) -> Result<()> {
+    fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
+    Ok(file.set_permissions(std::fs::Permissions::from_mode(meta.mode))?)
 }
 
 /// Every file that systemd-sysctl reads, but for ours.

@@ -14,7 +14,8 @@ use super::files::{read_sysctl, write_sysctl};
 use super::link::Links;
 use super::root::Root;
 use crate::engine::Wrote;
-use crate::model::{State, state};
+use crate::model::State;
+use crate::model::typed::qdisc::{Options, Qdisc as Wanted};
 
 const TCA_FQ_BUCKETS_LOG: u16 = 8;
 const TCA_FQ_HORIZON: u16 = 14;
@@ -23,7 +24,6 @@ const DEFAULT_BUCKETS_LOG: u32 = 10;
 const DEFAULT_HORIZON_US: u32 = 10_000_000;
 /// The quantum is the MTU and the link's header: 14 bytes of Ethernet, 18 with a tag, 24 of InfiniBand.
 const LONGEST_HEADER: u32 = 32;
-const QUANTUM: &str = " quantum=";
 const DEFAULT_QDISC: &str = "net/core/default_qdisc";
 
 #[derive(Debug, Clone)]
@@ -89,7 +89,8 @@ pub fn has_clsact(qdiscs: &[Qdisc]) -> bool {
 /// default fq_codel has the quantum of the MTU that it was made under; of another one, it says so.
 pub fn state(qdiscs: &[Qdisc], mtu: u32) -> State {
     let Some(root) = qdiscs.iter().find(|q| q.parent == TcHandle::ROOT) else {
-        return State::is("default noqueue");
+        let (kind, options) = ("noqueue".into(), Options::default());
+        return Wanted { by_default: true, multi: false, kind, options }.into();
     };
     let leaves: Vec<&Qdisc> = qdiscs
         .iter()
@@ -101,18 +102,22 @@ pub fn state(qdiscs: &[Qdisc], mtu: u32) -> State {
         ("mq", Some(leaf)) => *leaf,
         _ => root,
     };
-    if root.kind == "mq" && leaves.iter().any(|l| text(l) != text(first)) {
+    let differs = |l: &&Qdisc| l.kind != first.kind || options_of(l) != options_of(first);
+    if root.kind == "mq" && leaves.iter().any(differs) {
         return foreign("mq with leaves of several kinds".into());
     }
-    let prefix = if root.kind == "mq" && !leaves.is_empty() { "mq " } else { "" };
-    match (by_default, first.kind.as_str()) {
-        (true, kind) => {
+    let multi = root.kind == "mq" && !leaves.is_empty();
+    let options = match by_default {
+        true => {
             let stale = leaves.iter().copied().chain([root]).find_map(|q| stale_quantum(q, mtu));
-            let quantum = stale.map(|q| format!("{QUANTUM}{q}")).unwrap_or_default();
-            State::Is(format!("default {prefix}{kind}{quantum}"))
+            Options { quantum: stale, ..Options::default() }
         }
-        (false, "fq") => State::Is(format!("{prefix}{}", text(first))),
-        (false, _) => foreign(format!("{prefix}{} set by hand", first.kind)),
+        false => options_of(first),
+    };
+    let found = Wanted { by_default, multi, kind: first.kind.clone(), options };
+    match by_default || first.kind == "fq" {
+        true => found.into(),
+        false => foreign(format!("{found} set by hand")),
     }
 }
 
@@ -124,29 +129,25 @@ fn is_leaf(qdisc: &Qdisc) -> bool {
     !matches!(qdisc.kind.as_str(), "clsact" | "ingress")
 }
 
-fn text(qdisc: &Qdisc) -> String {
-    let mut text = qdisc.kind.clone();
-    if qdisc.kind == "fq" {
-        if let Some(horizon) = qdisc.horizon_us.filter(|h| *h != DEFAULT_HORIZON_US) {
-            text.push_str(&format!(" horizon-us={horizon}"));
-        }
-        if let Some(log) = qdisc.buckets_log.filter(|l| *l != DEFAULT_BUCKETS_LOG) {
-            text.push_str(&format!(" buckets-log={log}"));
-        }
+/// What differs from an fq made without options.
+fn options_of(qdisc: &Qdisc) -> Options {
+    let fq = qdisc.kind == "fq";
+    Options {
+        quantum: None,
+        horizon_us: qdisc.horizon_us.filter(|h| fq && *h != DEFAULT_HORIZON_US),
+        buckets_log: qdisc.buckets_log.filter(|l| fq && *l != DEFAULT_BUCKETS_LOG),
     }
-    text
 }
 
 pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<Wrote> {
     let link = links.one(name)?.with_context(|| format!("link {name} is gone"))?;
     let Some(text) = wanted.text() else { bail!("a qdisc cannot be made {wanted}") };
-    if let Some(kind) = text.strip_prefix("default ") {
-        let (kind, quantum) = kind.split_once(QUANTUM).map_or((kind, None), |(k, q)| (k, Some(q)));
-        to_default(root, links, link.index, name, kind)?;
+    let wanted: Wanted = text.parse().map_err(anyhow::Error::msg)?;
+    if wanted.by_default {
+        to_default(root, links, link.index, name, &wanted.kind)?;
         let now = dump(links)?.remove(&link.index).unwrap_or_default();
-        let had =
-            |wanted: &str| now.iter().any(|q| q.quantum.is_some_and(|q| q.to_string() == wanted));
-        return Ok(match quantum {
+        let had = |wanted: u32| now.iter().any(|q| q.quantum == Some(wanted));
+        return Ok(match wanted.options.quantum {
             Some(wanted) if !had(wanted) => Wrote::LeftToOthers(format!(
                 "its quantum was {wanted}, of an earlier MTU, and is of MTU {} now",
                 link.mtu
@@ -154,15 +155,11 @@ pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<W
             _ => Wrote::Yes,
         });
     }
-    let (multi, leaf) = match text.strip_prefix("mq ") {
-        Some(leaf) => (true, leaf),
-        None => (false, text),
-    };
-    if !leaf.starts_with("fq") {
+    if wanted.kind != "fq" {
         bail!("qdisc {text:?} is not one that nettune makes");
     }
-    if !multi {
-        new(links, link.index, TcHandle::ROOT, "fq", options(leaf)?, name)?;
+    if !wanted.multi {
+        new(links, link.index, TcHandle::ROOT, "fq", told(wanted.options), name)?;
         return Ok(Wrote::Yes);
     }
     let own_mq = |all: &[Qdisc]| {
@@ -177,21 +174,19 @@ pub fn write(root: &Root, links: &Links, name: &str, wanted: &State) -> Result<W
     let mq = find()?.with_context(|| format!("{name} did not keep its mq"))?;
     for queue in 1..=link.tx_queues {
         let parent = TcHandle { major: mq.handle.major, minor: queue as u16 };
-        new(links, link.index, parent, "fq", options(leaf)?, name)?;
+        new(links, link.index, parent, "fq", told(wanted.options), name)?;
     }
     Ok(Wrote::Yes)
 }
 
-fn options(leaf: &str) -> Result<Vec<TcOption>> {
-    let mut options = Vec::new();
-    let mut add = |kind, value: u32| {
-        options.push(TcOption::Other(DefaultNla::new(kind, value.to_ne_bytes().to_vec())));
-    };
-    // A replaced fq keeps what it is not told, so both are always told.
-    let field = |key| state::fields(leaf).find(|(k, _)| *k == key).map(|(_, v)| v.parse::<u32>());
-    add(TCA_FQ_BUCKETS_LOG, field("buckets-log").transpose()?.unwrap_or(DEFAULT_BUCKETS_LOG));
-    add(TCA_FQ_HORIZON, field("horizon-us").transpose()?.unwrap_or(DEFAULT_HORIZON_US));
-    Ok(options)
+/// A replaced fq keeps what it is not told, so both are always told.
+fn told(options: Options) -> Vec<TcOption> {
+    let of =
+        |kind, value: u32| TcOption::Other(DefaultNla::new(kind, value.to_ne_bytes().to_vec()));
+    vec![
+        of(TCA_FQ_BUCKETS_LOG, options.buckets_log.unwrap_or(DEFAULT_BUCKETS_LOG)),
+        of(TCA_FQ_HORIZON, options.horizon_us.unwrap_or(DEFAULT_HORIZON_US)),
+    ]
 }
 
 fn message(index: u32, parent: TcHandle) -> TcMessage {
@@ -229,11 +224,10 @@ fn to_default(root: &Root, links: &Links, index: u32, name: &str, kind: &str) ->
     if let Some(root) = now.iter().find(default) {
         new(links, index, TcHandle::ROOT, &root.kind, Vec::new(), name)?;
     }
-    let leaf = kind.strip_prefix("mq ").unwrap_or(kind);
     let today = read_sysctl(root, DEFAULT_QDISC)?;
-    let other = today.text().is_some_and(|t| t != leaf) && leaf != "noqueue";
+    let other = today.text().is_some_and(|t| t != kind) && kind != "noqueue";
     if other {
-        write_sysctl(root, DEFAULT_QDISC, &State::is(leaf))?;
+        write_sysctl(root, DEFAULT_QDISC, &State::is(kind))?;
     }
     let what = format!("delete root qdisc of {name}");
     let message = message(index, TcHandle::ROOT);

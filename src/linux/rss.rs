@@ -10,9 +10,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::model::State;
 use crate::model::facts::{Fact, Rss};
-use crate::model::hex;
+use crate::model::{State, hex, typed};
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const GRXRINGS: u32 = 0x2d;
@@ -107,31 +106,30 @@ fn runs(entries: u32, queues: u32) -> impl Iterator<Item = u32> {
 }
 
 pub fn state(rss: Option<&Rss>) -> State {
-    rss.map_or(State::Absent, |r| {
-        State::Is(format!("hash={} key={} table={}", r.hash, r.key, r.table))
-    })
+    rss.map_or(State::Absent, |r| State::Is(r.to_string()))
 }
 
 /// Sends only what differs: a table that was set once counts as the user's, and a driver then
 /// refuses to have fewer channels than it names.
 pub fn write(link: &str, wanted: &State) -> Result<()> {
-    let now = state(read(link)?.as_ref());
-    let differs = |key| wanted.field(key).filter(|v| now.field(key) != Some(v));
+    let wanted: Rss = typed::of(wanted).with_context(|| format!("{wanted} is no RSS of {link}"))?;
+    let now = read(link)?;
+    let differs = |of: fn(&Rss) -> &str| now.as_ref().map(of) != Some(of(&wanted));
     let mut message = vec![SRSSH, 0, NO_CHANGE, 0, 0, 0];
-    if let Some(table) = differs("table") {
+    if differs(|rss| &rss.table) {
         // An empty table brings the kernel's own back.
-        let entries = match table {
+        let entries = match wanted.table.as_str() {
             Rss::DEFAULT => Vec::new(),
             Rss::RUNS => {
                 runs(sizes(link)?.0, rings(link).context("how many queues are in use")?).collect()
             }
-            _ => table.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?,
+            table => table.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>()?,
         };
         message[2] = u32::try_from(entries.len())?;
         message.extend(entries);
     }
-    if let Some(key) = differs("key") {
-        let bytes = bytes(key)?;
+    if differs(|rss| &rss.key) {
+        let bytes = bytes(&wanted.key)?;
         message[3] = u32::try_from(bytes.len())?;
         let words = bytes.chunks(size_of::<u32>()).map(|chunk| {
             let mut word = [0; size_of::<u32>()];
@@ -140,8 +138,8 @@ pub fn write(link: &str, wanted: &State) -> Result<()> {
         });
         message.extend(words);
     }
-    if let Some(hash) = differs("hash") {
-        message[4] = u32::from_ne_bytes([hash.parse()?, 0, 0, 0]);
+    if now.as_ref().map(|rss| rss.hash) != Some(wanted.hash) {
+        message[4] = u32::from_ne_bytes([wanted.hash, 0, 0, 0]);
     }
     ethtool(link, &mut message).with_context(|| format!("set RSS of {link}"))
 }

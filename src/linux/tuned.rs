@@ -14,7 +14,8 @@ use super::files;
 use super::link::Links;
 use super::root::Root;
 use super::systemd::{UNIT, load_unit, property};
-use crate::model::{Resource, State};
+use crate::model::typed::tuned::{Mode, Profile};
+use crate::model::{Resource, State, typed};
 
 const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 const TUNED: (&str, &str) = ("com.redhat.tuned", "/Tuned");
@@ -95,7 +96,7 @@ async fn returns(bus: &Connection, changed: &mut MessageStream) -> Result<()> {
 fn state_of(active: &str, mode: &str, post: &str) -> State {
     let mut names: Vec<&str> = active.split_whitespace().collect();
     if names.is_empty() {
-        return State::is("profile= mode=off");
+        return Profile { names: Vec::new(), mode: Mode::Off }.into();
     }
     if names.last() == Some(&post) {
         names.pop();
@@ -105,14 +106,14 @@ fn state_of(active: &str, mode: &str, post: &str) -> State {
         let what = format!("post-loaded profile {post} alone");
         return State::Foreign { what, owner: Some("TuneD".into()) };
     }
-    // Several are written with spaces between; a state's pairs are split at spaces.
-    State::Is(format!("profile={} mode={mode}", names.join("+")))
+    let mode = if mode == "auto" { Mode::Auto } else { Mode::Manual };
+    Profile { mode, ..Profile::manual(&names.join(" ")) }.into()
 }
 
 /// One that goes away in the middle is told anew when it is back.
 pub fn write(root: &Root, links: &Links, state: &State) -> Result<()> {
-    let profile = state.tuned_profile().unwrap_or_default();
-    let keys = tuned_resources(root, &profile);
+    let profile: Profile = typed::of(state).context("TuneD cannot be made absent")?;
+    let keys = tuned_resources(root, &profile.spaced());
     let found = values(root, &keys);
     links.block_on(async {
         let bus = connect(root).await?.context("there is no D-Bus to reach TuneD by")?;
@@ -124,7 +125,7 @@ pub fn write(root: &Root, links: &Links, state: &State) -> Result<()> {
         let mut changed = MessageStream::for_match_rule(rule, &bus, None).await?;
         if !leaves(&bus).await {
             let owner = owner_of(&bus).await.ok();
-            match switch(&bus, state, &mut changed).await {
+            match switch(&bus, &profile, &mut changed).await {
                 Err(e) if lost(&e) => {}
                 Ok(()) if leaves(&bus).await || owner_of(&bus).await.ok() != owner => {}
                 other => return other,
@@ -147,7 +148,7 @@ pub fn write(root: &Root, links: &Links, state: &State) -> Result<()> {
                 }
             }
         }
-        switch(&bus, state, &mut changed).await
+        switch(&bus, &profile, &mut changed).await
     })
 }
 
@@ -168,36 +169,33 @@ fn set_value(root: &Root, resource: &Resource, state: &State) -> Result<()> {
     }
 }
 
-async fn switch(bus: &Connection, state: &State, changed: &mut MessageStream) -> Result<()> {
-    let profile = state.field("profile").context("TuneD cannot be made absent")?;
-    let reply = match state.field("mode") {
-        Some("off") => {
+async fn switch(bus: &Connection, profile: &Profile, changed: &mut MessageStream) -> Result<()> {
+    let names = profile.spaced();
+    let reply = match profile.mode {
+        Mode::Off => {
             call_within(JOB, bus, TUNED, CONTROL, "disable", &()).await?;
             return Ok(());
         }
-        Some("auto") => call_within(JOB, bus, TUNED, CONTROL, "auto_profile", &()).await?,
-        _ => {
-            call_within(JOB, bus, TUNED, CONTROL, "switch_profile", &(profile.replace('+', " "),))
-                .await?
-        }
+        Mode::Auto => call_within(JOB, bus, TUNED, CONTROL, "auto_profile", &()).await?,
+        Mode::Manual => call_within(JOB, bus, TUNED, CONTROL, "switch_profile", &(&names,)).await?,
     };
     let (taken, why): (bool, String) = reply.body().deserialize()?;
     if !taken {
-        bail!("TuneD refused profile {profile}: {why}");
+        bail!("TuneD refused profile {names}: {why}");
     }
     // One that was off only takes note, and is told to begin as tuned-adm does it.
     let reply = call_within(JOB, bus, TUNED, CONTROL, "is_running", &()).await?;
     if !reply.body().deserialize::<bool>()? {
         let reply = call_within(JOB, bus, TUNED, CONTROL, "start", &()).await?;
         if !reply.body().deserialize::<bool>()? {
-            bail!("TuneD took profile {profile} and did not begin");
+            bail!("TuneD took profile {names} and did not begin");
         }
     }
     // The call only starts a thread; the signal says that the profile is in force.
     let done = async {
         let signal = changed.next().await.context("the bus closed the connection")??;
         let (_, result, why): (String, bool, String) = signal.body().deserialize()?;
-        if result { Ok(()) } else { bail!("TuneD could not set {profile}: {why}") }
+        if result { Ok(()) } else { bail!("TuneD could not set {names}: {why}") }
     };
     tokio::time::timeout(JOB, done)
         .await

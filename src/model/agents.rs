@@ -1,7 +1,8 @@
 //! What the agents of a host do by themselves to what we write: the engine knows none of them by name.
 
 use super::facts::{Facts, Setting};
-use super::{Resource, State, UnitAspect};
+use super::typed::tuned::Profile;
+use super::{Resource, State, UnitAspect, typed};
 
 /// What the agent behind `resource` keeps when it is changed: TuneD keeps what it finds when it sets a value, and
 /// puts that back when it goes, over whatever is there then; and it reads the files of sysctl.d anew each time.
@@ -21,8 +22,9 @@ fn tuned_reaches(resource: &Resource) -> bool {
 
 /// What the agent behind `resource` sets itself once that is `state`.
 pub fn sets<'a>(resource: &Resource, state: &State, facts: &'a Facts) -> &'a [Setting] {
-    let profile = if *resource == Resource::Tuned { state.tuned_profile() } else { None };
-    profile.and_then(|name| facts.tuned_profiles.get(&name)).map_or(&[], Vec::as_slice)
+    let profile =
+        Some(state).filter(|_| *resource == Resource::Tuned).and_then(typed::of::<Profile>);
+    profile.and_then(|p| facts.tuned_profiles.get(&p.spaced())).map_or(&[], Vec::as_slice)
 }
 
 /// What agents that run set now.

@@ -5,7 +5,6 @@
 //! Nothing here touches a kernel, and nothing here uses another module of ours. Begin with `resource.rs`.
 
 pub mod agents;
-pub mod attached;
 pub mod bpf;
 pub mod cilium;
 pub mod collateral;
@@ -32,6 +31,7 @@ pub mod settings;
 pub mod state;
 pub mod sysctls;
 pub mod tweak;
+pub mod typed;
 pub mod uplinks;
 pub mod xdp_limits;
 

@@ -2,8 +2,9 @@
 
 use super::cpulist;
 use super::facts::{Facts, Link};
+use super::typed::qdisc::Qdisc;
 use super::uplinks::above;
-use super::{Resource, State};
+use super::{Resource, State, typed};
 
 /// None when `baseline` may be written; else why the resource is released as it is instead.
 /// `goes_too` are resources that go back in the same run.
@@ -112,10 +113,8 @@ pub fn offline(resource: &Resource, wrote: &State, now: &State, facts: &Facts) -
 pub fn at_boot(resource: &Resource, baseline: &State, wrote: &State) -> Option<State> {
     match resource {
         Resource::Sysctl { .. } => Some(wrote.clone()),
-        Resource::Qdisc { .. } if baseline.text()?.starts_with("default ") => {
-            let wrote = wrote.text()?;
-            let bare = wrote.strip_prefix("default ").unwrap_or(wrote);
-            Some(State::is(format!("default {bare}")))
+        Resource::Qdisc { .. } if typed::of::<Qdisc>(baseline)?.by_default => {
+            Some(Qdisc { by_default: true, ..typed::of(wrote)? }.into())
         }
         _ => None,
     }

@@ -42,11 +42,6 @@ impl State {
             None => self.text().map(|_| 0),
         }
     }
-
-    /// TuneD's profile as TuneD writes it: of several, the names with spaces between.
-    pub fn tuned_profile(&self) -> Option<String> {
-        self.field("profile").map(|names| names.replace('+', " "))
-    }
 }
 
 /// The pairs of a state of the form `rx=1024 tx=512`.

@@ -7,6 +7,7 @@ mod sysctls;
 mod units;
 
 use crate::model::State;
+use crate::model::typed::file::File;
 pub use sysctls::{dropin, dropin_name};
 pub use units::LATE_SECONDS;
 
@@ -55,8 +56,11 @@ pub fn files(setup: &Setup) -> Vec<(String, State)> {
         (format!("{UNITS}/nettune-early.service"), text(&early)),
         (format!("{UNITS}/nettune.service"), text(&late)),
         (format!("{UNITS}/nettune-link@.service"), text(&link)),
-        (format!("{WANTS}/nettune-early.service"), State::is("link ../nettune-early.service")),
-        (format!("{WANTS}/nettune.service"), State::is("link ../nettune.service")),
+        (
+            format!("{WANTS}/nettune-early.service"),
+            File::Link("../nettune-early.service".into()).into(),
+        ),
+        (format!("{WANTS}/nettune.service"), File::Link("../nettune.service".into()).into()),
         (format!("{RULES}/90-nettune.rules"), text(units::RULE)),
     ];
     if let Some((name, lines)) = setup.dropin {
@@ -83,7 +87,7 @@ pub fn folders() -> [&'static str; 7] {
 }
 
 pub fn text(content: &str) -> State {
-    State::Is(format!("mode=0644 owner=0:0\n{content}"))
+    File::fresh(content).into()
 }
 
 /// A profile may be named by a path: its file's name, in letters that any tool takes.

@@ -14,8 +14,8 @@ use super::super::socket::errno;
 use super::filters::{self, Filter};
 use super::object::Loaded;
 use super::pins::Pins;
-use crate::model::attached::Way;
 use crate::model::bpf::Hook;
+use crate::model::typed::attached::Way;
 
 /// After whatever others have put there with the numbers that tc gives by itself (49152 and below).
 pub const PREFERENCE: u16 = 50000;

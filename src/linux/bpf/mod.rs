@@ -18,9 +18,9 @@ use nix::libc::{EINVAL, ENODEV, ENOENT};
 use super::link::Links;
 use super::root::Root;
 use crate::model::State;
-use crate::model::attached::{Attached, Via};
 use crate::model::bpf::{Coverage, Hook, NO_MAPS, REASONS, owner, remains, unpinned};
 use crate::model::facts::Link;
+use crate::model::typed::attached::{Attached, Via};
 use object::{Covered, Loaded};
 use pins::{Note, Pins};
 

@@ -11,9 +11,9 @@ use crate::linux::link::Links;
 use crate::linux::root::Root;
 use crate::linux::{qdisc, rss};
 use crate::model::State;
-use crate::model::attached::Via;
 use crate::model::bpf::owner;
 use crate::model::facts::{Attached, Fact, Link};
+use crate::model::typed::attached::Via;
 use nix::libc;
 
 pub fn gather(root: &Root, netlink: &Links, ethtool: &Ethtool) -> Result<Vec<Link>> {

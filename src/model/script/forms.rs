@@ -4,8 +4,10 @@ use sha2::{Digest, Sha256};
 
 use crate::model::bpf::Hook;
 use crate::model::hex;
-use crate::model::state::fields;
-use crate::model::{State, UnitAspect};
+use crate::model::typed::file::File;
+use crate::model::typed::qdisc::Qdisc;
+use crate::model::typed::tuned::{Mode, Profile};
+use crate::model::{State, UnitAspect, typed};
 
 /// One word of shell, whatever is in it.
 pub fn quote(word: &str) -> String {
@@ -17,22 +19,16 @@ pub fn qdisc(link: &str, text: &str) -> String {
     if let Some(words) = by_default(text) {
         return format!("default_qdisc \"${link}\" {words}");
     }
-    let (multi, leaf) = match text.strip_prefix("mq ") {
-        Some(leaf) => (true, leaf),
-        None => (false, text),
-    };
-    let mut words = "fq".to_string();
-    for (key, value) in fields(leaf) {
-        match (key, value.parse::<u32>()) {
-            ("horizon-us", Ok(us)) => words.push_str(&format!(" horizon {us}us")),
-            ("buckets-log", Ok(log)) => {
-                words.push_str(&format!(" buckets {}", 1u64.checked_shl(log).unwrap_or(0)));
-            }
-            _ => {}
-        }
-    }
     let bad = format!("bad \"qdisc of ${link}:\" {}", quote(text));
-    if !multi {
+    let Some(qdisc) = text.parse::<Qdisc>().ok().filter(|q| q.kind == "fq") else { return bad };
+    let mut words = "fq".to_string();
+    if let Some(us) = qdisc.options.horizon_us {
+        words.push_str(&format!(" horizon {us}us"));
+    }
+    if let Some(log) = qdisc.options.buckets_log {
+        words.push_str(&format!(" buckets {}", 1u64.checked_shl(log).unwrap_or(0)));
+    }
+    if !qdisc.multi {
         return format!("tc qdisc replace dev \"${link}\" root {words} || {bad}");
     }
     format!(
@@ -46,14 +42,14 @@ pub fn qdisc(link: &str, text: &str) -> String {
 }
 
 pub fn tuned(to: &State) -> String {
-    match to.field("profile") {
-        Some(profile) if to.field("mode") == Some("manual") => {
-            let words: Vec<String> = profile.split('+').map(quote).collect();
-            format!("tuned-adm profile {} || bad 'profile of TuneD'", words.join(" "))
-        }
-        Some(_) => "tuned-adm auto_profile || bad 'profile of TuneD'".to_string(),
-        None => "tuned-adm off || bad 'profile of TuneD'".to_string(),
-    }
+    let profile = typed::of::<Profile>(to);
+    let names = || profile.iter().flat_map(|p| &p.names).map(|n| quote(n)).collect::<Vec<_>>();
+    let verb = match profile.as_ref().map(|p| p.mode) {
+        Some(Mode::Manual) => format!("profile {}", names().join(" ")),
+        Some(Mode::Auto) => "auto_profile".to_string(),
+        Some(Mode::Off) | None => "off".to_string(),
+    };
+    format!("tuned-adm {verb} || bad 'profile of TuneD'")
 }
 
 pub fn unit(name: &str, aspect: UnitAspect, text: &str) -> String {
@@ -138,9 +134,9 @@ pub fn lines(text: &str) -> String {
 
 /// Left alone where somebody has edited it since.
 pub fn file(path: &str, from: &State, to: &State) -> String {
-    let wrote = from.text().and_then(|t| t.split_once('\n')).map(|(_, content)| content);
+    let wrote = typed::of::<File>(from);
     let text = file_text(path, to);
-    let Some(content) = wrote else { return text };
+    let Some(content) = wrote.as_ref().and_then(File::content) else { return text };
     let path = quote(path);
     let sum: String = hex(&Sha256::digest(content));
     format!(
@@ -151,33 +147,29 @@ pub fn file(path: &str, from: &State, to: &State) -> String {
 
 pub fn file_text(path: &str, to: &State) -> String {
     let path = quote(path);
-    if to.text().is_some_and(|t| t.starts_with("folder ")) {
-        return format!("mkdir -p {path}");
-    }
-    match to {
-        State::Is(text) => {
-            let (head, content) = text.split_once('\n').unwrap_or((text, ""));
-            if let Some(target) = head.strip_prefix("link ") {
-                return format!("ln -sfn {} {path}", quote(target));
-            }
-            let get = |key: &str| fields(head).find(|(k, _)| *k == key).map(|(_, v)| v);
-            let mode = quote(get("mode").unwrap_or("0644"));
-            let owner = quote(get("owner").unwrap_or("0:0"));
-            format!(
-                "printf '%s' {} > {path} && chmod {mode} {path} && chown {owner} {path}",
-                quote(content)
-            )
-        }
-        _ => {
+    match (to, typed::of(to)) {
+        (_, Some(File::Folder(_))) => format!("mkdir -p {path}"),
+        (_, Some(File::Link(target))) => format!("ln -sfn {} {path}", quote(&target)),
+        (_, Some(File::Text { meta, content })) => format!(
+            "printf '%s' {} > {path} && chmod '{:04o}' {path} && chown '{}:{}' {path}",
+            quote(&content),
+            meta.mode,
+            meta.uid,
+            meta.gid
+        ),
+        (State::Absent, None) => {
             format!("if [ -d {path} ] && [ ! -L {path} ]; then rmdir {path}; else rm -f {path}; fi")
+        }
+        (State::Is(_) | State::Foreign { .. }, None) => {
+            format!("bad {path} 'what was here is not known'")
         }
     }
 }
 
 /// The kind and the quantum, where it is one of an earlier MTU, of "default mq fq_codel quantum=1514".
 pub fn by_default(text: &str) -> Option<String> {
-    let kind = text.strip_prefix("default ")?;
-    let (kind, quantum) = kind.split_once(" quantum=").map_or((kind, None), |(k, q)| (k, Some(q)));
-    let leaf = quote(kind.strip_prefix("mq ").unwrap_or(kind));
-    Some(quantum.map_or(leaf.clone(), |q| format!("{leaf} {}", quote(q))))
+    let qdisc = text.parse::<Qdisc>().ok().filter(|q| q.by_default)?;
+    let kind = quote(&qdisc.kind);
+    let quantum = qdisc.options.quantum.map(|q| format!(" {}", quote(&q.to_string())));
+    Some(kind + &quantum.unwrap_or_default())
 }

@@ -5,7 +5,9 @@ use super::step::{Disturbed, Step};
 use crate::model::bpf::Hook;
 use crate::model::facts::Rss;
 use crate::model::state::fields;
-use crate::model::{AUTO, Group, Resource, State};
+use crate::model::typed::qdisc::Qdisc;
+use crate::model::typed::tuned::Profile;
+use crate::model::{AUTO, Group, Resource, State, typed};
 
 /// Once the last program is gone, what they shared.
 pub const NO_PROGRAMS: &str = "set +f
@@ -226,16 +228,16 @@ fn sizes_ours(link: &str, ours: &[State]) -> Option<String> {
 }
 
 fn tuned_ours(ours: &[State]) -> Option<String> {
-    let profiles: Vec<String> =
-        ours.iter().filter_map(State::tuned_profile).map(|p| quote(&p)).collect();
+    let profiles = ours.iter().filter_map(typed::of::<Profile>);
+    let profiles: Vec<String> = profiles.map(|p| quote(&p.spaced())).collect();
     (!profiles.is_empty()).then(|| format!("tuned_ours {}", profiles.join(" ")))
 }
 
 /// By the kind at the root: the options of one of ours are nobody's to change but ours.
 fn qdisc_ours(link: &str, ours: &[State]) -> Option<String> {
     let root = |state: &State| {
-        let text = state.text()?.strip_prefix("default ").unwrap_or(state.text()?);
-        text.split_whitespace().next().map(quote)
+        let qdisc = typed::of::<Qdisc>(state)?;
+        Some(quote(if qdisc.multi { "mq" } else { &qdisc.kind }))
     };
     let kinds: Vec<String> = ours.iter().filter_map(root).collect();
     (!kinds.is_empty()).then(|| format!("qdisc_ours \"${link}\" {}", kinds.join(" ")))
@@ -311,11 +313,16 @@ fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {
 }
 
 fn rss(link: &str, to: &State) -> String {
-    let key: Vec<u8> = to.field("key").unwrap_or_default().bytes().collect();
-    let pairs: Vec<String> =
-        key.chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect();
-    let table = to.field("table").unwrap_or(Rss::DEFAULT);
-    format!("rss \"${link}\" {} {}", quote(&pairs.join(":")), quote(table))
+    let Some(rss) = typed::of::<Rss>(to) else {
+        return format!("bad \"RSS of ${link}\" 'what it was is not known'");
+    };
+    let pairs: Vec<String> = rss
+        .key
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| String::from_utf8_lossy(pair).into_owned())
+        .collect();
+    format!("rss \"${link}\" {} {}", quote(&pairs.join(":")), quote(&rss.table))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::cilium::told;
 use crate::model::facts::{Fact, Link, Module};
 use crate::model::helm;
 use crate::model::helm::{BANDWIDTH_MANAGER, HelmValue};
+use crate::model::typed::qdisc::{Options, Qdisc};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 use crate::tweaks::cluster::cilium_side::{cilium, floor, ipsec, on, routed};
 use crate::tweaks::entry::{Doc, Entry, More, lever};
@@ -45,16 +46,13 @@ pub struct BandwidthManager {
 }
 
 impl BandwidthManager {
-    /// Canonical text of the fq that is wanted, as linux/qdisc.rs reads it back.
-    fn fq(&self) -> String {
-        let mut text = "fq".to_string();
-        if let Some(seconds) = self.horizon.filter(|s| *s != 10) {
-            text.push_str(&format!(" horizon-us={}", u64::from(seconds) * 1_000_000));
-        }
-        if let Some(buckets) = self.buckets.filter(|b| *b != 1024) {
-            text.push_str(&format!(" buckets-log={}", buckets.max(1).ilog2()));
-        }
-        text
+    /// As linux/qdisc.rs reads it back: the kernel's own options are left out.
+    fn fq(&self) -> Qdisc {
+        Qdisc::fq(Options {
+            quantum: None,
+            horizon_us: self.horizon.filter(|s| *s != 10).map(|s| s.saturating_mul(1_000_000)),
+            buckets_log: self.buckets.filter(|b| *b != 1024).map(|b| b.max(1).ilog2()),
+        })
     }
 
     /// What the link's qdisc shall be; None where it has no queue to manage.
@@ -63,13 +61,12 @@ impl BandwidthManager {
         if now == "default noqueue" {
             return None;
         }
-        let plain = self.fq() == "fq";
-        let bare = now.strip_prefix("default ").unwrap_or(now);
-        if plain && matches!(bare, "fq" | "mq fq") {
+        let plain = self.fq().options == Options::default();
+        let is_fq = |q: Qdisc| q.kind == "fq" && q.options == Options::default();
+        if plain && now.parse().is_ok_and(is_fq) {
             return Some(now.to_string());
         }
-        let multi = link.tx_queues > 1;
-        Some(if multi { format!("mq {}", self.fq()) } else { self.fq() })
+        Some(Qdisc { multi: link.tx_queues > 1, ..self.fq() }.to_string())
     }
 }
 

@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::cilium::told;
-use crate::model::attached::{Attached, Via};
 use crate::model::bpf::{Hook, tag};
 use crate::model::facts::{Attached as Theirs, Fact, Facts, Link, Module};
 use crate::model::features;
 use crate::model::helm;
 use crate::model::hex;
 use crate::model::need::HelmValue;
+use crate::model::typed::attached::{Attached, Via};
 use crate::model::{Context, Desired, Impact, Live, Need, Resource, Side, Tweak, Want, Warning};
 use crate::tweaks::cluster::cilium_side;
 use crate::tweaks::entry::{Doc, Entry, More, lever};

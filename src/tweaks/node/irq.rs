@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::model::cpulist::{self, CpuSet};
 use crate::model::facts::{AgentConfig, Cpus, Fact, Link, Role, Vector};
 use crate::model::placement::Placement;
+use crate::model::typed::file::{File, Meta};
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, UnitAspect, Want};
 use crate::tweaks::entry::{Doc, Entry, More, lever};
 
@@ -281,19 +282,22 @@ fn parse(list: &str) -> CpuSet {
 
 /// The file with `--banirq` for each vector among the arguments that it has already.
 fn banning(config: &AgentConfig, vectors: &BTreeSet<u32>) -> String {
-    let fresh = "mode=0644 owner=0:0\n";
-    let state = config.state.as_deref().unwrap_or(fresh);
+    let there = config.state.as_deref().and_then(|state| state.parse().ok());
+    let (meta, text) = match there {
+        Some(File::Text { meta, content }) => (meta, content),
+        _ => (Meta::FRESH, String::new()),
+    };
     let bans: Vec<String> = vectors.iter().map(|v| format!("--banirq={v}")).collect();
     let ours = |line: &str| line.trim_start().starts_with(&format!("{}=", config.variable));
     // As the unit reads it, the last line wins.
-    let old = state.lines().rfind(|l| ours(l)).and_then(|l| l.split_once('=')).map_or("", |l| l.1);
+    let old = text.lines().rfind(|l| ours(l)).and_then(|l| l.split_once('=')).map_or("", |l| l.1);
     let kept = old.trim().trim_matches(['"', '\'']).split_whitespace();
     let kept = kept.filter(|word| !bans.iter().any(|ban| ban == word)).map(str::to_string);
     let words: Vec<String> = kept.chain(bans.iter().cloned()).collect();
     let line = format!("{}=\"{}\"", config.variable, words.join(" "));
-    let mut lines: Vec<&str> = state.lines().filter(|l| !ours(l)).collect();
+    let mut lines: Vec<&str> = text.lines().filter(|l| !ours(l)).collect();
     lines.push(&line);
-    lines.join("\n") + "\n"
+    File::Text { meta, content: lines.join("\n") + "\n" }.to_string()
 }
 
 #[cfg(test)]

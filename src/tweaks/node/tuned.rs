@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::model::typed::tuned::Profile;
 use crate::model::{Context, Desired, Impact, Need, Resource, Side, Tweak, Want};
 use crate::tweaks::entry::{Doc, Entry, More, lever};
 
@@ -63,8 +64,7 @@ impl Tweak for Tuned {
     }
 
     fn desired(&self, _: &Context) -> Result<Vec<Desired>> {
-        let names: Vec<&str> = self.profile.split_whitespace().collect();
-        let want = Want::is(format!("profile={} mode=manual", names.join("+")));
+        let want = Want::Exactly(Profile::manual(&self.profile).into());
         Ok(vec![Desired::new(Resource::Tuned, want, Impact::Node)])
     }
 }

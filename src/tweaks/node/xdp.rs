@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::cilium::told;
-use crate::model::attached::{self, Attached, Way};
 use crate::model::bpf::{Deny, Hook, tag};
 use crate::model::facts::Link;
 use crate::model::features;
 use crate::model::helm;
 use crate::model::need::HelmValue;
+use crate::model::typed::attached::{self, Attached, Way};
 use crate::model::xdp_limits::{self, Limits};
 use crate::model::{
     Context, Desired, Impact, Live, NativeXdp, Need, Resource, Side, Tweak, Want, Warning,

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bpf::Deny;
-use super::state::fields;
+use crate::model::bpf::Deny;
+use crate::model::state::fields;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attached {
