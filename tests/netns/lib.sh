@@ -8,61 +8,21 @@ mount -t tmpfs tmpfs /run
 work=$(mktemp -d /run/nettune.XXXXXX)
 state=$work/state
 
-# Where a failure is told also from inside of what is redirected.
-exec 3>&2
-
-# With BACK=script the script that is left beside the journal does what rollback would, and rollback
-# finds nothing left to do.
-nettune() {
-    if [ "${BACK:-} $*" = "script rollback" ] && [ -e "$state/undo.sh" ]; then
-        sh "$state/undo.sh" || return
-        snapshot "$work/undone"
-        "$NETTUNE" --state-dir "$state" rollback || return
-        snapshot "$work/rolled"
-        same "$work/undone" "$work/rolled"
-    else
-        "$NETTUNE" --state-dir "$state" "$@"
-    fi
-}
-
-fail() { echo "FAILED: $*" >&3; exit 1; }
-
-skip() { echo "$*" >&2; exit 77; }
+undo=$state/undo.sh
+nettune_itself() { "$NETTUNE" --state-dir "$state" "$@"; }
+settle() { :; }
+. "$(dirname "$0")/../support/shell.sh"
 
 # In a user namespace nobody may see which legacy tables are registered, so notrack needs a signature.
 signature=
 cat /proc/net/ip_tables_names > /dev/null 2>&1 || [ ! -e /proc/net/ip_tables_names ] ||
     signature='--set notrack.bypass-netfilter=true'
 
-# expect CODE COMMAND...: the exit code, with what was printed when it is another.
-expect() {
-    want=$1; shift
-    got=0
-    "$@" > "$work/out" 2> "$work/err" || got=$?
-    [ "$got" = "$want" ] || { cat "$work/out" "$work/err" >&2; fail "exit $got instead of $want: $*"; }
-}
-
-# A table breaks its lines; what it says does not depend on where.
-says() {
-    cat "$work/out" "$work/err" | tr -s ' \n' ' ' | grep -qF -- "$1" ||
-        { cat "$work/out" "$work/err" >&2; fail "nobody said: $1"; }
-}
-
 # A namespace whose addresses can be used at once: a router that still detects duplicates of its own
 # link-local address asks for no neighbour.
 netns() {
     ip netns add "$1"
     ip netns exec "$1" sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
-}
-
-# reaches COMMAND...: within ten tries, for a path that has just been made.
-reaches() {
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        "$@" > "$work/ping" 2>&1 && return
-        sleep 0.2
-    done
-    cat "$work/ping" >&2
-    fail "no answer: $*"
 }
 
 # An uplink with a default route, and its other end in a namespace of its own.
@@ -104,4 +64,4 @@ snapshot() {
     } 2>/dev/null | sed -E 's/"((valid|preferred)_life_time|expires)":[0-9]+//g' > "$1"
 }
 
-same() { diff -u "$1" "$2" >&3 || fail "$1 and $2 differ"; }
+same() { diff -u "$1" "$2" >&3 || fail "${3:-$1 and $2 differ}"; }

@@ -1,17 +1,14 @@
 # shellcheck shell=bash
 # What every scenario has: sourced before it runs, in the guest, as root.
-#   fail MSG            ends the scenario as failed         skip MSG    ends it as skipped
+#   fail, skip, expect, says, reaches, nettune              see tests/support/shell.sh
 #   note MSG            goes into the scenario's log        count N K   counts K more of N for the result
 #   snapshot FILE       the whole node, see snapshot.sh     same A B    equal, or fails with the difference
-#   expect CODE CMD...  runs CMD, fails unless it ends with CODE; its output is in $OUT
 #   watched LOOK CODE CMD...  expects, and meanwhile writes each new $NOW that the function LOOK sets to $WORK/seen
 #   settle              waits until nothing is starting any more
 #   quick_irqbalance    for what asks it often: it answers between its scans, each second now and not each tenth
 #   back_as FILE         rolls back; the node is as in FILE
 #   link_mtu LINK...    their MTUs, in one line
-#   answers CMD...      within ten seconds, for a path that has just been made
 #   $NIC, $NIC2         the link with four queue pairs, and the one with another driver
-#   BACK=script         set by a scenario: undo.sh does what `nettune rollback` would, which then finds nothing to do
 set -uo pipefail
 
 LAB=/usr/local/lib/lab
@@ -19,9 +16,14 @@ WORK=$(mktemp -d /run/scenario.XXXXXX)
 # shellcheck source=tests/lab/guest/snapshot.sh
 . "$LAB/snapshot.sh"
 
+# For what is sourced next.
+# shellcheck disable=SC2034
+work=$WORK undo=/var/lib/nettune/undo.sh
+nettune_itself() { command nettune "$@"; }
+# shellcheck source=tests/support/shell.sh
+. "$LAB/shell.sh"
+
 note() { echo "$*"; }
-fail() { echo "FAILED: $*"; exit 1; }
-skip() { echo "SKIPPED: $*"; exit 77; }
 count() { echo "COUNT $1 $2"; }
 
 link_with_mac() {
@@ -34,17 +36,6 @@ link_with_mac() {
 NIC=$(link_with_mac 52:54:00:77:00:02) || note "the first link is not there"
 # shellcheck disable=SC2034 # for scenarios
 NIC2=$(link_with_mac 52:54:00:77:01:02) || note "the second link is not there"
-
-expect() {
-    local want=$1 got
-    shift
-    OUT=$("$@" 2>&1)
-    got=$?
-    if [[ $got != "$want" ]]; then
-        printf "%s\n" "$OUT" | head -n 100
-        fail "\`$*\` ended with $got, not $want"
-    fi
-}
 
 # LOOK starts no process where it can: what it must not miss may last milliseconds.
 watched() {
@@ -115,25 +106,6 @@ tuned_profile() {
     echo "${said%\"}"
 }
 
-UNDO=/var/lib/nettune/undo.sh
-nettune() {
-    if [[ ${BACK:-} != script || $* != rollback || ! -e $UNDO ]]; then
-        command nettune "$@"
-        return
-    fi
-    cp "$UNDO" "$WORK/undo.sh"
-    if ! sh "$UNDO" >"$WORK/undone.log" 2>&1; then
-        cat "$WORK/undone.log"
-        fail "undo.sh did not put everything back"
-    fi
-    cat "$WORK/undone.log"
-    settle
-    snapshot "$WORK/undone"
-    command nettune rollback || return
-    snapshot "$WORK/rolled"
-    same "$WORK/undone" "$WORK/rolled" "undo.sh left something to rollback"
-}
-
 # nettune apply with every impact accepted; it must end with 0.
 IMPACTS=link-reset,path,bypass
 apply_all() { expect 0 nettune apply --accept "$IMPACTS" "$@"; }
@@ -189,10 +161,4 @@ back_as() {
 link_mtu() {
     local link
     for link; do echo "$(<"/sys/class/net/$link/mtu")"; done | xargs
-}
-
-answers() {
-    local i
-    for i in {1..20}; do "$@" >/dev/null 2>&1 && return; sleep 0.5; done
-    fail "no answer after $i times: $*"
 }

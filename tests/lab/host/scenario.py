@@ -71,7 +71,7 @@ def push(machine, nettune):
                 info.mode = mode
                 tar.addfile(info, file)
 
-        for path in [*(LAB / "guest").glob("*.sh"), *(LAB / "guest").glob("*.py")]:
+        for path in [*(LAB / "guest").glob("*.sh"), *(LAB / "guest").glob("*.py"), LAB.parent / "support/shell.sh"]:
             add(path, f"{GUEST_FOLDER}/{path.name}"[1:], 0o644)
         for scenario in all_scenarios():
             if not scenario.on_host:
