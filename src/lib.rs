@@ -32,5 +32,7 @@ pub mod persist;
 pub mod profile;
 mod replace;
 pub mod report;
+mod stop;
 pub mod tweaks;
+mod wait;
 mod yaml;

@@ -19,7 +19,7 @@ use crate::linux::Linux;
 use crate::model::{Impact, Side};
 use crate::report::View;
 use crate::report::json::rows::plan_id;
-use crate::tweaks;
+use crate::{stop, tweaks, wait};
 
 /// check shows cilium-max where nothing is said; nobody gets it applied unasked.
 fn named(session: &Session, args: &ApplyArgs) -> Result<()> {
@@ -41,6 +41,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let mut wanted = profile.wanted()?;
     need_root()?;
     let lock = session.lock()?;
+    stop::listen()?;
     let mut host = session.host_for(&profile)?.early(args.boot == Some(Boot::Early));
     let Some(facts) = persist::links_there(session, &host, args)? else {
         let why = "that link is not here, or has no device behind it";
@@ -68,7 +69,8 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     }
     let mut guard =
         confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, later)?;
-    let result = engine_apply(&mut host, &mut store, &facts, &ask);
+    let applies = || format!("applies {}", profile.name);
+    let result = wait::during(applies, || engine_apply(&mut host, &mut store, &facts, &ask));
     if let (Some(guard), Ok(answer)) = (&mut guard, &result) {
         guard.planned(plan_id(Some(&profile), &answer.rows));
     }
@@ -78,13 +80,8 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
         answer.notes.extend(persist::remark(&store, "apply --persist to make it follow"));
     }
     store.unlock();
-    let view = View {
-        verb: "apply",
-        profile: Some(&profile),
-        facts: &facts,
-        store: &store,
-        answer: &answer,
-    };
+    let (verb, profile) = ("apply", Some(&profile));
+    let view = View { verb, profile, facts: &facts, store: &store, answer: &answer };
     session.report().answer(&view)?;
     Ok(answer.exit)
 }
@@ -97,6 +94,9 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         need_root()?;
     }
     let lock = if args.dry_run { None } else { Some(session.lock()?) };
+    if lock.is_some() {
+        stop::listen()?;
+    }
     let mut host = session.host()?;
     let facts = session.facts(&host)?;
     let side = |name: &str| tweaks::find(name).map_or(Side::Node, |t| t.side);
@@ -115,7 +115,8 @@ pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {
         let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
         let facts = if first.is_empty() { facts.clone() } else { session.facts(&host)? };
         let guard = confirm::begin(session, &args.confirm, &host, &store, &facts, &ask.meta, None)?;
-        let result = engine_rollback(&mut host, &mut store, &facts, &ask);
+        let rollback = || engine_rollback(&mut host, &mut store, &facts, &ask);
+        let result = wait::during(|| "puts back".to_string(), rollback);
         let mut answer = ended(session, &mut host, &mut store, guard, result, first)?;
         answer.notes.extend(persist::remark(&store, "apply --persist what shall come back"));
         store.unlock();

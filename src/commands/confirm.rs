@@ -20,6 +20,7 @@ use crate::engine::{Exit, Observe, Refusal};
 use crate::linux::{Linux, probe, watchdog};
 use crate::model::{Facts, Outcome};
 use crate::report::{Applied, json, reasons};
+use crate::wait;
 
 /// How long probes are asked again after the run, at most: a link may take seconds to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,7 +75,8 @@ pub fn begin(
     let Some(seconds) = args.confirm else { return Ok(None) };
     let place = place(session, host, facts)?;
     let asked = if args.probe.is_empty() { host.find_probes(facts) } else { args.probe.clone() };
-    let probes = probe::passing(&asked);
+    let asks = || "asks what must still answer afterwards".to_string();
+    let probes = wait::during(asks, || probe::passing(&asked));
     let notes = vec![said(&asked, &probes)];
     let dir = session.run_dir();
     let mut pending = Pending {
@@ -235,7 +237,8 @@ impl Guard {
             return Ok(answer);
         }
         let patience = PATIENCE.min(Duration::from_secs(u64::from(self.pending.seconds)) / 2);
-        let failing = probe::failing(&self.pending.probes, patience);
+        let asks = || "asks what must still answer".to_string();
+        let failing = wait::during(asks, || probe::failing(&self.pending.probes, patience));
         if !failing.is_empty() {
             let why = failing.join("; ");
             let back = self.back(session, host, store, &facts, &why)?;

@@ -21,6 +21,7 @@ use crate::open;
 use crate::profile::{Finder, Profile, Wanted};
 use crate::report::Report;
 use crate::tweaks::{self, Entry};
+use crate::wait;
 
 const MOST_CONFIG: u64 = 1 << 20;
 
@@ -100,6 +101,7 @@ impl Session<'_> {
     }
 
     pub fn lock(&self) -> Result<Lock> {
+        let _waiting = wait::on(|| "waits for the lock of another nettune".to_string());
         Lock::take(&self.state_dir(), Duration::from_secs(self.cli.global.wait.into()))
     }
 

@@ -43,10 +43,10 @@ impl<H: Host> Stage<'_, H> {
 
     fn around_a_switch(&mut self, run: String, changes: Vec<Change>) -> Result<Ran> {
         let aside = aside(&self.store.ledger, &*self.host, self.facts, &changes);
-        if aside.changes.is_empty() {
+        if aside.changes.is_empty() || self.stops() {
             return self.make(run, changes);
         }
-        let mut before = self.make(format!("{run} aside"), aside.changes.clone())?;
+        let mut before = self.make_whole(format!("{run} aside"), aside.changes.clone())?;
         if before.unclosed {
             return Ok(before);
         }
@@ -55,7 +55,7 @@ impl<H: Host> Stage<'_, H> {
             return Ok(ran);
         }
         let (again, notes) = aside.again(self.store, &*self.host, self.facts)?;
-        let mut after = self.make(format!("{run} again"), again)?;
+        let mut after = self.make_whole(format!("{run} again"), again)?;
         // How these went is not how the run's own changes went.
         before.done.clear();
         after.done.clear();

@@ -91,6 +91,11 @@ pub trait Host: Observe {
 
     /// Whether `peer` answers a small packet now.
     fn answers(&mut self, peer: &str) -> bool;
+
+    /// Somebody wants the run to end: it does after the change at hand.
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// The exit codes, the same for every verb.

@@ -76,7 +76,8 @@ pub fn revert<H: Host>(
     let count = changes.iter().filter(|c| !c.claim_only()).count();
     let run = format!("{} revert", meta.time);
     let proofs = Default::default();
-    let ran = Stage { host, store, facts, meta, run, undo: true, proofs }.execute(changes)?;
+    let ran = Stage { host, store, facts, meta, run, undo: true, proofs, whole: true }
+        .execute(changes)?;
     notes.extend(ran.notes);
     stuck.extend(ran.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));

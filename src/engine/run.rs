@@ -36,6 +36,8 @@ pub struct Stage<'a, H: Host> {
     pub undo: bool,
     /// What must hold once a tweak's changes are made.
     pub proofs: BTreeMap<String, Vec<Proof>>,
+    /// It lays back what made room for another change: it ends only when that is done.
+    pub whole: bool,
 }
 
 impl<H: Host> Stage<'_, H> {
@@ -45,6 +47,11 @@ impl<H: Host> Stage<'_, H> {
         if changes.is_empty() {
             return Ok(Ran::default());
         }
+        if self.stops() {
+            let mut work = Work::new(changes, Vec::new());
+            work.stop();
+            return Ok(work.ran);
+        }
         self.run = run;
         self.ask_gateways(&changes);
         let collateral = collateral(&*self.host, &self.store.ledger, self.facts, &changes);
@@ -52,6 +59,18 @@ impl<H: Host> Stage<'_, H> {
         let mut work = Work::new(changes, collateral);
         self.write_all(&mut work);
         self.end(work)
+    }
+
+    /// As `make`, whoever wants it to end.
+    pub fn make_whole(&mut self, run: String, changes: Vec<Change>) -> Result<Ran> {
+        let whole = std::mem::replace(&mut self.whole, true);
+        let ran = self.make(run, changes);
+        self.whole = whole;
+        ran
+    }
+
+    pub fn stops(&self) -> bool {
+        !self.whole && !self.undo && self.host.interrupted()
     }
 
     /// Those that answer now must answer afterwards; the others prove nothing.
@@ -108,6 +127,10 @@ impl<H: Host> Stage<'_, H> {
     fn write_all(&mut self, work: &mut Work) {
         let mut missing: Vec<usize> = Vec::new();
         for at in 0..work.changes.len() {
+            if self.stops() {
+                work.stop();
+                return self.undo_failed(work);
+            }
             if !self.undo && work.skipped(at) {
                 continue;
             }

@@ -24,11 +24,25 @@ pub struct Ran {
     pub notes: Vec<String>,
     /// What it did is done, and could not be written down as ended: nothing may follow.
     pub unclosed: bool,
+    /// It was told to end before all was made.
+    pub interrupted: bool,
 }
 
+/// Of a tweak that the end came before.
+const INTERRUPTED: &str = "interrupted before all of it was made";
+
 impl Ran {
+    /// This tweak is not made whole, as the run was told to end.
+    pub fn fall(&mut self, tweak: String) {
+        let text = INTERRUPTED.to_string();
+        if !self.failures.iter().any(|f| f.tweak == tweak && f.only.is_none()) {
+            self.failures.push(Failure { tweak, text, moved: false, only: None });
+        }
+    }
+
     pub fn add(&mut self, part: Ran) {
         self.unclosed |= part.unclosed;
+        self.interrupted |= part.interrupted;
         self.done.extend(part.done);
         self.failures.extend(part.failures);
         self.stuck.extend(part.stuck);
@@ -84,6 +98,19 @@ impl Work {
     pub fn keys_alone(&self, tweak: &String) -> bool {
         let mine = |c: &&Change| c.tweaks.contains(tweak);
         self.changes.iter().filter(mine).all(|c| matches!(c.resource, Resource::Sysctl { .. }))
+    }
+
+    /// What is not made yet is not made any more, and the tweaks that want it fall; what was to go back stays ours.
+    pub fn stop(&mut self) {
+        self.ran.interrupted = true;
+        for at in 0..self.changes.len() {
+            if self.outcomes.contains_key(&at) || self.changes[at].back() {
+                continue;
+            }
+            for tweak in self.changes[at].tweaks.clone() {
+                self.ran.fall(tweak);
+            }
+        }
     }
 
     pub fn failed_all(&self, change: &Change) -> bool {

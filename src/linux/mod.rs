@@ -40,6 +40,7 @@ use crate::model::bpf::Hook;
 use crate::model::facts::{Link, LinkId};
 use crate::model::reach::Reach;
 use crate::model::{Facts, Group, Proof, Resource, State};
+use crate::{stop, wait};
 use link::Links;
 use root::Root;
 
@@ -238,6 +239,7 @@ impl Host for Linux {
     }
 
     fn write(&mut self, resource: &Resource, state: &State) -> Result<Wrote> {
+        let _waiting = wait::on(|| format!("sets {resource}"));
         match resource {
             Resource::Sysctl { key } => return files::write_sysctl(&self.root, key, state),
             Resource::Sysfs { path } => return files::write_sysfs(&self.root, path, state),
@@ -305,11 +307,19 @@ impl Host for Linux {
 
     fn prove(&mut self, proof: &Proof) -> Result<()> {
         match proof {
-            Proof::Path { peer, mtu } | Proof::Gateway { peer, mtu } => path::prove(peer, *mtu),
+            Proof::Path { peer, mtu } | Proof::Gateway { peer, mtu } => {
+                let _waiting = wait::on(|| format!("asks {peer} by packets of {mtu} bytes"));
+                path::prove(peer, *mtu)
+            }
         }
     }
 
     fn answers(&mut self, peer: &str) -> bool {
+        let _waiting = wait::on(|| format!("asks {peer}"));
         path::answers(peer)
+    }
+
+    fn interrupted(&self) -> bool {
+        stop::asked()
     }
 }

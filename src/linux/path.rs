@@ -14,6 +14,8 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::{libc, setsockopt_impl, sockopt_impl};
 
+use crate::stop;
+
 /// A change of MTU resets many NICs for some seconds: as often, and as long, as that may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u16 = 6;
@@ -38,6 +40,9 @@ pub fn prove(peer: &str, mtu: u32) -> Result<()> {
     let Some(payload) = (mtu as usize).checked_sub(headers) else { bail!("{mtu} is too small") };
     let mut last = Errno::ETIMEDOUT;
     for _ in 0..TRIES {
+        if stop::asked() {
+            bail!("interrupted before {peer} answered packets of {mtu} bytes");
+        }
         let begin = Instant::now();
         // Never used twice: a late answer of one peer must not speak for another.
         let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);

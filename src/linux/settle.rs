@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::link::Links;
 use crate::model::State;
 use crate::model::facts::Link;
+use crate::wait;
 
 /// Training of a 100 Gbit/s link takes up to ten seconds, and some firmware as long again.
 const CARRIER: Duration = Duration::from_secs(30);
@@ -46,6 +47,7 @@ impl Had {
     fn wait(&self, links: &Links) -> Result<()> {
         let (most, steady) =
             if self.aggregated { (LACP, STEADY) } else { (CARRIER, Duration::ZERO) };
+        let _waiting = wait::on(|| format!("waits until {} is back", self.name));
         let start = Instant::now();
         let mut since = start;
         loop {

@@ -16,6 +16,7 @@ use super::root::Root;
 use super::systemd::{UNIT, load_unit, property};
 use crate::model::typed::tuned::{Mode, Profile};
 use crate::model::{Resource, State, typed};
+use crate::wait;
 
 const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 const TUNED: (&str, &str) = ("com.redhat.tuned", "/Tuned");
@@ -113,6 +114,7 @@ fn state_of(active: &str, mode: &str, post: &str) -> State {
 /// One that goes away in the middle is told anew when it is back.
 pub fn write(root: &Root, links: &Links, state: &State) -> Result<()> {
     let profile: Profile = typed::of(state).context("TuneD cannot be made absent")?;
+    let _waiting = wait::on(|| "waits until TuneD has its profile in force".to_string());
     let keys = tuned_resources(root, &profile.spaced());
     let found = values(root, &keys);
     links.block_on(async {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod death;
+mod interrupted;
 mod irqbalance;
 mod moved;
 #[path = "../support/mod.rs"]

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A node whose TuneD runs `a` and knows `b`, which set the same and something more.
-fn with_tuned() -> Memory {
+pub fn with_tuned() -> Memory {
     let mut host = world();
     let of = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(r, s)| (r.parse().unwrap(), State::is(*s))).collect()

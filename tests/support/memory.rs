@@ -39,6 +39,8 @@ pub struct Memory {
     /// What TuneD's profiles set, and what it found when it set what it has set now.
     pub tuned_profiles: BTreeMap<String, States>,
     pub tuned_found: States,
+    /// Somebody wants it to end from the n-th write on.
+    pub interrupted: Option<usize>,
     /// Peers that answer packets up to a size.
     pub paths: BTreeMap<String, u32>,
 }
@@ -268,6 +270,10 @@ impl Observe for Memory {
 }
 
 impl Host for Memory {
+    fn interrupted(&self) -> bool {
+        self.interrupted.is_some_and(|at| self.writes >= at)
+    }
+
     fn has(&self, link: &LinkId) -> bool {
         self.facts.links.iter().any(|l| l.index == link.index)
     }

@@ -45,7 +45,9 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     run.made.extend(one.iter().cloned());
     let mut undone = run.must();
     run.broken = run.all.unclosed;
-    if !undone && !run.broken {
+    if run.all.interrupted || host.interrupted() {
+        run.stop(&two);
+    } else if !undone && !run.broken {
         notes.extend(run.second(host, store, facts, &one, two)?);
         run.broken |= run.all.unclosed;
     }
@@ -53,6 +55,11 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     if let Err(e) = run.take_back(host, store, facts, &before, undone) {
         stuck.push(format!("{e:#}"));
         undone = false;
+    }
+    if run.all.interrupted && !undone {
+        let goes_on =
+            "interrupted: what was whole stays, the rest was undone; nettune apply goes on";
+        notes.push(goes_on.to_string());
     }
     if undone {
         notes.push("everything this run did was undone".to_string());
@@ -89,6 +96,14 @@ impl Run<'_> {
         let failures = &self.all.failures;
         let all_or_none = self.ask.atomic || self.ask.strict;
         !failures.is_empty() && (all_or_none || failures.iter().any(|f| required(&f.tweak)))
+    }
+
+    /// The run ends before stage two: what that was to make whole falls.
+    fn stop(&mut self, two: &[Change]) {
+        self.all.interrupted = true;
+        for change in two.iter().filter(|c| !c.back()) {
+            change.tweaks.iter().for_each(|tweak| self.all.fall(tweak.clone()));
+        }
     }
 
     /// Stage two; what kept it from beginning, in words.
@@ -195,8 +210,10 @@ impl Run<'_> {
             exit = exit.worst(Exit::Blocked);
         }
         let failures = &self.all.failures;
-        if self.broken || failures.iter().any(|f| !f.moved) {
-            exit = exit.worst(if undone { Exit::Failed } else { Exit::Part });
+        let stays = || self.all.done.iter().any(|d| d.outcome == Outcome::Written);
+        let none = undone || (self.all.interrupted && !stays());
+        if self.broken || self.all.interrupted || failures.iter().any(|f| !f.moved) {
+            exit = exit.worst(if none { Exit::Failed } else { Exit::Part });
         }
         let drifted = self.rows.iter().any(|r| r.status == Status::Drifted);
         if failures.iter().any(|f| f.moved) || drifted {
@@ -223,5 +240,6 @@ fn stage<'a, H: Host>(
         run: format!("{} {run}", meta.time),
         undo: run == "undo",
         proofs,
+        whole: run == "undo",
     }
 }

@@ -74,8 +74,8 @@ pub fn rollback<H: Host>(
     notes.extend(drifted_of_nobody(&plan, &store.ledger));
     let released = release(host, store, facts, &ask.meta, &plan)?;
     let run = format!("{} back", ask.meta.time);
-    let stage =
-        Stage { host, store, facts, meta: &ask.meta, run, undo: false, proofs: BTreeMap::new() };
+    let (undo, whole, proofs) = (false, false, BTreeMap::new());
+    let stage = Stage { host, store, facts, meta: &ask.meta, run, undo, proofs, whole };
     let ran = stage.execute(plan.changes.clone())?;
     write_into(&mut rows, &plan.changes, &ran);
     notes.extend(released.iter().cloned());
@@ -88,13 +88,19 @@ pub fn rollback<H: Host>(
     notes.extend(ran.notes);
     stuck.extend(ran.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));
+    if ran.interrupted {
+        let written = |c: &&Change| !written.contains(&c.resource);
+        let left = plan.changes.iter().filter(written).count();
+        notes
+            .push(format!("interrupted: {left} values are not put back; nettune rollback goes on"));
+    }
     if !plan.held_back.is_empty() {
         let text =
             format!("{} changes that reset a link wait for the next boot", plan.held_back.len());
         notes.push(text);
     }
     let mut exit = Exit::Fine;
-    if !stuck.is_empty() || !released.is_empty() || ran.unclosed {
+    if !stuck.is_empty() || !released.is_empty() || ran.unclosed || ran.interrupted {
         exit = exit.worst(Exit::NotPutBack);
     }
     let moved = ran.failures.iter().any(|f| f.moved);
