@@ -134,3 +134,37 @@ fn without_root_nothing_is_changed() {
         assert_eq!(output.status.code(), Some(77), "{verb:?}: {output:?}");
     }
 }
+
+/// A key is judged with all that the profile sets, and where it is wrong, by its line.
+#[test]
+fn a_value_is_judged_with_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(format!("{name}.toml")).display().to_string();
+    let load = |name: &str, sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        let profile = Profile::load(&Finder::new(std::path::Path::new("/")), &at(name), &sets);
+        profile.and_then(|p| p.tweaks().map(drop)).map_err(|e| e.to_string())
+    };
+    // `object` alone belongs to no mode that is set; with one that is not its own it is wrong.
+    std::fs::write(at("base"), "[xdp]\nmode = \"filter\"\n\n[mtu]\nmtu = 9000\n").unwrap();
+    std::fs::write(at("top"), "include = [\"base\"]\n[bandwidth-manager]\nbuckets = 3\n").unwrap();
+    let base = at("base");
+    let include =
+        std::fs::read_to_string(at("top")).unwrap().replace("\"base\"", &format!("{base:?}"));
+    std::fs::write(at("top"), include).unwrap();
+    let why = load("top", &[]).unwrap_err();
+    assert!(
+        why.ends_with("top.toml:3: bandwidth-manager.buckets: buckets 3 is not a power of two"),
+        "{why}"
+    );
+    // What lies over it counts.
+    assert_eq!(load("top", &["bandwidth-manager.buckets=4"]), Ok(()));
+    let why = load("top", &["bandwidth-manager.buckets=5"]).unwrap_err();
+    assert!(
+        why.starts_with("--set bandwidth-manager.buckets=5: bandwidth-manager.buckets: "),
+        "{why}"
+    );
+    let sets = ["bandwidth-manager.buckets=4", "xdp.object=\"/a.o\""];
+    let why = load("top", &sets).unwrap_err();
+    assert!(why.contains("[xdp] object and program belong to mode"), "{why}");
+}

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use super::syntax::Checked;
+
 /// A profile with its includes and overrides merged.
 #[derive(Debug, Default)]
 pub struct Profile {
@@ -7,12 +9,24 @@ pub struct Profile {
     pub table: toml::Table,
     /// Dotted path of each value -> where it comes from.
     pub origins: BTreeMap<String, String>,
+    /// Of keys that are still as some file has them: what their lever says of each alone.
+    pub doubts: BTreeMap<String, String>,
 }
 
 impl Profile {
+    /// Lays a file on top.
+    pub fn lay(&mut self, file: Checked, origin: &str) {
+        for (tweak, keys) in file.table.iter().filter_map(|(t, v)| Some((t, v.as_table()?))) {
+            let whole = keys.iter().filter(|(_, value)| !value.is_table());
+            whole.for_each(|(key, _)| drop(self.doubts.remove(&format!("{tweak}.{key}"))));
+        }
+        self.doubts.extend(file.doubts);
+        self.merge(file.table, origin);
+    }
+
     /// Lays `over` on top: tables are merged down to the value of a tweak's key (or of a key in a
     /// map such as `sysctl`), which is replaced whole.
-    pub fn merge(&mut self, over: toml::Table, origin: &str) {
+    fn merge(&mut self, over: toml::Table, origin: &str) {
         fn lay(
             under: &mut toml::Table,
             over: toml::Table,

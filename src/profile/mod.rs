@@ -41,8 +41,9 @@ impl Profile {
         source::read_into(&mut profile, finder, name)?;
         for set in sets {
             let table = syntax::assignment(set)?;
-            syntax::check(&toml::to_string(&table).unwrap_or_default(), &format!("--set {set}"))?;
-            profile.merge(table, &format!("--set {set}"));
+            let origin = format!("--set {set}");
+            let text = toml::to_string(&table).unwrap_or_default();
+            profile.lay(syntax::check(&text, &origin)?, &origin);
         }
         Ok(profile)
     }
@@ -104,7 +105,7 @@ impl Profile {
             let tweak = (entry.lever.build)(own).map_err(|e| wrong(e.message().to_string()))?;
             // A lever that the profile does not speak of may refuse its own defaults.
             if table.is_some() {
-                tweak.validate().map_err(|e| wrong(format!("{e:#}")))?;
+                tweak.validate().map_err(|e| self.doubted(entry.name, wrong(format!("{e:#}"))))?;
             }
             selected.push(Selected {
                 name: entry.name,
@@ -121,6 +122,15 @@ impl Profile {
             });
         }
         Ok(selected)
+    }
+
+    /// Where one key alone is wrong its file and line are named, else the whole table.
+    fn doubted(&self, tweak: &str, whole: anyhow::Error) -> anyhow::Error {
+        let mine = |path: &&String| path.split('.').next() == Some(tweak);
+        match self.doubts.iter().find(|(path, _)| mine(path)) {
+            Some((_, why)) => Refusal::with(Exit::Config, why),
+            None => whole,
+        }
     }
 
     /// All that it asks of a node.

@@ -15,6 +15,11 @@ pub fn told(entry: &Entry, key: &str) -> Option<String> {
     Some(if head.is_empty() { format!("it is {last}") } else { format!("it is {head} or {last}") })
 }
 
+/// It takes a list and nothing else.
+pub fn is_list(entry: &Entry, key: &str) -> bool {
+    told(entry, key).as_deref() == Some("it is a list in brackets")
+}
+
 fn collect(part: &Value, schema: &Value, found: &mut Vec<String>, depth: u8) {
     // A schema of ours is shallow; one that refers to itself shall still end.
     if depth > 8 {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::merged::Profile;
-use super::syntax;
+use super::syntax::{self, Checked};
 use crate::engine::{Exit, Refusal};
 use crate::open;
 
@@ -97,7 +97,7 @@ impl Finder {
 
 /// A file as it was read, where from, and how deep its includes go.
 struct Parsed {
-    table: toml::Table,
+    checked: Checked,
     origin: String,
     height: usize,
 }
@@ -137,9 +137,10 @@ impl Reading<'_> {
                 MOST_TOGETHER >> 20
             )));
         }
-        let table = syntax::check(&text, &origin)?;
-        let includes = table.get("include").and_then(|v| v.as_array()).cloned().unwrap_or_default();
-        let file = Parsed { table, origin, height: 0 };
+        let checked = syntax::check(&text, &origin)?;
+        let includes =
+            checked.table.get("include").and_then(|v| v.as_array()).cloned().unwrap_or_default();
+        let file = Parsed { checked, origin, height: 0 };
         self.files.insert(name.to_string(), file);
         self.order.push(name.to_string());
         above.push(name.to_string());
@@ -161,7 +162,7 @@ pub fn read_into(profile: &mut Profile, finder: &Finder, name: &str) -> Result<(
     reading.visit(name, &mut Vec::new())?;
     for name in reading.order.iter().rev() {
         if let Some(file) = reading.files.remove(name) {
-            profile.merge(file.table, &file.origin);
+            profile.lay(file.checked, &file.origin);
         }
     }
     Ok(())

@@ -10,18 +10,35 @@ use crate::tweaks::{self, Entry, TWEAKS};
 
 /// Keys of every tweak's table.
 pub const COMMON: [&str; 3] = ["enable", "required", "owner"];
+/// Keys of the profile itself that are lists.
+const LISTS: [&str; 4] = ["include", "links", "pod-links", "accept"];
 pub const TOP: [&str; 7] = ["summary", "include", "links", "pod-links", "accept", "cni", "cilium"];
 
+/// A file whose names and types are right.
+#[derive(Debug)]
+pub struct Checked {
+    pub table: toml::Table,
+    /// What a lever says of one of its keys alone: path and sentence, with file and line. Only together with all that
+    /// the profile sets is it known to be wrong.
+    pub doubts: Vec<(String, String)>,
+}
+
 /// Parses a file and checks its names and types.
-pub fn check(text: &str, origin: &str) -> Result<toml::Table> {
+pub fn check(text: &str, origin: &str) -> Result<Checked> {
     let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
     let wrong = |at: usize, why: String| {
-        Refusal::with(Exit::Config, format!("{origin}:{}: {why}", line(at)))
+        // What was typed on the command line has one.
+        let place = match origin.starts_with("--set ") {
+            true => origin.to_string(),
+            false => format!("{origin}:{}", line(at)),
+        };
+        Refusal::with(Exit::Config, format!("{place}: {why}"))
     };
     let spanned = DeTable::parse(text)
         .map_err(|e| wrong(e.span().map_or(0, |s| s.start), e.message().to_string()))?;
     let table: toml::Table = toml::from_str(text)
         .map_err(|e| wrong(e.span().map_or(0, |s| s.start), e.message().into()))?;
+    let mut doubts = Vec::new();
     for (key, value) in spanned.get_ref() {
         let (name, at) = (key.get_ref().as_ref(), key.span().start);
         if TOP.contains(&name) {
@@ -40,10 +57,13 @@ pub fn check(text: &str, origin: &str) -> Result<toml::Table> {
         };
         let parsed = table.get(name).and_then(|v| v.as_table()).cloned().unwrap_or_default();
         for key in keys.keys() {
-            check_key(entry, key.get_ref(), &parsed).map_err(|why| wrong(key.span().start, why))?;
+            let at = key.span().start;
+            let doubt = check_key(entry, key.get_ref(), &parsed).map_err(|why| wrong(at, why))?;
+            let path = || format!("{name}.{}", key.get_ref());
+            doubts.extend(doubt.map(|why| (path(), wrong(at, why).to_string())));
         }
     }
-    Ok(table)
+    Ok(Checked { table, doubts })
 }
 
 fn top(name: &str, value: &toml::Value) -> Result<(), String> {
@@ -122,15 +142,17 @@ fn cilium(value: &toml::Value) -> Result<(), String> {
     Ok(())
 }
 
-fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String> {
+/// What is wrong with its type, or what the lever says of its value.
+fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<Option<String>, String> {
     let value = table.get(key).cloned().unwrap_or(toml::Value::Boolean(false));
     match key {
         "enable" | "required" => {
-            return value.as_bool().map(drop).ok_or_else(|| format!("{key} is true or false"));
+            let told = || format!("{key} is true or false");
+            return value.as_bool().map(|_| None).ok_or_else(told);
         }
         "owner" => {
             let known = matches!(value.as_str(), Some("auto" | "nettune"));
-            return if known { Ok(()) } else { Err("owner is \"auto\" or \"nettune\"".into()) };
+            return if known { Ok(None) } else { Err("owner is \"auto\" or \"nettune\"".into()) };
         }
         _ => {}
     }
@@ -145,7 +167,7 @@ fn check_key(entry: &Entry, key: &str, table: &toml::Table) -> Result<(), String
         let names = known.iter().map(|k| k.name.as_str()).chain(COMMON);
         format!("unknown key {key:?} in [{}]{}", entry.name, nearest(key, names))
     })?;
-    tweak.validate().map_err(|e| format!("{}.{key}: {e:#}", entry.name))
+    Ok(tweak.validate().err().map(|e| format!("{}.{key}: {e:#}", entry.name)))
 }
 
 /// The parser speaks of its own types; an operator wants to know what to write.
@@ -173,16 +195,40 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     near.map_or(String::new(), |(_, k)| format!(", did you mean {k:?}?"))
 }
 
-/// `tweak.key=value`, the value in TOML or as a bare word.
+/// `tweak.key=value`, the value in TOML or as a bare word; of a list its words with commas between.
 pub fn assignment(set: &str) -> Result<toml::Table> {
     let wrong = |why: &str| Refusal::with(Exit::Config, format!("--set {set}: {why}"));
     let (path, value) = set.split_once('=').ok_or_else(|| wrong("write it as tweak.key=value"))?;
-    toml::from_str(&format!("{path} = {value}"))
-        .or_else(|_| {
+    let table: Result<toml::Table, _> =
+        toml::from_str(&format!("{path} = {value}")).or_else(|_| {
             let quoted = toml::Value::String(value.trim().to_string());
             toml::from_str(&format!("{path} = {quoted}"))
-        })
-        .map_err(|_| wrong("not a key and a value"))
+        });
+    let mut table = table.map_err(|_| wrong("not a key and a value"))?;
+    for (name, value) in &mut table {
+        match (tweaks::find(name), value) {
+            (None, value) if LISTS.contains(&name.as_str()) => listed(value),
+            (Some(entry), toml::Value::Table(keys)) => {
+                let lists = keys.iter_mut().filter(|(key, _)| shape::is_list(entry, key));
+                lists.for_each(|(_, value)| listed(value));
+            }
+            _ => {}
+        }
+    }
+    Ok(table)
+}
+
+/// One value, or words with commas between, where a list is meant.
+fn listed(value: &mut toml::Value) {
+    let words = match &*value {
+        toml::Value::Array(_) | toml::Value::Table(_) => return,
+        toml::Value::String(text) => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            words.map(|word| toml::Value::String(word.to_string())).collect()
+        }
+        other => vec![other.clone()],
+    };
+    *value = toml::Value::Array(words);
 }
 
 #[cfg(test)]
@@ -190,7 +236,12 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        check(text, "p.toml").err().map(|e| format!("{e}")).unwrap_or_default()
+        match check(text, "p.toml") {
+            Ok(checked) => {
+                checked.doubts.into_iter().map(|(_, why)| why).next().unwrap_or_default()
+            }
+            Err(e) => format!("{e}"),
+        }
     }
 
     #[test]
@@ -230,6 +281,13 @@ mod tests {
         assert_eq!(value("mtu.mtu=9000").trim(), "[mtu]\nmtu = 9000");
         assert_eq!(value("mtu.mtu=max").trim(), "[mtu]\nmtu = \"max\"");
         assert_eq!(value("mtu.probe=[\"10.0.0.1\"]").trim(), "[mtu]\nprobe = [\"10.0.0.1\"]");
+        let cidrs = "[notrack]\ncidrs = [\"10.0.0.0/8\", \"fd00::/8\"]";
+        for said in
+            ["10.0.0.0/8,fd00::/8", "\"10.0.0.0/8, fd00::/8\"", "[\"10.0.0.0/8\", \"fd00::/8\"]"]
+        {
+            assert_eq!(value(&format!("notrack.cidrs={said}")).trim(), cidrs, "{said}");
+        }
+        assert_eq!(value("links=eth0").trim(), "links = [\"eth0\"]");
         assert!(assignment("mtu").is_err());
     }
 }
