@@ -116,13 +116,21 @@ impl Journal {
 
     /// Appends a record so that it outlives a power cut, or leaves the file as it was.
     pub fn append(&mut self, record: Record) -> Result<()> {
+        self.append_all(&[record])
+    }
+
+    /// Several at once, whole or not at all.
+    pub fn append_all(&mut self, records: &[Record]) -> Result<()> {
         self.intact()?;
-        if let Record::Begin(begin) = &record {
-            known(&begin.boot, begin.netns)?;
+        let mut line = Vec::new();
+        for record in records {
+            if let Record::Begin(begin) = record {
+                known(&begin.boot, begin.netns)?;
+            }
+            line.extend(lines::write(record)?);
         }
         let folder = self.folder.as_ref().context("append to the journal: no folder")?;
         let verb = || format!("append to {}", folder.path(NAME).display());
-        let line = lines::write(&record)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
         let mut file = folder.file(NAME, flags, 0o600)?;
         let length = file.metadata().with_context(verb)?.len();
@@ -148,7 +156,7 @@ impl Journal {
         }
         self.length += bytes.len() as u64;
         (self.whole, self.open) = (self.length, false);
-        self.count += 1;
+        self.count += records.len();
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Begin, Done, End, Left, OwnedRecord, Record, Snapshot};
+use super::record::{Begin, Done, End, Left, Met, OwnedRecord, Record, Snapshot};
 use super::{Exit, Refusal};
 use crate::model::bpf::remains;
 use crate::model::facts::{Facts, LinkId};
@@ -59,6 +59,10 @@ pub struct Ledger {
     pub refused: BTreeMap<Resource, Refused>,
     /// Stages that were begun and not ended: their run died.
     pub open: Vec<Begin>,
+    /// What is wanted and was found so, of this boot.
+    pub met: BTreeMap<Resource, Claims>,
+    /// The boot that `met` is of.
+    met_boot: String,
 }
 
 impl Ledger {
@@ -81,6 +85,9 @@ impl Ledger {
     fn end(&mut self, end: &End) {
         let Some(at) = self.open.iter().position(|b| b.run == end.run) else { return };
         let begin = self.open.remove(at);
+        if let Some(met) = &end.met {
+            self.find(met);
+        }
         let changes: BTreeMap<&Resource, &Change> =
             begin.changes.iter().map(|c| (&c.resource, c)).collect();
         for done in &end.outcomes {
@@ -119,6 +126,11 @@ impl Ledger {
                 owned.cause = Some(left.cause.clone());
             }
         }
+    }
+
+    fn find(&mut self, met: &[Met]) {
+        self.met_boot = met.first().map(|m| m.boot.clone()).unwrap_or_default();
+        self.met = met.iter().map(|m| (m.resource.clone(), m.claims.clone())).collect();
     }
 
     fn book(&mut self, begin: &Begin, change: &Change, done: &Done) {
@@ -187,6 +199,7 @@ impl Ledger {
             (r.resource.clone(), owned)
         });
         self.owned = owned.collect();
+        self.find(&snapshot.met);
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -204,7 +217,13 @@ impl Ledger {
         });
         let owned: Vec<OwnedRecord> = records.collect();
         let used = |l: &&LinkId| owned.iter().any(|r| r.resource.link() == Some(&l.name));
-        Snapshot { links: self.links.iter().filter(used).cloned().collect(), owned }
+        let met = self.met.iter().map(|(resource, claims)| Met {
+            resource: resource.clone(),
+            claims: claims.clone(),
+            boot: self.met_boot.clone(),
+        });
+        let links = self.links.iter().filter(used).cloned().collect();
+        Snapshot { links, owned, met: met.collect() }
     }
 
     /// Fits the ledger to the node as it is: what died with another boot is dropped, links that
@@ -225,6 +244,9 @@ impl Ledger {
         self.owned = owned;
         self.stale |= !void.is_empty();
         self.void = void.into_iter().map(|(r, o)| (self.present(r, facts), o)).collect();
+        if self.met_boot != *boot {
+            self.met.clear();
+        }
         self.refused.retain(|_, r| r.boot == *boot);
         let refused = std::mem::take(&mut self.refused);
         self.refused = refused.into_iter().map(|(r, why)| (self.present(r, facts), why)).collect();
@@ -297,7 +319,7 @@ impl Ledger {
         let left = left.collect();
         let mut ledger = self.clone();
         ledger.open.push(begin.clone());
-        ledger.end(&End { run: begin.run.clone(), outcomes, left });
+        ledger.end(&End { run: begin.run.clone(), outcomes, left, ..End::default() });
         ledger
     }
 

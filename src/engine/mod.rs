@@ -15,6 +15,7 @@ pub mod journal;
 mod layers;
 pub mod ledger;
 pub mod lines;
+mod met;
 pub mod order;
 pub mod plan;
 pub mod reason;

@@ -50,6 +50,8 @@ pub struct Plan {
     pub stuck: Vec<String>,
     /// Left for the next boot.
     pub held_back: Vec<Change>,
+    /// Wanted, found so, and nothing of ours.
+    pub met: Vec<(Resource, Claims)>,
 }
 
 pub struct Options<'a> {
@@ -228,7 +230,9 @@ fn draft(
                     .extend(tweaks.into_iter().map(|t| (t, Status::Blocked, reason.clone())));
             }
             Ok(target) if target == *state && (owned.is_none() || claims == old) => {
-                if wanders {
+                if owned.is_none() && !wanders {
+                    draft.plan.met.push((resource.clone(), claims));
+                } else if wanders {
                     let (before, resource) = (target.clone(), resource.clone());
                     loose.push(Change { resource, before, after: target, impact, claims, tweaks });
                 }

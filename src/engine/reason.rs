@@ -56,6 +56,12 @@ pub enum Reason {
         applied: String,
         then: Then,
     },
+    /// It was as wanted before nettune came, and is not now.
+    NoLonger {
+        resource: Resource,
+        now: String,
+        wanted: String,
+    },
     ReadOnly(&'static str),
     Foreign {
         resource: Resource,
@@ -138,7 +144,7 @@ impl Reason {
             Reason::Machine { .. } => "machine",
             Reason::Refused { .. } => "refused",
             Reason::Unreadable { .. } => "unreadable",
-            Reason::Drift { .. } | Reason::Lost { .. } => "drift",
+            Reason::Drift { .. } | Reason::Lost { .. } | Reason::NoLonger { .. } => "drift",
             Reason::ReadOnly(_) => "read-only",
             Reason::Foreign { .. } => "foreign",
             Reason::Cannot { .. } => "cannot",
@@ -175,6 +181,7 @@ impl Reason {
             Reason::Unreadable { resource, .. }
             | Reason::Drift { resource, .. }
             | Reason::Lost { resource, .. }
+            | Reason::NoLonger { resource, .. }
             | Reason::Foreign { resource, .. }
             | Reason::Cannot { resource, .. } => std::slice::from_ref(resource),
             _ => &[],

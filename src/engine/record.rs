@@ -53,6 +53,16 @@ pub struct End {
     pub outcomes: Vec<Done>,
     /// Collateral that could not be put back while its cause stands: what it was, what it is.
     pub left: Vec<Left>,
+    /// From here on, all that is wanted and was found so: nothing of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<Vec<Met>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    pub resource: Resource,
+    pub claims: Claims,
+    pub boot: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +98,8 @@ pub struct Left {
 pub struct Snapshot {
     pub owned: Vec<OwnedRecord>,
     pub links: Vec<LinkId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub met: Vec<Met>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use super::confirm::Target;
 use super::run::{Meta, Stage};
 use super::store::Store;
 use super::verbs::clear;
-use super::{Exit, Host};
+use super::{Exit, Host, met};
 use crate::model::agents::{told_off, wanders};
 use crate::model::{Change, Facts, Impact, State};
 
@@ -78,6 +78,9 @@ pub fn revert<H: Host>(
     let proofs = Default::default();
     let ran = Stage { host, store, facts, meta, run, undo: true, proofs, whole: true }
         .execute(changes)?;
+    if !ran.unclosed {
+        met::forget(store, facts, meta)?;
+    }
     notes.extend(ran.notes);
     stuck.extend(ran.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));

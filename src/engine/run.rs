@@ -395,7 +395,8 @@ impl<H: Host> Stage<'_, H> {
             ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));
         }
         ran.done = outcomes.into_values().collect();
-        let mut end = End { run: self.run.clone(), outcomes: ran.done.clone(), left: Vec::new() };
+        let (run, outcomes) = (self.run.clone(), ran.done.clone());
+        let mut end = End { run, outcomes, ..End::default() };
         end.outcomes.extend(returned(&*self.host, &self.store.ledger, &collateral, &changes));
         end.left = left(&*self.host, &collateral, &changes, &ran.done);
         // Left behind by a change that gave its resource back: nothing stands in its way any more.

@@ -65,7 +65,7 @@ pub fn journals() -> Vec<Vec<u8>> {
     };
     let end = |run: &str| {
         let outcomes = vec![Done::new(&resource, Outcome::Written)];
-        Record::End(End { run: run.to_string(), outcomes, left: Vec::new() })
+        Record::End(End { run: run.to_string(), outcomes, ..End::default() })
     };
     let owned = OwnedRecord {
         layered: true,
@@ -79,7 +79,7 @@ pub fn journals() -> Vec<Vec<u8>> {
         profile: Some("p".into()),
         time: "t".into(),
     };
-    let owned = Record::Owned(Snapshot { owned: vec![owned], links: Vec::new() });
+    let owned = Record::Owned(Snapshot { owned: vec![owned], ..Snapshot::default() });
     let of = |records: &[Record]| -> Vec<u8> {
         records.iter().flat_map(|r| write(r).unwrap()).collect()
     };

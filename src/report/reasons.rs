@@ -37,6 +37,9 @@ pub fn text(reason: &Reason) -> String {
         Reason::Lost { resource, now, applied, .. } => {
             format!("{resource} is {now}, applied was {applied}")
         }
+        Reason::NoLonger { resource, now, wanted } => {
+            format!("{resource} is {now}; it was as wanted when the profile was applied ({wanted})")
+        }
         Reason::ReadOnly(place) => format!("{place} is mounted read-only here"),
         Reason::Foreign { resource, state } => format!("{resource} holds {state}"),
         Reason::Cannot { resource, why } => format!("{resource}: {why}"),
@@ -71,6 +74,7 @@ pub fn fix(reason: &Reason) -> Option<String> {
         Reason::NothingKept => "nettune apply -p PROFILE --persist".into(),
         Reason::Held(impacts) => accept(impacts),
         Reason::Drift { .. } => FIND_WHO.into(),
+        Reason::NoLonger { .. } => "nettune apply sets it".into(),
         Reason::Lost { then, .. } => match then {
             Then::SetAgain => "nettune apply sets it again".into(),
             Then::Restarted(agent) => {

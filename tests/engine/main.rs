@@ -5,6 +5,7 @@
 mod death;
 mod interrupted;
 mod irqbalance;
+mod met;
 mod moved;
 #[path = "../support/mod.rs"]
 mod support;

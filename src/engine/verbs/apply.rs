@@ -8,6 +8,7 @@ use super::clear::{clear, release};
 use super::preview::foresee;
 use crate::engine::evaluate::evaluate;
 use crate::engine::ledger::Ledger;
+use crate::engine::met;
 use crate::engine::plan::plan;
 use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
@@ -16,7 +17,7 @@ use crate::engine::seen::Seen;
 use crate::engine::store::Store;
 use crate::engine::work::{Failure, Ran};
 use crate::engine::{Exit, Host, Observe, order};
-use crate::model::{Change, Facts, Outcome, Resource};
+use crate::model::{Change, Claims, Facts, Outcome, Resource};
 
 /// Carries the plan out in two stages: what reshapes links and queues, then the rest, planned anew.
 pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask) -> Result<Answer> {
@@ -36,8 +37,15 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     let released = release(host, store, facts, &ask.meta, &first)?;
     notes.extend(released.iter().cloned());
     stuck.append(&mut first.stuck);
-    let mut run =
-        Run { ask, rows, made: Vec::new(), all: Ran::default(), refused: false, broken: false };
+    let mut run = Run {
+        ask,
+        rows,
+        made: Vec::new(),
+        all: Ran::default(),
+        met: first.met,
+        refused: false,
+        broken: false,
+    };
     let two =
         first.changes.split_off(first.changes.partition_point(|c| order::phase(c).first_stage()));
     let one = first.changes;
@@ -65,6 +73,9 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
         notes.push("everything this run did was undone".to_string());
     }
     write_into(&mut run.rows, &run.made, &run.all);
+    if !undone && !run.broken {
+        met::note(store, facts, &ask.meta, &ask.scope, &run.rows, &run.met)?;
+    }
     notes.append(&mut run.all.notes);
     stuck.append(&mut run.all.stuck);
     notes.extend(stuck.iter().map(|s| format!("not put back: {s}")));
@@ -81,6 +92,8 @@ struct Run<'a> {
     rows: Vec<Row>,
     made: Vec<Change>,
     all: Ran,
+    /// Wanted and found so, by the last plan.
+    met: Vec<(Resource, Claims)>,
     /// What stage one was to make possible did not come about.
     refused: bool,
     /// Stage two could not be begun.
@@ -164,7 +177,7 @@ impl Run<'_> {
         }
         let options = options(&ask.scope, &ask.accept, false);
         let second = plan(&mut fresh, ledger, &Seen::new(host, &facts), &facts, &options)?;
-        self.rows = fresh;
+        (self.rows, self.met) = (fresh, second.met);
         // A file may speak of queues that are others now (an agent's configuration).
         let is_new = |c: &Change| {
             let file = matches!(c.resource, Resource::File { .. }) && !c.back();

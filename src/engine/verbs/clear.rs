@@ -83,7 +83,8 @@ pub fn release(
         refused: None,
         why: Some(why.clone()),
     };
-    let end = End { run, outcomes: plan.released.iter().map(done).collect(), left: Vec::new() };
+    let outcomes = plan.released.iter().map(done).collect();
+    let end = End { run, outcomes, ..End::default() };
     store.journal.append(Record::Begin(begin.clone()))?;
     store.journal.append(Record::End(end.clone()))?;
     store.ledger.open.push(begin);

@@ -7,6 +7,7 @@ use super::became::write_into;
 use super::clear::{clear, drifted_of_nobody, pending, release};
 use crate::engine::layers::without_taken;
 use crate::engine::ledger::Ledger;
+use crate::engine::met;
 use crate::engine::plan::{Scope, plan};
 use crate::engine::row::{Row, Status};
 use crate::engine::run::{Meta, Stage};
@@ -78,6 +79,9 @@ pub fn rollback<H: Host>(
     let stage = Stage { host, store, facts, meta: &ask.meta, run, undo, proofs, whole };
     let ran = stage.execute(plan.changes.clone())?;
     write_into(&mut rows, &plan.changes, &ran);
+    if !ran.unclosed {
+        met::note(store, facts, &ask.meta, &ask.scope, &rows, &[])?;
+    }
     notes.extend(released.iter().cloned());
     let written = ran.done.iter().filter(|d| d.outcome == Outcome::Written);
     let written: BTreeSet<&Resource> = written.map(|d| &d.resource).collect();

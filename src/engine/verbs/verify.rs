@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ask::Answer;
 use super::clear::pending;
+use crate::engine::ledger::Ledger;
 use crate::engine::plan::beyond;
 use crate::engine::reason::{Reason, Then};
 use crate::engine::row::{Row, Status};
@@ -79,15 +80,54 @@ pub fn verify(host: &impl Observe, store: &Store, facts: &Facts) -> Answer {
             row.reasons.push(reason);
         }
     }
+    for row in lost(host, ledger, facts) {
+        let Some(held) = rows.get_mut(&row.name) else {
+            rows.insert(row.name.clone(), row);
+            continue;
+        };
+        if row.status != Status::Ok {
+            held.status = row.status;
+            held.reasons.extend(row.reasons);
+        }
+    }
     let told = |(why, n): (String, usize)| format!("{why}: {n} values cannot be as applied");
     notes.extend(away.into_iter().map(told));
     let rows: Vec<Row> = rows.into_values().collect();
+    let holds = |r: &Row| matches!(r.status, Status::Applied | Status::Ok);
     let exit = if rows.is_empty() && ledger.open.is_empty() {
         Exit::Nothing
-    } else if rows.iter().any(|r| r.status != Status::Applied) || !ledger.open.is_empty() {
+    } else if !rows.iter().all(holds) || !ledger.open.is_empty() {
         Exit::Drift
     } else {
         Exit::Fine
     };
     Answer { rows, notes, exit }
+}
+
+/// What was as wanted before nettune came, a row a tweak: whether it is so still.
+fn lost(host: &impl Observe, ledger: &Ledger, facts: &Facts) -> Vec<Row> {
+    let here = |r: &&Resource| r.link().is_none_or(|link| facts.link(link).is_some());
+    let resources: Vec<Resource> = ledger.met.keys().filter(here).cloned().collect();
+    let mut rows: BTreeMap<&String, Row> = BTreeMap::new();
+    for (resource, state) in resources.iter().zip(host.read_many(&resources)) {
+        for (tweak, want) in &ledger.met[resource] {
+            let row = rows.entry(tweak).or_insert_with(|| Row::new(tweak, Side::Node, Status::Ok));
+            let (status, reason) = match &state {
+                Ok(state) if want.met_by(state) => continue,
+                Ok(state) if went_offline(resource, state, facts).is_some() => continue,
+                Ok(state) => {
+                    let (now, wanted) = (resource.shown(state), want.to_string());
+                    let resource = resource.clone();
+                    (Status::Drifted, Reason::NoLonger { resource, now, wanted })
+                }
+                Err(e) => {
+                    let (resource, error) = (resource.clone(), format!("{e:#}"));
+                    (Status::Unknown, Reason::Unreadable { resource, error })
+                }
+            };
+            row.status = status;
+            row.reasons.push(reason);
+        }
+    }
+    rows.into_values().collect()
 }
