@@ -99,6 +99,11 @@ pub enum Command {
     Confirm,
     /// Put it back
     Rollback(RollbackArgs),
+    /// What was done here: when, by whom, by which command; with RUN its changes
+    Log {
+        /// A run as log names it, its time, or last
+        run: Option<String>,
+    },
     /// Whether the journal is whole, and what can still be had of it where it is not
     Journal {
         #[command(subcommand)]
@@ -355,6 +360,10 @@ pub struct RollbackArgs {
     /// Put the old value back even where somebody else has changed it since
     #[arg(long)]
     pub force: bool,
+    /// Take one run back, to what was before it: a run as log names it, or last
+    #[arg(long, value_name = "RUN",
+          conflicts_with_all = ["tweaks", "link", "dry_run", "gentle", "force", "confirm"])]
+    pub run: Option<String>,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
 }
@@ -374,6 +383,7 @@ impl Command {
             Command::Cilium { what: CiliumCommand::Diff(_) } => "cilium diff",
             Command::Confirm => "confirm",
             Command::Rollback(_) => "rollback",
+            Command::Log { .. } => "log",
             Command::Journal { .. } => "journal",
             Command::List { .. } => "list",
             Command::Show { .. } => "show",

@@ -95,6 +95,7 @@ fn case(folder: &Path) {
         strict: false,
         atomic: false,
         meta: meta("apply"),
+        profile: String::new(),
     };
     let dir = tempdir();
     let mut host = Memory::new(facts.clone(), before.clone());

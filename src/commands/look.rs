@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::session::{Session, accepted, scope};
 use super::{confirm, persist};
 use crate::cli::{CheckArgs, Choice, Command, Format, Output};
+use crate::engine::history::runs;
 use crate::engine::ledger::Ledger;
 use crate::engine::row::{Row, Status};
 use crate::engine::store::Store;
@@ -125,6 +126,9 @@ pub fn verify(session: &Session) -> Result<Exit> {
     Ok(answer.exit)
 }
 
+/// A journal that is longer is not read twice: the next run makes it short.
+const MOST_RECORDS: usize = 5000;
+
 pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     let host = session.host()?;
     let facts = session.facts(&host)?;
@@ -135,6 +139,9 @@ pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     let mut applied = Applied::of(&store.ledger, pending(&store.ledger));
     applied.bpf = coverage(&host, &facts, &store.ledger)?;
     applied.unknown = store.trouble.clone();
+    if applied.unknown.is_none() && store.journal.count <= MOST_RECORDS {
+        applied.led_by(&runs(&store.journal)?.0);
+    }
     let exit = if applied.tweaks.is_empty() && applied.pending.is_empty() {
         Exit::Nothing
     } else {
@@ -145,7 +152,8 @@ pub fn status(session: &Session, output: &Output) -> Result<Exit> {
     let exit = if applied.unknown.is_some() { Exit::Config } else { exit };
     let report = session.report();
     if session.cli.global.format == Format::Prometheus {
-        report.prometheus(&applied, output.output.as_deref())?;
+        let verified = engine_verify(&host, &store, &facts);
+        report.prometheus(&applied, &verified, output.output.as_deref())?;
         return Ok(if applied.unknown.is_some() { exit } else { Exit::Fine });
     }
     report.status(&applied, waiting.as_ref(), &facts, exit)?;

@@ -11,6 +11,7 @@ mod confirm;
 mod deep;
 mod generate;
 mod journal;
+mod log;
 mod look;
 mod persist;
 mod session;
@@ -21,7 +22,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use self::session::{Session, report};
-use crate::cli::{CiliumCommand, Cli, Command, Format};
+use crate::cli::{CiliumCommand, Cli, Command, Format, RollbackArgs};
 use crate::engine::{Exit, Refusal};
 
 pub fn main() -> ExitCode {
@@ -70,6 +71,8 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Cilium { what: CiliumCommand::Diff(args) } => cilium::diff(&session, args),
         Command::Confirm => confirm::confirm(&session),
         Command::Watch { run } => confirm::watch(&session, run),
+        Command::Log { run } => log::log(&session, run.as_deref()),
+        Command::Rollback(RollbackArgs { run: Some(run), .. }) => log::take_back(&session, run),
         Command::Rollback(args) => change::rollback(&session, args),
         Command::Journal { what } => journal::journal(&session, what.as_ref()),
         Command::List { what } => about::list(&session, *what),

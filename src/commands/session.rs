@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -10,12 +10,12 @@ use crate::VERSION;
 use crate::cli::{Choice, Cli, Color, Command, Format};
 use crate::engine::confirm::RunDir;
 use crate::engine::plan::Scope;
-use crate::engine::run::Meta;
+use crate::engine::run::{Meta, now};
 use crate::engine::store::{Lock, Store};
 use crate::engine::verbs::Ask;
 use crate::engine::{Exit, Observe, Refusal};
-use crate::linux::Linux;
 use crate::linux::root::is_absent;
+use crate::linux::{Linux, caller};
 use crate::model::{Facts, Impact};
 use crate::open;
 use crate::profile::{Finder, Profile, Wanted};
@@ -140,14 +140,15 @@ impl Session<'_> {
         scope: Scope,
         accept: BTreeSet<Impact>,
     ) -> Ask<'a> {
-        let meta = self.meta(verb, Some(profile.name.clone()));
+        let mut meta = self.meta(verb, Some(profile.name.clone()));
+        meta.by.profile_hash = Some(profile.hash());
         let (strict, atomic) = (false, false);
-        Ask { selection: wanted.selection(), scope, accept, strict, atomic, meta }
+        let (selection, profile) = (wanted.selection(), profile.told_apart());
+        Ask { selection, scope, accept, strict, atomic, meta, profile }
     }
 
     pub fn meta(&self, verb: &'static str, profile: Option<String>) -> Meta {
-        let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-        Meta { verb, profile, version: VERSION, time: now }
+        Meta { verb, profile, version: VERSION, time: now(), by: caller::by() }
     }
 }
 

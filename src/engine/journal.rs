@@ -97,6 +97,10 @@ impl Journal {
         Ok(())
     }
 
+    pub fn folder(&self) -> Option<&Folder> {
+        self.folder.as_deref()
+    }
+
     /// All its records, once more from the disk.
     pub fn records(&self) -> Result<Vec<Record>> {
         let mut all = Vec::new();
@@ -196,7 +200,7 @@ impl Journal {
 }
 
 /// Hands out its lines; None where there is none.
-fn records(folder: &Folder, take: impl FnMut(Line)) -> Result<Option<End>> {
+pub fn records(folder: &Folder, take: impl FnMut(Line)) -> Result<Option<End>> {
     let verb = || format!("read {}", folder.path(NAME).display());
     let file = match folder.file(NAME, OFlag::O_RDONLY, 0) {
         Err(e) if kind(&e) == Some(ErrorKind::NotFound) => return Ok(None),

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::ledger::Ledger;
 use super::plan::Scope;
-use super::record::{Begin, End, Met, Record};
+use super::record::{End, Met, Record};
 use super::row::{Row, Status};
 use super::run::Meta;
 use super::store::Store;
@@ -67,16 +67,7 @@ fn write(
         return Ok(());
     }
     let run = format!("{} met", meta.time);
-    let begin = Begin {
-        run: run.clone(),
-        verb: meta.verb.to_string(),
-        profile: meta.profile.clone(),
-        version: meta.version.to_string(),
-        time: meta.time.clone(),
-        boot: facts.node.boot_id.clone(),
-        netns: facts.node.netns,
-        ..Begin::default()
-    };
+    let begin = meta.begin(run.clone(), facts);
     let record = |(resource, claims): (&Resource, &Claims)| Met {
         resource: resource.clone(),
         claims: claims.clone(),

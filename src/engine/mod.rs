@@ -11,6 +11,7 @@ pub mod confirm;
 pub mod evaluate;
 mod expect;
 pub mod folder;
+pub mod history;
 pub mod journal;
 mod layers;
 pub mod ledger;

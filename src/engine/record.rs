@@ -33,6 +33,32 @@ pub struct Begin {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layered: Vec<Resource>,
     pub links: Vec<LinkId>,
+    /// Who asked for it; not of journals of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Box<By>>,
+}
+
+/// Who asked for a run, and for what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct By {
+    /// The user who logged in, where that is known, else the one it ran as.
+    pub uid: u32,
+    /// Whom sudo names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<String>,
+    /// systemd's unit or scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    pub command: String,
+    /// Of the profile as it was resolved, in eight hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<String>,
+    /// The run, by its time, that this one takes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<String>,
 }
 
 /// What a change disturbs.
@@ -56,6 +82,9 @@ pub struct End {
     /// From here on, all that is wanted and was found so: nothing of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met: Option<Vec<Met>>,
+    /// When, UTC; not of journals of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

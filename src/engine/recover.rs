@@ -178,7 +178,7 @@ fn close<H: Host>(
     }
     let outcomes: Vec<Done> = found.into_iter().map(|f| f.done).collect();
     let left = left(host, &begin.collateral, &begin.changes, &outcomes);
-    End { run: begin.run.clone(), outcomes, left, met: None }
+    End { run: begin.run.clone(), outcomes, left, ..End::default() }
 }
 
 /// The last change that something it disturbs speaks of: by an unexpected value. Of several changes

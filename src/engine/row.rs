@@ -2,12 +2,13 @@
 //! wants, and what became of it.
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::reason::Reason;
 use crate::model::facts::{Facts, Said};
 use crate::model::need::HelmValue;
 use crate::model::{
-    Change, Context, Desired, Impact, Live, Need, Outcome, Probe, Proof, Side, Tweak,
+    Change, Context, Desired, Impact, Live, Need, Outcome, Probe, Proof, Side, Tweak, hex,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
@@ -120,6 +121,16 @@ impl Row {
         self.reasons.push(reason);
         self.desired.clear();
     }
+}
+
+/// Profile and changes, in eight hexadecimal digits.
+pub fn plan_id(profile: &str, rows: &[Row]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(profile);
+    for (change, _) in rows.iter().flat_map(|r| &r.changes) {
+        hash.update(format!("{} {} {}\n", change.resource, change.before, change.after));
+    }
+    hex(&hash.finalize()[..4])
 }
 
 pub struct Selection<'a> {

@@ -1,12 +1,13 @@
 //! One journaled stage: `begin`, the writes, `end`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
 use super::collateral::{collateral, left, returned, went_with};
 use super::layers::layered;
-use super::record::{Begin, Collateral, End, Record};
+use super::record::{Begin, By, Collateral, End, Record};
 use super::store::Store;
 use super::undo::undo_script;
 use super::work::{Failed, Failure, Ran, Work};
@@ -23,6 +24,29 @@ pub struct Meta {
     pub profile: Option<String>,
     pub version: &'static str,
     pub time: String,
+    pub by: By,
+}
+
+impl Meta {
+    /// A stage of this run, on the node as it is.
+    pub fn begin(&self, run: String, facts: &Facts) -> Begin {
+        Begin {
+            run,
+            verb: self.verb.to_string(),
+            profile: self.profile.clone(),
+            version: self.version.to_string(),
+            time: self.time.clone(),
+            boot: facts.node.boot_id.clone(),
+            netns: facts.node.netns,
+            by: Some(Box::new(self.by.clone())),
+            ..Begin::default()
+        }
+    }
+}
+
+/// UTC, as the journal has it.
+pub fn now() -> String {
+    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
 pub struct Stage<'a, H: Host> {
@@ -99,17 +123,11 @@ impl<H: Host> Stage<'_, H> {
             .filter_map(Resource::link)
             .collect();
         let begin = Begin {
-            run: self.run.clone(),
-            verb: self.meta.verb.to_string(),
-            profile: self.meta.profile.clone(),
-            version: self.meta.version.to_string(),
-            time: self.meta.time.clone(),
-            boot: self.facts.node.boot_id.clone(),
-            netns: self.facts.node.netns,
             changes: changes.to_vec(),
             collateral: collateral.to_vec(),
             layered: layered(&*self.host, &self.store.ledger, self.facts, changes),
             links: named.iter().filter_map(|n| self.facts.identity(n)).collect(),
+            ..self.meta.begin(self.run.clone(), self.facts)
         };
         self.store.journal.found()?;
         // The script first: from the moment the record exists, a reader may need it.
@@ -396,7 +414,7 @@ impl<H: Host> Stage<'_, H> {
         }
         ran.done = outcomes.into_values().collect();
         let (run, outcomes) = (self.run.clone(), ran.done.clone());
-        let mut end = End { run, outcomes, ..End::default() };
+        let mut end = End { run, outcomes, time: Some(now()), ..End::default() };
         end.outcomes.extend(returned(&*self.host, &self.store.ledger, &collateral, &changes));
         end.left = left(&*self.host, &collateral, &changes, &ran.done);
         // Left behind by a change that gave its resource back: nothing stands in its way any more.

@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use super::folder::{Folder, kind};
 use super::journal::{Journal, UNDO, known};
 use super::ledger::Ledger;
-use super::{Exit, Refusal};
+use super::{Exit, Refusal, history};
 use crate::model::Facts;
 
 pub struct Store {
@@ -117,6 +117,8 @@ impl Store {
     /// Rewrites the journal where it names what is no more, or has grown.
     pub fn tidy(&mut self) -> Result<()> {
         if self.ledger.stale || self.journal.wants_compaction() {
+            // Of runs that are over undo needs nothing: where their history cannot be kept it is lost, and no more.
+            let _ = self.journal.folder().map(history::keep);
             self.journal.compact(self.ledger.snapshot())?;
             self.ledger.stale = false;
             self.ledger.vanished.clear();

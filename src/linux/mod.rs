@@ -7,6 +7,7 @@
 
 pub mod bpf;
 mod bus;
+pub mod caller;
 pub(crate) mod ethtool;
 pub mod facts;
 mod files;

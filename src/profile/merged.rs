@@ -1,6 +1,10 @@
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use super::syntax::Checked;
+use crate::VERSION;
+use crate::model::hex;
 
 /// A profile with its includes and overrides merged.
 #[derive(Debug, Default)]
@@ -14,6 +18,16 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// What tells it from any other, to a plan's id.
+    pub fn told_apart(&self) -> String {
+        format!("{VERSION}{}{}", self.name, self.table)
+    }
+
+    /// Of its values as they were resolved, in eight hexadecimal digits.
+    pub fn hash(&self) -> String {
+        hex(&Sha256::digest(self.table.to_string())[..4])
+    }
+
     /// Lays a file on top.
     pub fn lay(&mut self, file: Checked, origin: &str) {
         for (tweak, keys) in file.table.iter().filter_map(|(t, v)| Some((t, v.as_table()?))) {

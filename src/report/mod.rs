@@ -8,6 +8,7 @@ mod cilium;
 mod grid;
 pub mod journal;
 pub mod json;
+pub mod log;
 mod nfd;
 mod prometheus;
 pub mod reasons;
@@ -15,6 +16,7 @@ mod table;
 mod text;
 mod verdict;
 mod view;
+mod when;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -29,6 +31,8 @@ use crate::cilium::render;
 use crate::cilium::values::Values;
 use crate::cilium::version::Version;
 use crate::engine::Exit;
+use crate::engine::history::Run;
+use crate::engine::verbs::Answer;
 use crate::model::Facts;
 use crate::model::bpf::Deep;
 use crate::open;
@@ -103,7 +107,7 @@ impl Report {
         if self.json {
             return self.print_json(&json::status(applied, waiting, facts, exit));
         }
-        self.print(&text::status(applied, waiting))
+        self.print(&text::status(applied, waiting, self.verbose))
     }
 
     pub fn confirmed(
@@ -118,6 +122,29 @@ impl Report {
         }
         self.print(&format!("{}\n", text::clean(text)))?;
         self.notes(&confirmed.notes)
+    }
+
+    pub fn log(&self, runs: &[Run]) -> Result<()> {
+        if self.json {
+            return self.print_json(&log::json(runs, Exit::Fine));
+        }
+        self.print(&log::text(runs, &self.style()))
+    }
+
+    /// One run, with its changes.
+    pub fn run(&self, run: &Run) -> Result<()> {
+        if self.json {
+            return self.print_json(&log::json(std::slice::from_ref(run), Exit::Fine));
+        }
+        self.print(&log::whole(run, &self.style()))
+    }
+
+    pub fn taken_back(&self, back: &log::TakenBackJson, exit: Exit) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::envelope::envelope("rollback --run", back, exit));
+        }
+        self.print(&log::taken_back(back))?;
+        self.notes(&back.notes)
     }
 
     pub fn repair(&self, repair: &journal::RepairJson, exit: Exit) -> Result<()> {
@@ -167,8 +194,13 @@ impl Report {
     }
 
     /// Text of node_exporter's textfile collector.
-    pub fn prometheus(&self, applied: &Applied, output: Option<&Path>) -> Result<()> {
-        self.file(&prometheus::text(applied), output)
+    pub fn prometheus(
+        &self,
+        applied: &Applied,
+        verified: &Answer,
+        output: Option<&Path>,
+    ) -> Result<()> {
+        self.file(&prometheus::text(applied, verified), output)
     }
 
     /// Whoever reads the file sees the old one or the new one.

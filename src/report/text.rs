@@ -3,6 +3,7 @@
 use super::json::bake::BakeJson;
 use super::json::runs::WaitingJson;
 use super::view::Applied;
+use super::when::when;
 use crate::engine::row::Status;
 use crate::model::bpf::{Coverage, Deep};
 use crate::model::facts::Fact;
@@ -174,7 +175,7 @@ fn confirm(waiting: &WaitingJson) -> String {
     format!("{}\n{}", clean(&line), notes.collect::<String>())
 }
 
-pub fn status(applied: &Applied, waiting: Option<&WaitingJson>) -> String {
+pub fn status(applied: &Applied, waiting: Option<&WaitingJson>, verbose: bool) -> String {
     let mut out = waiting.map(confirm).unwrap_or_default();
     for line in &applied.pending {
         out.push_str(&format!("{}\n", clean(line)));
@@ -191,11 +192,22 @@ pub fn status(applied: &Applied, waiting: Option<&WaitingJson>) -> String {
         return out;
     }
     let profile = applied.profile.as_deref().unwrap_or("no profile");
-    let since = applied.since.as_deref().unwrap_or("-");
+    let since = applied.since.as_deref().map_or_else(|| "-".to_string(), when);
     out.push_str(&format!("profile {}, applied since {since}\n", clean(profile)));
+    let told =
+        [("profile", &applied.profile_hash), ("plan", &applied.plan_id), ("run", &applied.run)];
+    let told: Vec<String> =
+        told.iter().filter_map(|(what, id)| Some(format!("{what} {}", id.as_ref()?))).collect();
+    if !told.is_empty() {
+        out.push_str(&format!("by {}: nettune log has who and how\n", told.join(", ")));
+    }
     for (tweak, count) in &applied.tweaks {
         let values = if *count == 1 { "value" } else { "values" };
         out.push_str(&format!("  {tweak:<22} {count} {values}\n"));
+        for (_, resource, state) in applied.values.iter().filter(|v| verbose && v.0 == *tweak) {
+            let line = format!("{resource}: {}", resource.shown(state));
+            out.push_str(&format!("    {}\n", clean(&line)));
+        }
     }
     if let Some(bpf) = &applied.bpf {
         out.push_str(&coverage(bpf));

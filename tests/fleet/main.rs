@@ -59,6 +59,7 @@ fn report(facts: &Facts, profile: &str) -> Value {
         strict: false,
         atomic: false,
         meta: meta("check"),
+        profile: String::new(),
     };
     let host = Memory::new(facts.clone(), BTreeMap::new());
     let store = Store::read(dir.path(), facts).unwrap();

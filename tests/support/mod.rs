@@ -108,7 +108,13 @@ pub fn meta(verb: &'static str) -> Meta {
     use std::sync::atomic::{AtomicU64, Ordering};
     static RUN: AtomicU64 = AtomicU64::new(0);
     let run = RUN.fetch_add(1, Ordering::Relaxed);
-    Meta { verb, profile: Some("test".into()), version: "0", time: format!("t{run:06}") }
+    Meta {
+        verb,
+        profile: Some("test".into()),
+        version: "0",
+        time: format!("t{run:06}"),
+        by: Default::default(),
+    }
 }
 
 pub fn ask<'a>(tweaks: &'a [Selected]) -> Ask<'a> {
@@ -124,6 +130,7 @@ pub fn ask<'a>(tweaks: &'a [Selected]) -> Ask<'a> {
         strict: false,
         atomic: false,
         meta: meta("apply"),
+        profile: String::new(),
     }
 }
 

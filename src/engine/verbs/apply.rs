@@ -11,7 +11,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::met;
 use crate::engine::plan::plan;
 use crate::engine::reason::Reason;
-use crate::engine::row::{Row, Status};
+use crate::engine::row::{Row, Status, plan_id};
 use crate::engine::run::{Meta, Stage};
 use crate::engine::seen::Seen;
 use crate::engine::store::Store;
@@ -34,11 +34,14 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
         notes.push("nothing was changed: a tweak that must be had cannot be had here".to_string());
         return Ok(Answer { rows, notes, exit });
     }
-    let released = release(host, store, facts, &ask.meta, &first)?;
+    let mut meta = ask.meta.clone();
+    meta.by.plan_id = Some(plan_id(&ask.profile, &rows));
+    let released = release(host, store, facts, &meta, &first)?;
     notes.extend(released.iter().cloned());
     stuck.append(&mut first.stuck);
     let mut run = Run {
         ask,
+        meta,
         rows,
         made: Vec::new(),
         all: Ran::default(),
@@ -49,7 +52,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     let two =
         first.changes.split_off(first.changes.partition_point(|c| order::phase(c).first_stage()));
     let one = first.changes;
-    run.all.add(stage(host, store, facts, &ask.meta, "1", &run.rows).execute(one.clone())?);
+    run.all.add(stage(host, store, facts, &run.meta, "1", &run.rows).execute(one.clone())?);
     run.made.extend(one.iter().cloned());
     let mut undone = run.must();
     run.broken = run.all.unclosed;
@@ -74,7 +77,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
     }
     write_into(&mut run.rows, &run.made, &run.all);
     if !undone && !run.broken {
-        met::note(store, facts, &ask.meta, &ask.scope, &run.rows, &run.met)?;
+        met::note(store, facts, &run.meta, &ask.scope, &run.rows, &run.met)?;
     }
     notes.append(&mut run.all.notes);
     stuck.append(&mut run.all.stuck);
@@ -89,6 +92,7 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
 /// A run under way, over both stages.
 struct Run<'a> {
     ask: &'a Ask<'a>,
+    meta: Meta,
     rows: Vec<Row>,
     made: Vec<Change>,
     all: Ran,
@@ -140,7 +144,7 @@ impl Run<'_> {
             self.refused = true;
             return Ok(None);
         }
-        match stage(host, store, &facts, &self.ask.meta, "2", &self.rows).execute(two.clone()) {
+        match stage(host, store, &facts, &self.meta, "2", &self.rows).execute(two.clone()) {
             Ok(ran) => {
                 self.all.add(ran);
                 self.made.extend(two);
@@ -203,7 +207,7 @@ impl Run<'_> {
         if undo.is_empty() {
             return Ok(());
         }
-        let meta = Meta { verb: "undo", ..self.ask.meta.clone() };
+        let meta = Meta { verb: "undo", ..self.meta.clone() };
         let ran = stage(host, store, facts, &meta, "undo", &[]).execute(undo)?;
         for done in &ran.done {
             if let Some(mine) = self.all.done.iter_mut().find(|d| d.resource == done.resource)

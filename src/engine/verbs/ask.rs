@@ -17,6 +17,8 @@ pub struct Ask<'a> {
     /// A failure undoes the whole run.
     pub atomic: bool,
     pub meta: Meta,
+    /// What tells this profile from another, for the plan's id.
+    pub profile: String,
 }
 
 #[derive(Debug)]

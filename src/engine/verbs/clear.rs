@@ -67,15 +67,7 @@ pub fn release(
         return Ok(Vec::new());
     }
     let run = format!("{} release", meta.time);
-    let begin = Begin {
-        run: run.clone(),
-        verb: meta.verb.to_string(),
-        version: meta.version.to_string(),
-        time: meta.time.clone(),
-        boot: facts.node.boot_id.clone(),
-        netns: facts.node.netns,
-        ..Begin::default()
-    };
+    let begin = Begin { profile: None, ..meta.begin(run.clone(), facts) };
     let done = |(resource, why): &(Resource, String)| Done {
         resource: resource.clone(),
         outcome: Outcome::Released,

@@ -171,6 +171,8 @@ pub fn schema() -> serde_json::Value {
         ("check --deep", generator.subschema_for::<Envelope<DeepJson>>()),
         ("status", generator.subschema_for::<Envelope<StatusJson>>()),
         ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
+        ("log", generator.subschema_for::<Envelope<super::log::LogJson>>()),
+        ("rollback --run", generator.subschema_for::<Envelope<super::log::TakenBackJson>>()),
         ("journal", generator.subschema_for::<Envelope<super::journal::RepairJson>>()),
         ("bake", generator.subschema_for::<Envelope<BakeJson>>()),
         ("cilium values", generator.subschema_for::<Envelope<Values>>()),

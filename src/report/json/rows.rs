@@ -2,13 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::envelope::NodeJson;
 use crate::VERSION;
 use crate::engine::reason::Reason;
+use crate::engine::row::plan_id as of_rows;
 use crate::engine::row::{Row, Status};
-use crate::model::hex;
 use crate::model::need::HelmValue;
 use crate::model::{Impact, Need, Outcome, Probe, Side, State};
 use crate::profile::Profile;
@@ -178,14 +177,5 @@ pub fn tweak(row: &Row) -> TweakJson {
 
 /// Profile, version and changes, in eight hexadecimal digits.
 pub fn plan_id(profile: Option<&Profile>, rows: &[Row]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(VERSION);
-    if let Some(profile) = profile {
-        hash.update(&profile.name);
-        hash.update(profile.table.to_string());
-    }
-    for (change, _) in rows.iter().flat_map(|r| &r.changes) {
-        hash.update(format!("{} {} {}\n", change.resource, change.before, change.after));
-    }
-    hex(&hash.finalize()[..4])
+    of_rows(&profile.map_or_else(|| VERSION.to_string(), Profile::told_apart), rows)
 }
