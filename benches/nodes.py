@@ -130,23 +130,49 @@ def ordinary(folder):
     root.put("etc/systemd/network/10-eth0.network", "[Match]\nName=eth0\n\n[Network]\nDHCP=yes")
 
 
-def valgrind():
-    """A root with a valgrind that knows what we call."""
+def tool(package, program):
+    """A root of Debian trixie with a package that this Debian has not, or not as new."""
     cache = Path(os.environ.get("NETTUNE_LAB_CACHE") or Path.home() / ".cache/nettune-lab")
-    root = cache / "valgrind"
-    if not (root / "usr/bin/valgrind").exists():
+    root = cache / package
+    if not (root / program).exists():
         cache.mkdir(parents=True, exist_ok=True)
         prepare = Path(__file__).resolve().parent.parent / "packaging/prepare"
         mirror = subprocess.run(["sh", "-c", f". {prepare}; mirror"], capture_output=True, text=True, check=True).stdout.strip()
-        # Whole or not at all: one that was interrupted has a valgrind that does not run.
-        new = cache / "valgrind.new"
+        # Whole or not at all: one that was interrupted has a program that does not run.
+        new = cache / f"{package}.new"
         subprocess.run(["rm", "-rf", "--one-file-system", new], check=True)
-        done = subprocess.run(["debootstrap", "--variant=minbase", "--include=valgrind", "trixie", new, mirror],
+        done = subprocess.run(["debootstrap", "--variant=minbase", f"--include={package}", "trixie", new, mirror],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise SystemExit(f"debootstrap of trixie: {done.stdout[-2000:]}")
         new.rename(root)
     return root
+
+
+def valgrind():
+    """A root with a valgrind that knows what we call."""
+    return tool("valgrind", "usr/bin/valgrind")
+
+
+def xdp_tools():
+    """A root with an `xdp-forward load` (xdp-tools 1.5)."""
+    return tool("xdp-tools", "usr/sbin/xdp-forward")
+
+
+def foreign(root, program):
+    """(environment, words) that run a program of a root from outside of it, with the libraries of that root."""
+    libraries = next(root.glob("usr/lib/*/ld-linux-*.so.*")).parent
+    loader = next(libraries.glob("ld-linux-*.so.*"))
+    return {"LIBXDP_OBJECT_PATH": str(libraries / "bpf")}, [str(loader), "--library-path", str(libraries), str(root / program)]
+
+
+def foreign_files(root, program):
+    """What foreign() needs of a root, of a program with BPF objects of libxdp: paths below it."""
+    _, words = foreign(root, program)
+    said = subprocess.run([words[0], "--list", *words[1:]], capture_output=True, text=True, check=True).stdout
+    found = {Path(path) for path in re.findall(rf"({re.escape(str(root))}\S+) \(0x", said)} | {Path(words[0]), root / program}
+    found.update(root.glob("usr/lib/*/bpf/xdp-dispatcher.o"))
+    return sorted(path.relative_to(root) for path in found)
 
 
 def instructions(tool, folder, words):
