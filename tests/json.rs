@@ -28,6 +28,8 @@ fn every_verb_prints_what_the_schema_says() {
         &["journal", "repair"],
         &["verify"],
         &["rollback", "--dry-run"],
+        &["log"],
+        &["log", "nosuch"],
         &["show", "cilium-max"],
         &["explain", "mtu"],
         &["explain", "persist"],

@@ -54,6 +54,44 @@ fn back_to_what_was_applied_before_and_not_to_the_baseline() {
     assert_eq!(host.states, start);
 }
 
+/// Where it is not known any more for whom a value was before the run, it stays ours: its baseline is not lost.
+#[test]
+fn what_is_known_by_halves_keeps_its_baseline() {
+    let (dir, mut host) = (tempdir(), world());
+    let start = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let mut targets = tried(&mut host, dir.path(), None);
+    targets.iter_mut().for_each(|target| target.claims.clear());
+    assert_eq!(take_back(&mut host, dir.path(), &targets).exit, Exit::Fine);
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, start);
+}
+
+/// What the log reads is what undo reads, also after the journal was made short.
+#[test]
+fn a_run_is_taken_back_by_its_history() {
+    use nettune::engine::history::{keep, runs};
+    let (dir, mut host) = (tempdir(), world());
+    let start = host.states.clone();
+    apply(&mut host, dir.path(), &profile_a()).unwrap();
+    let a = host.states.clone();
+    tried(&mut host, dir.path(), None);
+    let mut short = store(&host, dir.path());
+    keep(short.journal.folder().unwrap()).unwrap();
+    let snapshot = short.ledger.snapshot();
+    short.journal.compact(snapshot).unwrap();
+    drop(short);
+    let (known, records) = runs(&store(&host, dir.path()).journal).unwrap();
+    assert_eq!(known.len(), 2);
+    assert!(known.iter().all(|run| run.ended().is_some() && run.wrote().count() > 0));
+    let targets = targets(&records, &known[1].time);
+    let back = take_back(&mut host, dir.path(), &targets);
+    assert_eq!((back.exit, &host.states), (Exit::Fine, &a), "{back:#?}");
+    assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);
+    assert_eq!(rollback(&mut host, dir.path()).unwrap().exit, Exit::Fine);
+    assert_eq!(host.states, start);
+}
+
 #[test]
 fn a_rollback_is_taken_back_as_well() {
     let (dir, mut host) = (tempdir(), world());

@@ -89,7 +89,7 @@ pub fn take_back(session: &Session, name: &str) -> Result<Exit> {
     }
     let back = TakenBackJson {
         run: run.id(),
-        time: run.time.clone(),
+        began: run.time.clone(),
         values: reverted.count,
         left,
         notes,

@@ -77,10 +77,10 @@ pub fn runs(journal: &Journal) -> Result<(Vec<Run>, Vec<Record>)> {
         each(&read(folder), |line| kept.take(line));
         journal::records(folder, |line| kept.take(line))?;
     }
+    // Together: an end is read only behind its beginning.
+    let text: Vec<u8> = kept.lines.into_iter().flat_map(|(_, line)| line).collect();
     let mut records = Vec::new();
-    for (_, line) in kept.lines {
-        each(&line, |line| records.extend(line.read));
-    }
+    each(&text, |line| records.extend(line.read));
     let mut runs: Vec<Run> = Vec::new();
     let mut seen = BTreeSet::new();
     for record in &records {

@@ -3,12 +3,13 @@
 use anyhow::Result;
 
 use super::confirm::Target;
+use super::ledger::Owned;
 use super::run::{Meta, Stage};
 use super::store::Store;
 use super::verbs::clear;
 use super::{Exit, Host, met};
 use crate::model::agents::{told_off, wanders};
-use crate::model::{Change, Facts, Impact, State};
+use crate::model::{Change, Claims, Facts, Impact, State, Want};
 
 #[derive(Debug)]
 pub struct Reverted {
@@ -66,10 +67,10 @@ pub fn revert<H: Host>(
         }
         changes.push(Change {
             resource,
-            before: now,
             after: target.state.clone(),
             impact: Impact::None,
-            claims: target.claims.clone(),
+            claims: claims(target, owned, &now),
+            before: now,
             tweaks: target.tweaks.clone(),
         });
     }
@@ -92,4 +93,16 @@ pub fn revert<H: Host>(
         exit = exit.worst(Exit::Drift);
     }
     Ok(Reverted { notes, exit, count })
+}
+
+/// Who holds it then. Where nobody knows any more for whom it was what it goes back to, a value that is not the one
+/// before nettune stays ours all the same, or its baseline would be lost.
+fn claims(target: &Target, owned: Option<&Owned>, now: &State) -> Claims {
+    let baseline = owned.map_or(now, |o| &o.baseline);
+    if !target.claims.is_empty() || target.state == *baseline {
+        return target.claims.clone();
+    }
+    let held = owned.map(|o| o.claims.clone()).filter(|claims| !claims.is_empty());
+    let all = || target.tweaks.iter().map(|t| (t.clone(), Want::Exactly(target.state.clone())));
+    held.unwrap_or_else(|| all().collect())
 }

@@ -61,7 +61,8 @@ pub struct LoggedJson {
 #[derive(Serialize, JsonSchema)]
 pub struct TakenBackJson {
     pub run: String,
-    pub time: String,
+    /// When that run was, UTC.
+    pub began: String,
     /// Values that went back.
     pub values: usize,
     /// What a later run wrote as well: left.
@@ -206,7 +207,7 @@ pub fn whole(run: &Run, style: &Style) -> String {
 
 pub fn taken_back(back: &TakenBackJson) -> String {
     let mut out =
-        format!("{} values are as before run {} of {}\n", back.values, back.run, back.time);
+        format!("{} values are as before run {} of {}\n", back.values, back.run, back.began);
     for left in &back.left {
         out.push_str(&format!("left: {}\n", clean(left)));
     }

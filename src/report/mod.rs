@@ -17,6 +17,7 @@ mod text;
 mod verdict;
 mod view;
 mod when;
+mod words;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;

@@ -11,12 +11,13 @@ use super::reasons::{fix, text};
 use super::text::{Style, clean};
 use super::verdict::{held, verdict};
 use super::view::{Applied, View};
+use super::words;
 use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
 use crate::model::uplinks::uplinks;
-use crate::model::{Change, Outcome, Side};
+use crate::model::{Change, Impact, Outcome, Side};
 use crate::profile::Profile;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
@@ -40,6 +41,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
     out.extend(verdict(view, &rows, style.width));
     let changing = matches!(view.verb, "apply" | "rollback");
     let width = name_width(rows.iter().copied());
+    let (brief, mut more) = (view.verb == "check" && !verbose, false);
     for group in groups(view) {
         let ciliums = group.statuses[0] == Status::Cilium;
         let in_group = |r: &&&Row| match (ciliums, super::cilium::shown(r)) {
@@ -51,7 +53,12 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
             continue;
         }
         out.push_str(&title(&group, style));
-        if group.statuses[0] == Status::Off && view.verb != "rollback" {
+        let named = match group.statuses[0] {
+            Status::Off => view.verb != "rollback",
+            Status::Ok => brief,
+            _ => false,
+        };
+        if named {
             let names: Vec<&str> = of.iter().map(|r| r.name.as_str()).collect();
             out.push_str(&super::text::wrap(&names.join(" "), style.width, "  "));
             out.push('\n');
@@ -63,9 +70,18 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
         }
         let mut grid = Grid::new(style, width);
         for row in of {
-            grid.push(row, &lines(row, verbose || view.verb == "plan", changing));
+            let lines = match brief {
+                true => short(row, &mut more),
+                false => lines(row, verbose || view.verb == "plan", changing),
+            };
+            grid.push(row, &lines);
         }
         out.push_str(&grid.render());
+    }
+    if more {
+        out.push_str(
+            "nettune explain TWEAK has the rest of a row that ends in (+), and -v of all\n",
+        );
     }
     if rows.len() < view.answer.rows.len() {
         out.push_str("no Cilium here: nettune check --cilium shows what it could take\n");
@@ -186,6 +202,43 @@ fn queues(link: &Link) -> String {
     }
 }
 
+/// A row of check: what would change, or why not and the next step. The rest is for those who ask.
+fn short(row: &Row, more: &mut bool) -> Vec<String> {
+    let made: Vec<&Change> =
+        row.changes.iter().map(|(c, _)| c).filter(|c| !c.claim_only()).collect();
+    let mut lines: Vec<String> = words::changes(&made).into_iter().collect();
+    if let (Some(line), false) = (lines.first_mut(), row.impact == Impact::None) {
+        line.push_str(&format!(" [{}]", row.impact));
+    }
+    let reasons: Vec<&Reason> =
+        row.reasons.iter().filter(|r| !matches!(r, Reason::Held(_))).collect();
+    let mut left = reasons.len();
+    // What would change or holds says so; why a row cannot be had is its first reason, and what to do about it.
+    if lines.is_empty() || matches!(row.status, Status::Drifted | Status::Blocked) {
+        let first = match row.status {
+            Status::Unsupported => reasons.first(),
+            _ => reasons.iter().find(|r| fix(r).is_some()).or(reasons.first()),
+        };
+        if let Some(reason) = first {
+            lines.push(clean(&text(reason)));
+            let step = fix(reason).filter(|_| row.status != Status::Unsupported);
+            lines.extend(step.map(|fix| format!("-> {}", clean(&fix))));
+            left -= 1;
+        }
+    }
+    if lines.is_empty() {
+        lines.push(match row.status {
+            Status::Applied => "holds".to_string(),
+            _ => String::new(),
+        });
+    }
+    if left > 0 {
+        *more = true;
+        lines[0].push_str(" (+)");
+    }
+    lines
+}
+
 fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let made: Vec<&(Change, Outcome)> =
@@ -227,20 +280,18 @@ fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
 
 /// The first change stands for the rest.
 fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
-    let show = |c: &Change| {
-        let (before, after) = c.resource.shown_both(&c.before, &c.after);
-        clean(&format!("{}: {before} -> {after}", c.resource))
-    };
     let count = |outcome: Outcome| made.iter().filter(|(_, o)| *o == outcome).count();
     match made {
         [] => None,
         [(change, outcome)] => Some(match (changing, outcome) {
-            (true, Outcome::Written) | (false, _) => show(change),
-            (true, other) => format!("{} ({})", show(change), format!("{other:?}").to_lowercase()),
+            (true, Outcome::Written) | (false, _) => words::change(change),
+            (true, other) => {
+                format!("{} ({})", words::change(change), format!("{other:?}").to_lowercase())
+            }
         }),
-        [(change, _), ..] => {
-            let total = made.len();
-            let mut text = format!("{total} changes, e.g. {}", show(change));
+        all => {
+            let all: Vec<&Change> = all.iter().map(|(change, _)| change).collect();
+            let mut text = words::changes(&all)?;
             if changing {
                 for outcome in
                     [Outcome::Failed, Outcome::Undone, Outcome::Released, Outcome::Drifted]
