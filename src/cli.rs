@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::engine::confirm::MOST_SECONDS;
 use crate::model::reach::Reach;
@@ -368,7 +368,48 @@ pub struct RollbackArgs {
     pub confirm: ConfirmArgs,
 }
 
+impl Choice {
+    /// As it is typed, without the profile and what is accepted: for a command that goes on from here.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for (option, values) in
+            [("--only", &self.only), ("--skip", &self.skip), ("--link", &self.link)]
+        {
+            if !values.is_empty() {
+                words.extend([option.to_string(), values.join(",")]);
+            }
+        }
+        for set in &self.sets.set {
+            words.extend(["--set".to_string(), set.clone()]);
+        }
+        words
+    }
+}
+
+impl Global {
+    /// As they are typed, where they are not the default.
+    pub fn words(&self) -> Vec<String> {
+        let host = Some(&self.host).filter(|host| **host != Path::new("/"));
+        let all = [
+            ("--host", host),
+            ("--state-dir", self.state_dir.as_ref()),
+            ("--run-dir", self.run_dir.as_ref()),
+        ];
+        let given = all.into_iter().filter_map(|(option, path)| Some((option, path?)));
+        given.flat_map(|(option, path)| [option.to_string(), path.display().to_string()]).collect()
+    }
+}
+
 impl Command {
+    pub fn choice(&self) -> Option<&Choice> {
+        match self {
+            Command::Check(args) => Some(&args.choice),
+            Command::Plan(args) => Some(&args.choice),
+            Command::Apply(args) => Some(&args.choice),
+            _ => None,
+        }
+    }
+
     /// As it is typed.
     pub fn name(&self) -> &'static str {
         match self {

@@ -19,21 +19,26 @@ use crate::linux::{Linux, caller};
 use crate::model::{Facts, Impact};
 use crate::open;
 use crate::profile::{Finder, Profile, Wanted};
-use crate::report::Report;
+use crate::report::{Manner, Report};
 use crate::tweaks::{self, Entry};
 use crate::wait;
 
 const MOST_CONFIG: u64 = 1 << 20;
 
 pub fn report(cli: &Cli) -> Report {
+    let choice = cli.command.choice();
+    let options = choice.map(Choice::words).unwrap_or_default();
     Report {
         json: cli.global.json || cli.global.format == Format::Json,
-        verbose: cli.global.verbose,
-        cilium: match &cli.command {
-            Command::Check(args) => args.cilium || !args.choice.only.is_empty(),
-            Command::Plan(args) => !args.choice.only.is_empty(),
-            Command::Apply(args) => !args.choice.only.is_empty(),
-            _ => true,
+        manner: Manner {
+            verbose: cli.global.verbose,
+            cilium: match &cli.command {
+                Command::Check(args) if args.cilium => true,
+                _ => choice.is_none_or(|choice| !choice.only.is_empty()),
+            },
+            only: choice.is_some_and(|choice| !choice.only.is_empty()),
+            options: cli.global.words().into_iter().chain(options).collect(),
+            accepted: choice.map(|choice| choice.accept.clone()).unwrap_or_default(),
         },
         colour: match cli.global.color {
             Color::Always => Some(true),

@@ -18,11 +18,29 @@ pub struct Grid<'a> {
     /// In which line each status stands: it is painted once the columns stand, as a column's width would count
     /// its paint.
     statuses: Vec<(usize, Status)>,
+    /// In place of "off", where a run has put it back.
+    off: &'static str,
 }
 
 impl<'a> Grid<'a> {
     pub fn new(style: &'a Style, name: usize) -> Self {
-        Grid { builder: Builder::default(), style, name, lines: 0, statuses: Vec::new() }
+        Grid {
+            builder: Builder::default(),
+            style,
+            name,
+            lines: 0,
+            statuses: Vec::new(),
+            off: "off",
+        }
+    }
+
+    pub fn off_is(mut self, off: &'static str) -> Self {
+        self.off = off;
+        self
+    }
+
+    fn word(&self, status: Status) -> &'static str {
+        if status == Status::Off { self.off } else { status_name(status) }
     }
 
     pub fn push(&mut self, row: &Row, lines: &[String]) {
@@ -37,24 +55,25 @@ impl<'a> Grid<'a> {
         self.statuses.push((self.lines, row.status));
         self.lines += said.split('\n').count();
         let name = format!("  {:<1$}", row.name, self.name.saturating_sub(2));
-        let status = format!("{:<1$}", status_name(row.status), STATUS);
+        let status = format!("{:<1$}", self.word(row.status), STATUS);
         self.builder.push_record([name, status, said]);
     }
 
     pub fn render(self) -> String {
+        let (style, name) = (self.style, self.name);
+        let words = self.statuses.iter().map(|(at, status)| (*at, *status, self.word(*status)));
+        let words: Vec<(usize, Status, &'static str)> = words.collect();
         let mut table = self.builder.build();
         table.with(TableStyle::empty()).with(Padding::new(0, 1, 0, 0));
         let plain = trimmed(&table.to_string());
-        if !self.style.colour {
+        if !style.colour {
             return plain;
         }
         let mut lines: Vec<String> = plain.lines().map(str::to_string).collect();
-        for (at, status) in self.statuses {
-            let word = status_name(status);
+        for (at, status, word) in words {
             let Some(line) = lines.get_mut(at) else { continue };
-            if line.get(self.name + 1..).is_some_and(|rest| rest.starts_with(word)) {
-                let painted = self.style.status(status);
-                line.replace_range(self.name + 1..self.name + 1 + word.len(), &painted);
+            if line.get(name + 1..).is_some_and(|rest| rest.starts_with(word)) {
+                line.replace_range(name + 1..name + 1 + word.len(), &style.status(status, word));
             }
         }
         lines.join("\n") + "\n"

@@ -12,6 +12,7 @@ pub mod log;
 mod nfd;
 mod prometheus;
 pub mod reasons;
+mod rows;
 mod table;
 mod text;
 mod verdict;
@@ -25,7 +26,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-pub use view::{Applied, View};
+pub use view::{Applied, Manner, View};
 
 use crate::cilium::diff::Diff;
 use crate::cilium::render;
@@ -44,9 +45,7 @@ use crate::tweaks::Entry;
 /// How a result is printed.
 pub struct Report {
     pub json: bool,
-    pub verbose: bool,
-    /// Each row of Cilium's is wanted, also on a node that has nothing of it.
-    pub cilium: bool,
+    pub manner: Manner,
     /// Without: as the terminal is.
     pub colour: Option<bool>,
     /// The verb, for an error.
@@ -79,7 +78,7 @@ impl Report {
         if self.json {
             return self.print_json(&json::answer(view));
         }
-        self.print(&table::answer(view, &self.style(), self.verbose, self.cilium))?;
+        self.print(&table::answer(view, &self.style(), &self.manner))?;
         self.notes(&view.answer.notes)
     }
 
@@ -108,7 +107,7 @@ impl Report {
         if self.json {
             return self.print_json(&json::status(applied, waiting, facts, exit));
         }
-        self.print(&text::status(applied, waiting, self.verbose))
+        self.print(&text::status(applied, waiting, self.manner.verbose))
     }
 
     pub fn confirmed(

@@ -7,17 +7,15 @@ use tabled::settings::{Padding, Width};
 
 use super::grid::{Grid, trimmed};
 use super::json::rows::plan_id;
-use super::reasons::{fix, text};
+use super::rows::{lines, short};
 use super::text::{Style, clean};
 use super::verdict::{held, verdict};
-use super::view::{Applied, View};
-use super::words;
-use crate::engine::reason::Reason;
+use super::view::{Applied, Manner, View};
 use crate::engine::row::{Row, Status};
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
 use crate::model::uplinks::uplinks;
-use crate::model::{Change, Impact, Outcome, Side};
+use crate::model::{Outcome, Side};
 use crate::profile::Profile;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
@@ -33,15 +31,18 @@ struct Group {
     statuses: &'static [Status],
 }
 
-pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String {
+pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
+    let Manner { verbose, cilium, only, .. } = *manner;
     let mut out = head(view, style);
     let folded = !cilium && super::cilium::foreign(view);
     let here = |row: &&Row| !(folded && row.side == Side::Cilium && row.ciliums);
     let rows: Vec<&Row> = view.answer.rows.iter().filter(here).collect();
-    out.extend(verdict(view, &rows, style.width));
+    out.extend(verdict(view, &rows, style.width, manner));
     let changing = matches!(view.verb, "apply" | "rollback");
     let width = name_width(rows.iter().copied());
-    let (brief, mut more) = (view.verb == "check" && !verbose, false);
+    let (brief, mut more) = (view.verb == "check" && !verbose && !only, false);
+    let back = put_back(view);
+    let applied = view.verb == "apply" && !verbose && !only;
     for group in groups(view) {
         let ciliums = group.statuses[0] == Status::Cilium;
         let in_group = |r: &&&Row| match (ciliums, super::cilium::shown(r)) {
@@ -53,9 +54,11 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
             continue;
         }
         out.push_str(&title(&group, style));
+        // What was not asked of this run is the map's, which check has.
         let named = match group.statuses[0] {
             Status::Off => view.verb != "rollback",
-            Status::Ok => brief,
+            Status::Ok => brief || applied,
+            Status::Unsupported => applied,
             _ => false,
         };
         if named {
@@ -68,7 +71,7 @@ pub fn answer(view: &View, style: &Style, verbose: bool, cilium: bool) -> String
             out.push_str(&super::cilium::group(&of, view, style, width, verbose));
             continue;
         }
-        let mut grid = Grid::new(style, width);
+        let mut grid = Grid::new(style, width).off_is(back.1);
         for row in of {
             let lines = match brief {
                 true => short(row, &mut more),
@@ -124,9 +127,19 @@ fn groups(view: &View) -> Vec<Group> {
     if view.verb == "rollback"
         && let Some(off) = groups.iter_mut().find(|g| g.statuses[0] == Status::Off)
     {
-        off.title = "PUT BACK";
+        off.title = put_back(view).0;
     }
     groups
+}
+
+/// What a rollback's rows are: their title, and their status in a word.
+fn put_back(view: &View) -> (&'static str, &'static str) {
+    let mut made = view.answer.rows.iter().flat_map(|r| &r.changes);
+    match (view.verb, made.any(|(_, outcome)| *outcome == Outcome::Planned)) {
+        ("rollback", true) => ("WOULD PUT BACK", "goes back"),
+        ("rollback", false) => ("PUT BACK", "put back"),
+        _ => ("OFF", "off"),
+    }
 }
 
 fn title(group: &Group, style: &Style) -> String {
@@ -199,114 +212,6 @@ fn queues(link: &Link) -> String {
     match both.or_else(|| of("rx", "rx-max")) {
         Some((now, most)) => format!("{now} of {most}"),
         None => link.rx_queues.to_string(),
-    }
-}
-
-/// A row of check: what would change, or why not and the next step. The rest is for those who ask.
-fn short(row: &Row, more: &mut bool) -> Vec<String> {
-    let made: Vec<&Change> =
-        row.changes.iter().map(|(c, _)| c).filter(|c| !c.claim_only()).collect();
-    let mut lines: Vec<String> = words::changes(&made).into_iter().collect();
-    if let (Some(line), false) = (lines.first_mut(), row.impact == Impact::None) {
-        line.push_str(&format!(" [{}]", row.impact));
-    }
-    let reasons: Vec<&Reason> =
-        row.reasons.iter().filter(|r| !matches!(r, Reason::Held(_))).collect();
-    let mut left = reasons.len();
-    // What would change or holds says so; why a row cannot be had is its first reason, and what to do about it.
-    if lines.is_empty() || matches!(row.status, Status::Drifted | Status::Blocked) {
-        let first = match row.status {
-            Status::Unsupported => reasons.first(),
-            _ => reasons.iter().find(|r| fix(r).is_some()).or(reasons.first()),
-        };
-        if let Some(reason) = first {
-            lines.push(clean(&text(reason)));
-            let step = fix(reason).filter(|_| row.status != Status::Unsupported);
-            lines.extend(step.map(|fix| format!("-> {}", clean(&fix))));
-            left -= 1;
-        }
-    }
-    if lines.is_empty() {
-        lines.push(match row.status {
-            Status::Applied => "holds".to_string(),
-            _ => String::new(),
-        });
-    }
-    if left > 0 {
-        *more = true;
-        lines[0].push_str(" (+)");
-    }
-    lines
-}
-
-fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    let made: Vec<&(Change, Outcome)> =
-        row.changes.iter().filter(|(c, _)| !c.claim_only()).collect();
-    if !verbose {
-        lines.extend(summary(&made, changing));
-    }
-    for reason in &row.reasons {
-        if matches!(reason, Reason::Held(_)) {
-            continue;
-        }
-        lines.push(clean(&text(reason)));
-        lines.extend(fix(reason).map(|fix| format!("-> {}", clean(&fix))));
-    }
-    if verbose {
-        for need in &row.needs {
-            if need.probe == crate::model::Probe::Met {
-                lines.push(format!("need {}: met", need.name));
-            }
-        }
-        lines.extend(super::cilium::sources(row));
-        for (change, outcome) in &made {
-            let outcome = format!("{outcome:?}").to_lowercase();
-            let (before, after) = change.resource.shown_both(&change.before, &change.after);
-            let (resource, impact) = (&change.resource, change.impact);
-            let text = format!("{resource}: {before} -> {after} [{impact}, {outcome}]");
-            lines.push(clean(&text));
-        }
-    }
-    if lines.is_empty() {
-        lines.push(match row.status {
-            Status::Ok => "nothing to change".to_string(),
-            Status::Applied => "holds".to_string(),
-            _ => String::new(),
-        });
-    }
-    lines
-}
-
-/// The first change stands for the rest.
-fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
-    let count = |outcome: Outcome| made.iter().filter(|(_, o)| *o == outcome).count();
-    match made {
-        [] => None,
-        [(change, outcome)] => Some(match (changing, outcome) {
-            (true, Outcome::Written) | (false, _) => words::change(change),
-            (true, other) => {
-                format!("{} ({})", words::change(change), format!("{other:?}").to_lowercase())
-            }
-        }),
-        all => {
-            let all: Vec<&Change> = all.iter().map(|(change, _)| change).collect();
-            let mut text = words::changes(&all)?;
-            if changing {
-                for outcome in
-                    [Outcome::Failed, Outcome::Undone, Outcome::Released, Outcome::Drifted]
-                {
-                    if count(outcome) > 0 {
-                        text.push_str(&format!(
-                            "; {} {}",
-                            count(outcome),
-                            format!("{outcome:?}").to_lowercase()
-                        ));
-                    }
-                }
-            }
-            Some(text)
-        }
     }
 }
 

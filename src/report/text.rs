@@ -17,7 +17,7 @@ pub struct Style {
 
 impl Style {
     /// One colour for each status.
-    pub fn status(&self, status: Status) -> String {
+    pub fn status(&self, status: Status, word: &str) -> String {
         let code = match status {
             Status::Applied | Status::Ok => 32,
             Status::Ready => 36,
@@ -27,7 +27,7 @@ impl Style {
             Status::Cilium => 34,
             Status::Unsupported | Status::Off | Status::Later => 90,
         };
-        self.paint(status_name(status), &code.to_string())
+        self.paint(word, &code.to_string())
     }
 
     pub fn bold(&self, text: &str) -> String {

@@ -22,6 +22,19 @@ pub struct View<'a> {
     pub answer: &'a Answer,
 }
 
+/// How much is said, and what was given on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    pub verbose: bool,
+    /// Each row of Cilium's is wanted, also on a node that has nothing of it.
+    pub cilium: bool,
+    /// Some tweaks were asked for by name: all is said of them.
+    pub only: bool,
+    /// The options that were given, and what was accepted, for the next command.
+    pub options: Vec<String>,
+    pub accepted: Vec<String>,
+}
+
 /// What is applied, for `status` and the first line of `check`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Applied {

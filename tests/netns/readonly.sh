@@ -30,4 +30,4 @@ profile <<P
 "net.core.somaxconn" = { at-least = 1 }
 P
 expect 0 nettune apply -p "$work/p.toml"
-says "tcp ok"
+says "ALREADY SO tcp"

@@ -1,0 +1,36 @@
+# The command that check ends in is whole: pasted as it is, with what was given, it does what check said.
+. "$(dirname "$0")/lib.sh"
+uplink
+snapshot "$work/before"
+cat > "$work/my profile.toml" <<'TOML'
+[tcp.sysctl]
+"net.ipv4.tcp_retries2" = 9
+[mtu]
+probe = ["10.77.0.1"]
+TOML
+ip -n peer link set peer0 mtu 9000
+
+# next: what the last check said, without sudo and for this binary.
+next() { sed -n "s|^next: sudo nettune|\"$NETTUNE\"|p" "$work/out"; }
+# Read before expect writes the file anew.
+pasted() { eval "$command"; }
+
+expect 0 nettune check -p "$work/my profile.toml" --skip mtu --set 'tcp.sysctl={"net.ipv4.tcp_fin_timeout"=42}' --accept path
+says "next: sudo nettune apply -p '$work/my profile.toml' --state-dir $state --skip mtu --set"
+command=$(next)
+expect 0 pasted
+[ "$(sysctl -n net.ipv4.tcp_fin_timeout)" = 42 ] || fail "the --set is lost"
+[ "$(cat /sys/class/net/up0/mtu)" = 1500 ] || fail "the --skip is lost"
+# What is held is accepted by the next one.
+expect 0 nettune check -p "$work/my profile.toml" --only mtu --link up0
+says "next: sudo nettune apply -p '$work/my profile.toml' --state-dir $state --only mtu --link up0 --accept path"
+command=$(next)
+expect 0 pasted
+[ "$(cat /sys/class/net/up0/mtu)" = 9000 ] || fail "nothing was accepted"
+# Nothing is left to do, and nothing is suggested.
+expect 0 nettune check -p "$work/my profile.toml" --only mtu --exit-code
+[ -z "$(next)" ] || fail "more to do: $(next)"
+expect 0 nettune rollback
+says "put back"
+snapshot "$work/after"
+same "$work/before" "$work/after"
