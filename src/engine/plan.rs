@@ -92,7 +92,7 @@ pub fn plan(
         plan.held_back = plan.changes.iter().filter(|c| !accepted(c)).cloned().collect();
         plan.changes.retain(accepted);
         order::sort(&mut plan.changes, facts);
-        give_statuses(rows, ledger, &plan, draft.absent);
+        give_statuses(rows, ledger, &plan, draft.absent, options.scope);
         return Ok(plan);
     }
 }
@@ -400,7 +400,13 @@ fn hold(rows: &mut [Row], changes: &[Change], accept: &BTreeSet<Impact>) -> bool
 }
 
 /// The rows' final statuses.
-fn give_statuses(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Missing>) {
+fn give_statuses(
+    rows: &mut [Row],
+    ledger: &Ledger,
+    plan: &Plan,
+    absent: Vec<Missing>,
+    scope: &Scope,
+) {
     let holds = |tweak: &str| ledger.owned.values().any(|o| o.claims.contains_key(tweak));
     for row in rows.iter_mut() {
         if row.decided() {
@@ -425,6 +431,11 @@ fn give_statuses(rows: &mut [Row], ledger: &Ledger, plan: &Plan, absent: Vec<Mis
                     row.reasons.push(Reason::Absent { resources, all: true });
                 }
                 row.desired.clear();
+                continue;
+            }
+            let asked = |d: &Desired| scope.wants(&row.name, d);
+            if !row.desired.is_empty() && !row.desired.iter().any(asked) && !holds(&row.name) {
+                row.block(Status::Off, Reason::NotAsked);
                 continue;
             }
             if row.changes.iter().all(|(c, _)| c.claim_only()) {

@@ -20,6 +20,8 @@ pub enum Reason {
     /// The profile does not want it, or wants nothing with it.
     Off,
     Idle(&'static str),
+    /// Links were named, and nothing that it wants belongs to one of them.
+    NotAsked,
     /// Nothing comes back at boot.
     NothingKept,
     Desired(String),
@@ -135,6 +137,7 @@ impl Reason {
             Reason::Lever { code, .. } => code,
             Reason::Remark(_) => "remark",
             Reason::Off | Reason::Idle(_) | Reason::NothingKept => "off",
+            Reason::NotAsked => "not-asked",
             Reason::Desired(_) => "desired",
             Reason::Failed(_) => "failed",
             Reason::Moved(_) => "moved",

@@ -18,6 +18,9 @@ pub fn text(reason: &Reason) -> String {
         | Reason::TakenBack(text) => text.clone(),
         Reason::Off => "the profile does not want it".into(),
         Reason::Idle(why) => (*why).into(),
+        Reason::NotAsked => {
+            "not asked: --link names links, and this belongs to none of them".into()
+        }
         Reason::NothingKept => "nothing comes back at boot".into(),
         Reason::Held(impacts) => format!("its impact is {}", names(impacts).join(" and ")),
         Reason::Absent { resources, all } => {
@@ -101,6 +104,7 @@ pub fn fix(reason: &Reason) -> Option<String> {
         | Reason::Remark(_)
         | Reason::Off
         | Reason::Idle(_)
+        | Reason::NotAsked
         | Reason::Desired(_)
         | Reason::Failed(_)
         | Reason::Moved(_)

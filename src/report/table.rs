@@ -11,6 +11,7 @@ use super::rows::{lines, short};
 use super::text::{Style, clean};
 use super::verdict::{held, verdict};
 use super::view::{Applied, Manner, View};
+use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::model::cpulist;
 use crate::model::facts::{Fact, Facts, Link};
@@ -62,9 +63,17 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
             _ => false,
         };
         if named {
-            let names: Vec<&str> = of.iter().map(|r| r.name.as_str()).collect();
-            out.push_str(&super::text::wrap(&names.join(" "), style.width, "  "));
-            out.push('\n');
+            let mut line = |head: &str, asked: bool| {
+                let named = of.iter().filter(|r| r.reasons.contains(&Reason::NotAsked) != asked);
+                let names: Vec<&str> = named.map(|r| r.name.as_str()).collect();
+                if !names.is_empty() {
+                    let text = format!("{head}{}", names.join(" "));
+                    out.push_str(&super::text::wrap(&text, style.width, "  "));
+                    out.push('\n');
+                }
+            };
+            line("", true);
+            line("not asked for by --link: ", false);
             continue;
         }
         if ciliums && view.verb != "explain" {

@@ -15,6 +15,10 @@ next() { sed -n "s|^next: sudo nettune|\"$NETTUNE\"|p" "$work/out"; }
 # Read before expect writes the file anew.
 pasted() { eval "$command"; }
 
+# What belongs to no link is not asked for by one, and so is not as wanted either.
+expect 0 nettune check -p "$work/my profile.toml" --link up0 --set 'tcp.sysctl={"net.ipv4.tcp_fin_timeout"=43}'
+says "not asked for by --link: tcp"
+
 expect 0 nettune check -p "$work/my profile.toml" --skip mtu --set 'tcp.sysctl={"net.ipv4.tcp_fin_timeout"=42}' --accept path
 says "next: sudo nettune apply -p '$work/my profile.toml' --state-dir $state --skip mtu --set"
 command=$(next)
