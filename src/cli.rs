@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::VERSION;
 use crate::engine::confirm::MOST_SECONDS;
 use crate::model::reach::Reach;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Check, tune, verify and put back the network settings of this node
 #[derive(Debug, Parser)]
-#[command(name = "nettune", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = "nettune", version = version(), max_term_width = 100, subcommand_required = true)]
 #[command(
     after_help = "Exit codes: 0 fine, 1 failed and undone, 2 usage, 3 nothing applied, 4 drift,\n\
     5 blocked (--strict, required), 6 not all put back, 7 applied in part, 10 changes wanted (check --exit-code), 11 locked or unconfirmed,\n\
@@ -19,6 +20,13 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// "0.1.0 (COMMIT, x86_64)": what a report from the field has to say.
+fn version() -> &'static str {
+    let commit = option_env!("NETTUNE_COMMIT").unwrap_or("no release");
+    // Once a process, as long as it lives.
+    format!("{VERSION} ({commit}, {})", std::env::consts::ARCH).leak()
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::json::envelope::envelope;
 use super::json::rows::StateJson;
 use super::table::list;
-use super::text::{Style, clean};
+use super::text::{Style, clean, wrap};
 use super::when::{ago, seconds, when};
 use crate::engine::Exit;
 use crate::engine::history::Run;
@@ -164,7 +164,8 @@ pub fn text(runs: &[Run], style: &Style) -> String {
         rows.push(row);
     }
     let mut out = list(&rows, style);
-    out.push_str("nettune log RUN shows its changes; nettune rollback --run RUN takes it back\n");
+    let next = "nettune log RUN shows its changes; nettune rollback --run RUN takes it back";
+    out.push_str(&(wrap(next, style.width, "") + "\n"));
     out
 }
 

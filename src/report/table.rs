@@ -91,12 +91,12 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
         out.push_str(&grid.render());
     }
     if more {
-        out.push_str(
-            "nettune explain TWEAK has the rest of a row that ends in (+), and -v of all\n",
-        );
+        let rest = "nettune explain TWEAK has the rest of a row that ends in (+), and -v of all";
+        out.push_str(&(super::text::wrap(rest, style.width, "") + "\n"));
     }
     if rows.len() < view.answer.rows.len() {
-        out.push_str("no Cilium here: nettune check --cilium shows what it could take\n");
+        let none = "no Cilium here: nettune check --cilium shows what it could take";
+        out.push_str(&(super::text::wrap(none, style.width, "") + "\n"));
     }
     if view.answer.rows.is_empty() {
         out.push_str(match view.verb {

@@ -68,7 +68,11 @@ impl Tweak for Preempt {
                 vec![Need::met("preempt-mode")]
             }
             Fact::Unknown { unknown } => {
-                let fix = "as root, with debugfs mounted: cat /sys/kernel/debug/sched/preempt";
+                let fix = match unknown.contains("not mounted") {
+                    true => "mount -t debugfs debugfs /sys/kernel/debug",
+                    false if !cx.facts.node.root => "sudo nettune check",
+                    false => "cat /sys/kernel/debug/sched/preempt says what is wrong",
+                };
                 vec![Need::unknown("preempt-switch", unknown.clone(), Some(fix))]
             }
             Fact::Known(None) => {
