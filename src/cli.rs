@@ -390,6 +390,7 @@ impl Choice {
         for set in &self.sets.set {
             words.extend(["--set".to_string(), set.clone()]);
         }
+        words.extend(self.strict.then(|| "--strict".to_string()));
         words
     }
 }

@@ -10,7 +10,9 @@ use super::persist;
 use super::session::{Session, need_root};
 use crate::cli::ConfirmArgs;
 use crate::engine::confirm::{Ended, Passed, Pending, Persist, RunDir, SCHEMA, Watchdog, targets};
+use crate::engine::history;
 use crate::engine::reason::Reason;
+use crate::engine::record::Begin;
 use crate::engine::revert::{Reverted, revert};
 use crate::engine::row::Status;
 use crate::engine::run::Meta;
@@ -304,7 +306,8 @@ fn take_back(
     // From here on it cannot be confirmed any more, and whoever goes on knows what to do.
     pending.targets = Some(all.clone());
     dir.store(pending)?;
-    let meta = session.meta("revert", pending.profile_before.clone());
+    let mut meta = session.meta("revert", pending.profile_before.clone());
+    meta.by.takes_back = Some(history::id(&pending.run));
     let back = revert(host, store, facts, &meta, &all)?;
     pending.targets = None;
     pending.ended =
@@ -361,6 +364,16 @@ pub fn confirm(session: &Session) -> Result<Exit> {
         let why = "nobody confirmed it in time, and taking it back was interrupted";
         take_back(session, &dir, &mut pending, &mut host, &mut store, &facts, why)?;
         return nothing(format!("{} was taken back: {why}", name(&pending)));
+    }
+    // A run that was cut off is half made, and nobody has proved it.
+    let cut_off = |b: &Begin| b.time == pending.run;
+    if session.reader(&facts)?.ledger.open.iter().any(cut_off) {
+        let left = seconds_left(&pending)?;
+        let text = format!(
+            "{} was cut off before it ended: it cannot be confirmed, and is taken back in {left} s",
+            name(&pending)
+        );
+        return Err(Refusal::with(Exit::Failed, text));
     }
     dir.clear()?;
     disarm(&host, &pending);

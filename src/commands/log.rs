@@ -12,7 +12,7 @@ use crate::engine::revert::revert;
 use crate::engine::store::Store;
 use crate::engine::{Exit, Refusal};
 use crate::model::{Facts, Resource};
-use crate::report::log::TakenBackJson;
+use crate::report::log::{TakenBackJson, values};
 use crate::{stop, wait};
 
 pub fn log(session: &Session, run: Option<&str>) -> Result<Exit> {
@@ -23,18 +23,21 @@ pub fn log(session: &Session, run: Option<&str>) -> Result<Exit> {
     let (runs, _) = runs(&store.journal)?;
     match run {
         None => session.report().log(&runs)?,
-        Some(name) => session.report().run(&runs[find(&runs, name)?])?,
+        Some(name) => session.report().run(&runs[find(&runs, name, &facts)?])?,
     }
     Ok(Exit::Fine)
 }
 
-/// By its name, a beginning of it, or its time; `last` is the newest that was not taken back.
-fn find(runs: &[Run], name: &str) -> Result<usize> {
+/// By its name, a beginning of it, or its time; `last` is the newest apply that stands.
+fn find(runs: &[Run], name: &str, facts: &Facts) -> Result<usize> {
     let none = |text: String| Err(Refusal::with(Exit::Usage, text));
     if name == "last" {
-        return match standing(runs).last() {
-            Some((at, _)) => Ok(at),
-            None => none("no run is known that was not taken back: nettune log".into()),
+        // One whose links are all gone left nothing.
+        let here = |run: &Run| run.net().keys().any(|r| run.here(r, facts).is_some());
+        let applied = |at: &usize| runs[*at].first().verb == "apply" && here(&runs[*at]);
+        return match standing(runs).into_iter().rfind(applied) {
+            Some(at) => Ok(at),
+            None => none("no apply is known that was not taken back: nettune log".into()),
         };
     }
     let named = |run: &Run| (name.len() >= 4 && run.id().starts_with(name)) || run.time == name;
@@ -56,53 +59,58 @@ pub fn take_back(session: &Session, name: &str) -> Result<Exit> {
     let mut host = session.host()?;
     let facts = session.facts(&host)?;
     let mut store = Store::write(lock, &facts)?;
-    let first = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
-    let facts = if first.is_empty() { facts } else { session.facts(&host)? };
+    let mut notes = confirm::none_waiting(session, &mut host, &mut store, &facts)?;
+    let facts = if notes.is_empty() { facts } else { session.facts(&host)? };
     let (runs, records) = runs(&store.journal)?;
-    let at = find(&runs, name)?;
-    let run = &runs[at];
-    let (mut targets, mut left) = (targets(&records, &run.time), Vec::new());
-    let here = |r: &Resource| store.ledger.present(r.clone(), &facts);
-    let later = written_later(&runs[at + 1..], here);
-    let mut notes = first;
-    targets.retain(|target| match later.get(&here(&target.resource)) {
-        Some(other) => {
-            left.push(format!("{}: run {other} wrote it later", target.resource));
-            false
+    let at = find(&runs, name, &facts)?;
+    let (run, stand) = (&runs[at], standing(&runs));
+    if !stand.contains(&at) && !run.died() {
+        let text =
+            format!("run {} changes nothing any more: it was taken back, or undone", run.id());
+        return Err(Refusal::with(Exit::Nothing, text));
+    }
+    let later =
+        written_later(stand.iter().filter(|other| **other > at).map(|at| &runs[*at]), &facts);
+    let (mut kept, mut left, mut dead) = (Vec::new(), Vec::new(), 0);
+    for target in targets(&records, &run.time) {
+        let Some(resource) = run.here(&target.resource, &facts) else {
+            notes.push(format!("{}: its link is gone, and the value with it", target.resource));
+            continue;
+        };
+        match later.get(&resource) {
+            Some(other) => left.push(format!("{resource}: run {other} wrote it later")),
+            None if !lives(&target, run, &facts) => dead += 1,
+            None => kept.push(Target { resource, ..target }),
         }
-        None => true,
-    });
-    let before = targets.len();
-    targets.retain(|target| lives(target, run, &facts));
-    if targets.len() < before {
-        notes.push(format!("{} values went with the boot they were of", before - targets.len()));
+    }
+    if dead > 0 {
+        notes.push(format!("{} went with the boot they were of", values(dead)));
     }
     let mut meta = session.meta("rollback", None);
     meta.by.takes_back = Some(run.id());
     let takes_back = || format!("takes back run {}", run.id());
     let reverted =
-        wait::during(takes_back, || revert(&mut host, &mut store, &facts, &meta, &targets))?;
+        wait::during(takes_back, || revert(&mut host, &mut store, &facts, &meta, &kept))?;
     notes.extend(reverted.notes);
     let mut exit = reverted.exit;
     if !left.is_empty() {
         exit = exit.worst(Exit::NotPutBack);
     }
-    let back = TakenBackJson {
-        run: run.id(),
-        began: run.time.clone(),
-        values: reverted.count,
-        left,
-        notes,
-    };
+    let (id, began) = (run.id(), run.time.clone());
+    let back = TakenBackJson { run: id, began, values: reverted.count, left, notes };
     session.report().taken_back(&back, exit)?;
     Ok(exit)
 }
 
-/// What these gave the node, with the last of them that did.
-fn written_later(runs: &[Run], here: impl Fn(&Resource) -> Resource) -> BTreeMap<Resource, String> {
+/// What these gave the node, by its present name, with the last of them that did.
+fn written_later<'a>(
+    runs: impl Iterator<Item = &'a Run>,
+    facts: &Facts,
+) -> BTreeMap<Resource, String> {
     let mut written = BTreeMap::new();
-    for (_, run) in standing(runs) {
-        written.extend(run.wrote().map(|c| (here(&c.resource), run.id())));
+    for run in runs {
+        let here = run.net().into_keys().filter_map(|resource| run.here(resource, facts));
+        written.extend(here.map(|resource| (resource, run.id())));
     }
     written
 }

@@ -11,7 +11,7 @@ use super::folder::Folder;
 use super::journal::{self, Journal};
 use super::lines::{self, Line};
 use super::record::{Begin, By, End, Record};
-use crate::model::{Change, Outcome, Resource, hex};
+use crate::model::{Change, Facts, Outcome, Resource, State, hex};
 
 pub const NAME: &str = "history.jsonl";
 const MOST_RUNS: usize = 200;
@@ -25,10 +25,15 @@ pub struct Run {
     pub stages: Vec<(Begin, Option<End>)>,
 }
 
+/// Eight hexadecimal digits for a run's time.
+pub fn id(time: &str) -> String {
+    hex(&Sha256::digest(time)[..4])
+}
+
 impl Run {
     /// Eight hexadecimal digits, for people to type.
     pub fn id(&self) -> String {
-        hex(&Sha256::digest(&self.time)[..4])
+        id(&self.time)
     }
 
     pub fn first(&self) -> &Begin {
@@ -61,13 +66,53 @@ impl Run {
         })
     }
 
-    /// Values that it gave the node and left there.
-    pub fn wrote(&self) -> impl Iterator<Item = &Change> {
-        let wrote = |(c, outcome): (_, Option<Outcome>)| {
-            matches!(outcome, None | Some(Outcome::Written)).then_some(c)
-        };
-        self.changes().filter_map(wrote).filter(|c: &&Change| !c.claim_only())
+    /// What it left otherwise than it found it: resource, value before it, value after it. What a stage of it undid again is
+    /// no change.
+    pub fn net(&self) -> BTreeMap<&Resource, (&State, &State)> {
+        let mut net: BTreeMap<&Resource, (&State, &State)> = BTreeMap::new();
+        let made = |outcome| matches!(outcome, None | Some(Outcome::Written));
+        for (c, _) in self.changes().filter(|(_, outcome)| made(*outcome)) {
+            net.entry(&c.resource).or_insert((&c.before, &c.after)).1 = &c.after;
+        }
+        net.retain(|_, (before, after)| before != after);
+        net
     }
+
+    /// By the name that its link has now, which had its own in this run; None where that link is gone.
+    pub fn here(&self, resource: &Resource, facts: &Facts) -> Option<Resource> {
+        let Some(name) = resource.link() else { return Some(resource.clone()) };
+        let mut links = self.stages.iter().flat_map(|(begin, _)| &begin.links);
+        match links.find(|id| id.name == name) {
+            Some(id) => facts.links.iter().find(|l| id.is(l)).map(|l| resource.renamed(&l.name)),
+            None => facts.link(name).map(|_| resource.clone()),
+        }
+    }
+}
+
+/// The runs that stand, by their place: what was taken back, to its end, does not, nor does the taking back, but for
+/// that of one that had not stood. What left the node as it was is none.
+pub fn standing(runs: &[Run]) -> Vec<usize> {
+    let mut stand: Vec<usize> = Vec::new();
+    for (at, run) in runs.iter().enumerate() {
+        let back = run.by().takes_back;
+        let of = |other: &usize| back.as_ref().is_some_and(|id| runs[*other].id() == *id);
+        match stand.iter().position(of) {
+            Some(place) if !run.died() => drop(stand.remove(place)),
+            // It is tried again: the one that it takes back stands until it is done.
+            Some(_) => {}
+            None if run.net().is_empty() => {}
+            None => {
+                // Of a run that all of went back nothing stands either.
+                let net = run.net();
+                let gone = |other: &usize| runs[*other].net().keys().all(|r| net.contains_key(r));
+                if back.is_none() && run.first().verb == "rollback" {
+                    stand.retain(|other| !gone(other));
+                }
+                stand.push(at);
+            }
+        }
+    }
+    stand
 }
 
 /// All that is known of, the oldest first, with the records they are from: of a long journal the end.
@@ -104,13 +149,6 @@ pub fn runs(journal: &Journal) -> Result<(Vec<Run>, Vec<Record>)> {
     // What was let go of or found met is no run of its own where nothing was changed.
     runs.retain(|run| run.stages.iter().any(|(begin, _)| !begin.changes.is_empty()));
     Ok((runs, records))
-}
-
-/// Runs that stand: neither taken back, nor the taking back of one.
-pub fn standing(runs: &[Run]) -> impl Iterator<Item = (usize, &Run)> {
-    let back: Vec<String> = runs.iter().filter_map(|run| run.by().takes_back).collect();
-    let stands = move |run: &Run| run.by().takes_back.is_none() && !back.contains(&run.id());
-    runs.iter().enumerate().filter(move |(_, run)| stands(run))
 }
 
 /// Takes over what the journal has of runs, before a snapshot replaces it.

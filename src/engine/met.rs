@@ -1,7 +1,7 @@
 //! What a profile wants and found so. It is not ours, no rollback writes it, and `verify` names its loss: who applied a
 //! profile wants to know whether the node still holds all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
@@ -51,9 +51,17 @@ pub fn note(
     write(store, facts, meta, met)
 }
 
-/// For a run that was taken back: what the one before it found is not known any more.
-pub fn forget(store: &mut Store, facts: &Facts, meta: &Meta) -> Result<()> {
-    write(store, facts, meta, BTreeMap::new())
+/// Of a run that was taken back: what these found before it is not known any more.
+pub fn forget(
+    store: &mut Store,
+    facts: &Facts,
+    meta: &Meta,
+    tweaks: &BTreeSet<&String>,
+) -> Result<()> {
+    let mut met = store.ledger.met.clone();
+    met.values_mut().for_each(|claims| claims.retain(|tweak, _| !tweaks.contains(tweak)));
+    met.retain(|_, claims| !claims.is_empty());
+    write(store, facts, meta, met)
 }
 
 /// Where it is not what the journal says already.

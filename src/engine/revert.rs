@@ -80,7 +80,8 @@ pub fn revert<H: Host>(
     let ran = Stage { host, store, facts, meta, run, undo: true, proofs, whole: true }
         .execute(changes)?;
     if !ran.unclosed {
-        met::forget(store, facts, meta)?;
+        let tweaks = targets.iter().flat_map(|t| &t.tweaks).collect();
+        met::forget(store, facts, meta, &tweaks)?;
     }
     notes.extend(ran.notes);
     stuck.extend(ran.stuck);

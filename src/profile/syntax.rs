@@ -199,6 +199,9 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 pub fn assignment(set: &str) -> Result<toml::Table> {
     let wrong = |why: &str| Refusal::with(Exit::Config, format!("--set {set}: {why}"));
     let (path, value) = set.split_once('=').ok_or_else(|| wrong("write it as tweak.key=value"))?;
+    if path.trim() == "include" {
+        return Err(wrong("a profile includes others in its file: include = [\"NAME\"]"));
+    }
     let table: Result<toml::Table, _> =
         toml::from_str(&format!("{path} = {value}")).or_else(|_| {
             let quoted = toml::Value::String(value.trim().to_string());

@@ -38,7 +38,7 @@ pub struct RunJson {
     pub sudo_user: Option<String>,
     pub unit: Option<String>,
     pub command: Option<String>,
-    /// "done", "part" or "died".
+    /// "done", "part", "undone" or "died".
     pub outcome: String,
     /// Values that it gave the node.
     pub values: usize,
@@ -98,7 +98,7 @@ impl RunJson {
             unit: by.as_ref().and_then(|b| b.unit.clone()),
             command: by.as_ref().map(|b| b.command.clone()),
             outcome: outcome(run).to_string(),
-            values: run.wrote().count(),
+            values: run.net().len(),
             takes_back: by.and_then(|b| b.takes_back),
             changes: run.changes().map(logged).collect(),
         }
@@ -109,6 +109,7 @@ fn outcome(run: &Run) -> &'static str {
     let lost = |o: Option<Outcome>| !matches!(o, None | Some(Outcome::Written | Outcome::Planned));
     match run.died() {
         true => "died",
+        false if run.net().is_empty() && run.changes().any(|(c, _)| !c.claim_only()) => "undone",
         false if run.changes().any(|(_, outcome)| lost(outcome)) => "part",
         false => "done",
     }
@@ -135,6 +136,10 @@ fn who(by: &By) -> String {
     service.map_or(user, |unit| unit.clone())
 }
 
+pub fn values(count: usize) -> String {
+    if count == 1 { "1 value".to_string() } else { format!("{count} values") }
+}
+
 pub fn text(runs: &[Run], style: &Style) -> String {
     if runs.is_empty() {
         return "nothing was done here yet\n".to_string();
@@ -151,10 +156,7 @@ pub fn text(runs: &[Run], style: &Style) -> String {
             (None, Some(profile)) => format!("{} {}", run.first().verb, stem(profile)),
             (None, None) => run.first().verb.clone(),
         };
-        let values = match run.wrote().count() {
-            1 => "1 value".to_string(),
-            n => format!("{n} values"),
-        };
+        let values = values(run.net().len());
         let became = match outcome(run) {
             "done" => values,
             other => format!("{values}, {other}"),
@@ -207,8 +209,7 @@ pub fn whole(run: &Run, style: &Style) -> String {
 }
 
 pub fn taken_back(back: &TakenBackJson) -> String {
-    let mut out =
-        format!("{} values are as before run {} of {}\n", back.values, back.run, back.began);
+    let mut out = format!("{} as before run {} of {}\n", values(back.values), back.run, back.began);
     for left in &back.left {
         out.push_str(&format!("left: {}\n", clean(left)));
     }

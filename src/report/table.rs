@@ -117,7 +117,7 @@ fn groups(view: &View) -> Vec<Group> {
     let group = |title, hint: String, statuses| Group { title, hint, statuses };
     let mut groups = vec![
         group("FAILED, AND UNDONE", String::new(), &[Status::Failed][..]),
-        group("SOMEBODY ELSE CHANGED IT", "rollback --force".into(), &[Status::Drifted]),
+        group("SOMEBODY ELSE CHANGED IT", force(view), &[Status::Drifted]),
         // What check and plan say first leads there.
         group(
             "WOULD CHANGE",
@@ -139,6 +139,13 @@ fn groups(view: &View) -> Vec<Group> {
         off.title = put_back(view).0;
     }
     groups
+}
+
+/// Offered where it would write anything: what was met and is lost is not nettune's.
+fn force(view: &View) -> String {
+    let reasons = view.answer.rows.iter().flat_map(|r| &r.reasons);
+    let ours = |r: &Reason| matches!(r, Reason::Drift { .. } | Reason::Lost { .. });
+    if reasons.into_iter().any(ours) { "rollback --force".into() } else { String::new() }
 }
 
 /// What a rollback's rows are: their title, and their status in a word.

@@ -35,7 +35,12 @@ pub fn verdict(view: &View, rows: &[&Row], width: usize, manner: &Manner) -> Opt
     }
     // Whole, with the options of this one: it is pasted.
     let next = |waits: bool| {
-        let mut words = vec!["sudo nettune apply -p".to_string(), word(&profile.name)];
+        let name = word(&profile.name);
+        let named = match profile.name.starts_with('-') {
+            true => format!("--profile={name}"),
+            false => format!("-p {name}"),
+        };
+        let mut words = vec![format!("sudo nettune apply {named}")];
         words.extend(manner.options.iter().map(|option| word(option)));
         let mut accept: BTreeSet<&str> = manner.accepted.iter().map(String::as_str).collect();
         accept.extend(waiting(view).iter().filter(|_| waits).map(|impact| impact.name()));

@@ -85,7 +85,7 @@ impl Applied {
     /// What is known of the runs that led here.
     pub fn led_by(&mut self, runs: &[Run]) {
         let mine = |run: &&Run| run.first().verb == "apply" && run.first().profile == self.profile;
-        let row: Vec<&Run> = standing(runs).map(|(_, run)| run).collect();
+        let row: Vec<&Run> = standing(runs).into_iter().map(|at| &runs[at]).collect();
         let Some(last) = row.iter().rfind(|run| mine(run)) else { return };
         let in_a_row = row.iter().rev().skip_while(|run| !mine(run)).take_while(|run| mine(run));
         self.since = in_a_row.last().map(|run| run.time.clone()).or(self.since.take());

@@ -57,9 +57,10 @@ snapshot() {
         ip -d -j link; ip -j addr; ip -4 -j route show table all; ip -6 -j route show table all
         ip -j rule; tc -j qdisc
         nft list ruleset
+        # What a link does not have is an error, which shall not end it here.
         for link in $(links); do
-            ethtool -k "$link"; ethtool -l "$link"; ethtool -c "$link"; ethtool -g "$link"
-            grep -r . "/sys/class/net/$link/queues" | sort
+            for option in -k -l -c -g -a -x; do ethtool $option "$link" || true; done
+            grep -r . "/sys/class/net/$link/queues" | sort || true
         done
     } 2>/dev/null | sed -E 's/"((valid|preferred)_life_time|expires)":[0-9]+//g' > "$1"
 }

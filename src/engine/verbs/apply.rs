@@ -68,9 +68,11 @@ pub fn apply<H: Host>(host: &mut H, store: &mut Store, facts: &Facts, ask: &Ask)
         undone = false;
     }
     if run.all.interrupted && !undone {
-        let goes_on =
-            "interrupted: what was whole stays, the rest was undone; nettune apply goes on";
-        notes.push(goes_on.to_string());
+        let what = match run.stays() {
+            true => "what was whole stays, the rest was undone",
+            false => "nothing of this run stays",
+        };
+        notes.push(format!("interrupted: {what}; nettune apply goes on"));
     }
     if undone {
         notes.push("everything this run did was undone".to_string());
@@ -207,7 +209,11 @@ impl Run<'_> {
         if undo.is_empty() {
             return Ok(());
         }
-        let meta = Meta { verb: "undo", ..self.meta.clone() };
+        // What it leaves is of the profile before it.
+        let held = before.owned.values().filter(|o| !o.claims.is_empty());
+        let newest = held.max_by(|a, b| a.time.cmp(&b.time));
+        let profile = newest.and_then(|o| o.profile.clone());
+        let meta = Meta { verb: "undo", profile, ..self.meta.clone() };
         let ran = stage(host, store, facts, &meta, "undo", &[]).execute(undo)?;
         for done in &ran.done {
             if let Some(mine) = self.all.done.iter_mut().find(|d| d.resource == done.resource)
@@ -221,14 +227,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn stays(&self) -> bool {
+        self.all.done.iter().any(|d| d.outcome == Outcome::Written)
+    }
+
     fn exit(&self, undone: bool) -> Exit {
         let mut exit = Exit::Fine;
         if self.refused {
             exit = exit.worst(Exit::Blocked);
         }
         let failures = &self.all.failures;
-        let stays = || self.all.done.iter().any(|d| d.outcome == Outcome::Written);
-        let none = undone || (self.all.interrupted && !stays());
+        let none = undone || (self.all.interrupted && !self.stays());
         if self.broken || self.all.interrupted || failures.iter().any(|f| !f.moved) {
             exit = exit.worst(if none { Exit::Failed } else { Exit::Part });
         }
