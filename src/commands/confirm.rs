@@ -335,6 +335,19 @@ fn name(pending: &Pending) -> String {
     }
 }
 
+/// A run that was cut off is half made, and nobody has proved it.
+fn whole(session: &Session, facts: &Facts, pending: &Pending) -> Result<()> {
+    let cut_off = |b: &Begin| b.time == pending.run;
+    if !session.reader(facts)?.ledger.open.iter().any(cut_off) {
+        return Ok(());
+    }
+    let (name, left) = (name(pending), seconds_left(pending)?);
+    let text = format!(
+        "{name} was cut off before it ended: it cannot be confirmed, and is taken back in {left} s"
+    );
+    Err(Refusal::with(Exit::Failed, text))
+}
+
 pub fn confirm(session: &Session) -> Result<Exit> {
     need_root()?;
     let mut host = session.host()?;
@@ -365,16 +378,7 @@ pub fn confirm(session: &Session) -> Result<Exit> {
         take_back(session, &dir, &mut pending, &mut host, &mut store, &facts, why)?;
         return nothing(format!("{} was taken back: {why}", name(&pending)));
     }
-    // A run that was cut off is half made, and nobody has proved it.
-    let cut_off = |b: &Begin| b.time == pending.run;
-    if session.reader(&facts)?.ledger.open.iter().any(cut_off) {
-        let left = seconds_left(&pending)?;
-        let text = format!(
-            "{} was cut off before it ended: it cannot be confirmed, and is taken back in {left} s",
-            name(&pending)
-        );
-        return Err(Refusal::with(Exit::Failed, text));
-    }
+    whole(session, &facts, &pending)?;
     dir.clear()?;
     disarm(&host, &pending);
     let mut confirmed = json::runs::ConfirmedJson::of(&pending);

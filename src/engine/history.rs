@@ -78,6 +78,12 @@ impl Run {
         net
     }
 
+    fn given_back(&self) -> BTreeSet<&Resource> {
+        let gone = |outcome| matches!(outcome, None | Some(Outcome::Written | Outcome::Released));
+        let back = self.changes().filter(|(c, outcome)| c.back() && gone(*outcome));
+        back.map(|(c, _)| &c.resource).collect()
+    }
+
     /// By the name that its link has now, which had its own in this run; None where that link is gone.
     pub fn here(&self, resource: &Resource, facts: &Facts) -> Option<Resource> {
         let Some(name) = resource.link() else { return Some(resource.clone()) };
@@ -100,15 +106,15 @@ pub fn standing(runs: &[Run]) -> Vec<usize> {
             Some(place) if !run.died() => drop(stand.remove(place)),
             // It is tried again: the one that it takes back stands until it is done.
             Some(_) => {}
-            None if run.net().is_empty() => {}
             None => {
-                // Of a run that all of went back nothing stands either.
-                let net = run.net();
-                let gone = |other: &usize| runs[*other].net().keys().all(|r| net.contains_key(r));
                 if back.is_none() && run.first().verb == "rollback" {
-                    stand.retain(|other| !gone(other));
+                    // Of a run that all of went back nothing stands either, whoever put it there.
+                    let given = run.given_back();
+                    stand.retain(|other| !runs[*other].net().keys().all(|r| given.contains(r)));
                 }
-                stand.push(at);
+                if !run.net().is_empty() {
+                    stand.push(at);
+                }
             }
         }
     }
