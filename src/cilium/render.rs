@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::values::{LeftOut, NodeGroup, Value, Values};
 use super::version::Version;
+use crate::model::script::quote;
 
 const WIDTH: usize = 100;
 /// Reasons that are told for one lever.
@@ -214,7 +215,7 @@ fn quoted(word: &str) -> String {
     if word.chars().all(plain) {
         return word.to_string();
     }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    quote(word)
 }
 
 #[derive(Serialize)]

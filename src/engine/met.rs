@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 use super::plan::Scope;
 use super::record::{End, Met, Record};
 use super::row::{Row, Status};
-use super::run::Meta;
+use super::run::{Meta, end};
 use super::store::Store;
 use crate::model::{Claims, Facts, Resource};
 
@@ -81,7 +81,8 @@ fn write(
         claims: claims.clone(),
         boot: facts.node.boot_id.clone(),
     };
-    let end = End { run, met: Some(met.iter().map(record).collect()), ..End::default() };
+    let met_now = Some(met.iter().map(record).collect());
+    let end = End { met: met_now, ..end(run, Vec::new()) };
     store.journal.append_all(&[Record::Begin(begin), Record::End(end)])?;
     store.ledger.met = met;
     Ok(())

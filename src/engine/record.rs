@@ -56,7 +56,7 @@ pub struct By {
     pub profile_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
-    /// The run, by its time, that this one takes back.
+    /// The run, as log names it, that this one takes back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub takes_back: Option<String>,
 }

@@ -77,7 +77,7 @@ pub fn revert<H: Host>(
     let count = changes.iter().filter(|c| !c.claim_only()).count();
     let run = format!("{} revert", meta.time);
     let proofs = Default::default();
-    let ran = Stage { host, store, facts, meta, run, undo: true, proofs, whole: true }
+    let ran = Stage { host, store, facts, meta, run, undo: true, proofs, whole: false }
         .execute(changes)?;
     if !ran.unclosed {
         let tweaks = targets.iter().flat_map(|t| &t.tweaks).collect();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::collateral::{collateral, left, returned, went_with};
 use super::layers::layered;
-use super::record::{Begin, By, Collateral, End, Record};
+use super::record::{Begin, By, Collateral, Done, End, Record};
 use super::store::Store;
 use super::undo::undo_script;
 use super::work::{Failed, Failure, Ran, Work};
@@ -44,6 +44,11 @@ impl Meta {
     }
 }
 
+/// The end of a stage, now.
+pub fn end(run: String, outcomes: Vec<Done>) -> End {
+    End { run, outcomes, time: Some(now()), ..End::default() }
+}
+
 /// UTC, as the journal has it.
 pub fn now() -> String {
     humantime::format_rfc3339_micros(SystemTime::now()).to_string()
@@ -56,7 +61,7 @@ pub struct Stage<'a, H: Host> {
     pub meta: &'a Meta,
     /// Names this stage in the journal.
     pub run: String,
-    /// Takes back a run: what can go back goes back, whoever holds it afterwards.
+    /// Takes back a run: what can go back goes back, whoever holds it afterwards, and whoever wants it to end.
     pub undo: bool,
     /// What must hold once a tweak's changes are made.
     pub proofs: BTreeMap<String, Vec<Proof>>,
@@ -413,8 +418,7 @@ impl<H: Host> Stage<'_, H> {
             ran.notes.push(format!("{e:#}: run systemctl daemon-reload"));
         }
         ran.done = outcomes.into_values().collect();
-        let (run, outcomes) = (self.run.clone(), ran.done.clone());
-        let mut end = End { run, outcomes, time: Some(now()), ..End::default() };
+        let mut end = end(self.run.clone(), ran.done.clone());
         end.outcomes.extend(returned(&*self.host, &self.store.ledger, &collateral, &changes));
         end.left = left(&*self.host, &collateral, &changes, &ran.done);
         // Left behind by a change that gave its resource back: nothing stands in its way any more.

@@ -1,6 +1,7 @@
 //! Desired state and the changes that lead to it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,13 @@ pub enum Outcome {
     Released,
     /// Somebody else changed it since; left alone.
     Drifted,
+}
+
+impl fmt::Display for Outcome {
+    /// As JSON has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", format!("{self:?}").to_lowercase())
+    }
 }
 
 /// What must hold after a tweak's changes, or they are undone at once.

@@ -32,7 +32,7 @@ impl State {
 
     /// The value of `key` in a state of the form `rx=1024 tx=512`.
     pub fn field(&self, key: &str) -> Option<&str> {
-        fields(self.text()?).find(|(k, _)| *k == key).map(|(_, v)| v)
+        field(self.text()?, key)
     }
 
     /// The number at `key`; 0 where such a state has no such key, None where it is no number.
@@ -47,6 +47,11 @@ impl State {
 /// The pairs of a state of the form `rx=1024 tx=512`.
 pub fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split_whitespace().filter_map(|pair| pair.split_once('='))
+}
+
+/// The value of `key` among them.
+pub fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    fields(text).find(|(k, _)| *k == key).map(|(_, value)| value)
 }
 
 impl fmt::Display for State {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::json::envelope::envelope;
 use super::json::rows::StateJson;
 use super::table::list;
+pub use super::text::values;
 use super::text::{Style, clean, wrap};
 use super::when::{ago, seconds, when};
 use crate::engine::Exit;
@@ -136,10 +137,6 @@ fn who(by: &By) -> String {
     service.map_or(user, |unit| unit.clone())
 }
 
-pub fn values(count: usize) -> String {
-    if count == 1 { "1 value".to_string() } else { format!("{count} values") }
-}
-
 pub fn text(runs: &[Run], style: &Style) -> String {
     if runs.is_empty() {
         return "nothing was done here yet\n".to_string();
@@ -199,7 +196,7 @@ pub fn whole(run: &Run, style: &Style) -> String {
         let (before, after) = change.resource.shown_both(&change.before, &change.after);
         let became = match outcome {
             Some(Outcome::Written) => String::new(),
-            Some(other) => format!(" ({})", format!("{other:?}").to_lowercase()),
+            Some(other) => format!(" ({other})"),
             None => " (not known)".to_string(),
         };
         let text = format!("{}: {before} -> {after}{became}", change.resource);

@@ -66,7 +66,6 @@ pub fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
         }
         lines.extend(super::cilium::sources(row));
         for (change, outcome) in &made {
-            let outcome = format!("{outcome:?}").to_lowercase();
             let (before, after) = change.resource.shown_both(&change.before, &change.after);
             let (resource, impact) = (&change.resource, change.impact);
             let text = format!("{resource}: {before} -> {after} [{impact}, {outcome}]");
@@ -91,7 +90,7 @@ fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
         [(change, outcome)] => Some(match (changing, outcome) {
             (true, Outcome::Written) | (false, _) => words::change(change),
             (true, other) => {
-                format!("{} ({})", words::change(change), format!("{other:?}").to_lowercase())
+                format!("{} ({other})", words::change(change))
             }
         }),
         all => {
@@ -102,11 +101,7 @@ fn summary(made: &[&(Change, Outcome)], changing: bool) -> Option<String> {
                     [Outcome::Failed, Outcome::Undone, Outcome::Released, Outcome::Drifted]
                 {
                     if count(outcome) > 0 {
-                        text.push_str(&format!(
-                            "; {} {}",
-                            count(outcome),
-                            format!("{outcome:?}").to_lowercase()
-                        ));
+                        text.push_str(&format!("; {} {outcome}", count(outcome)));
                     }
                 }
             }

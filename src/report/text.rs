@@ -66,6 +66,10 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+pub fn values(count: usize) -> String {
+    if count == 1 { "1 value".to_string() } else { format!("{count} values") }
+}
+
 /// Breaks at white space.
 pub fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
@@ -202,8 +206,7 @@ pub fn status(applied: &Applied, waiting: Option<&WaitingJson>, verbose: bool) -
         out.push_str(&format!("by {}: nettune log has who and how\n", told.join(", ")));
     }
     for (tweak, count) in &applied.tweaks {
-        let values = if *count == 1 { "value" } else { "values" };
-        out.push_str(&format!("  {tweak:<22} {count} {values}\n"));
+        out.push_str(&format!("  {tweak:<22} {}\n", values(*count)));
         for (_, resource, state) in applied.values.iter().filter(|v| verbose && v.0 == *tweak) {
             let line = format!("{resource}: {}", resource.shown(state));
             out.push_str(&format!("    {}\n", clean(&line)));

@@ -23,6 +23,10 @@ fn its_loss_is_drift_and_a_rollback_leaves_it() {
     apply(&mut host, dir.path(), &wants("1024")).unwrap();
     let answer = verify(&host, dir.path());
     assert_eq!((answer.exit, status(&answer, "tcp")), (Exit::Fine, Status::Ok));
+    // Writing it down is the last of that run, which has an end all the same.
+    let store = nettune::engine::store::Store::read(dir.path(), &host.facts).unwrap();
+    let (runs, _) = nettune::engine::history::runs(&store.journal).unwrap();
+    assert!(runs.iter().all(|run| run.ended().is_some()));
     // Further than the bound is no loss.
     host.set(MOST, "2000");
     assert_eq!(verify(&host, dir.path()).exit, Exit::Fine);

@@ -266,6 +266,6 @@ fn stage<'a, H: Host>(
         run: format!("{} {run}", meta.time),
         undo: run == "undo",
         proofs,
-        whole: run == "undo",
+        whole: false,
     }
 }

@@ -7,9 +7,9 @@ use anyhow::Result;
 use crate::engine::layers::without_taken;
 use crate::engine::ledger::Ledger;
 use crate::engine::plan::Plan;
-use crate::engine::record::{Begin, Done, End, Record};
+use crate::engine::record::{Begin, Done, Record};
 use crate::engine::recover::{adopt, recover};
-use crate::engine::run::Meta;
+use crate::engine::run::{Meta, end};
 use crate::engine::store::Store;
 use crate::engine::undo::undo_script;
 use crate::engine::{Host, Observe};
@@ -75,8 +75,7 @@ pub fn release(
         refused: None,
         why: Some(why.clone()),
     };
-    let outcomes = plan.released.iter().map(done).collect();
-    let end = End { run, outcomes, ..End::default() };
+    let end = end(run, plan.released.iter().map(done).collect());
     store.journal.append(Record::Begin(begin.clone()))?;
     store.journal.append(Record::End(end.clone()))?;
     store.ledger.open.push(begin);

@@ -4,7 +4,7 @@ use super::forms::{bpf, by_default, file, flow, nft, qdisc, quote, tuned, unit};
 use super::step::{Disturbed, Step};
 use crate::model::bpf::Hook;
 use crate::model::facts::Rss;
-use crate::model::state::fields;
+use crate::model::state::{field, fields};
 use crate::model::typed::qdisc::Qdisc;
 use crate::model::typed::tuned::Profile;
 use crate::model::{AUTO, Group, Resource, State, typed};
@@ -299,8 +299,7 @@ fn ethtool_words<'a>(group: Group, key: &'a str, value: &'a str) -> (&'a str, &'
 
 /// Only what differs, as the driver may refuse a line that names what it does not have.
 fn differing<'a>(from: &'a str, to: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let had = |key: &str| fields(from).find(|(k, _)| *k == key).map(|(_, v)| v);
-    fields(to).filter(move |(k, v)| !k.ends_with("-max") && *v != AUTO && had(k) != Some(v))
+    fields(to).filter(move |(k, v)| !k.ends_with("-max") && *v != AUTO && field(from, k) != Some(v))
 }
 
 fn ethtool(link: &str, group: Group, from: &str, to: &str) -> Option<String> {

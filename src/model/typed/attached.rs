@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::bpf::Deny;
-use crate::model::state::fields;
+use crate::model::state::field;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attached {
@@ -89,7 +89,7 @@ impl FromStr for Attached {
     fn from_str(text: &str) -> Result<Self, String> {
         let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
         let word = |key: &str| {
-            let found = fields(head).find(|(k, _)| *k == key).map(|(_, value)| value.to_string());
+            let found = field(head, key).map(str::to_string);
             found.ok_or_else(|| format!("{head:?} does not say its {key}"))
         };
         let number = |key: &str| {

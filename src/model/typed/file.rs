@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::State;
-use crate::model::state::fields;
+use crate::model::state::field;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum File {
@@ -68,7 +68,7 @@ impl FromStr for Meta {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} does not say mode and owner");
-        let word = |key| fields(text).find(|(k, _)| *k == key).map(|(_, v)| v).ok_or_else(wrong);
+        let word = |key| field(text, key).ok_or_else(wrong);
         let mode = u32::from_str_radix(word("mode")?, 8).map_err(|_| wrong())?;
         let (uid, gid) = word("owner")?.split_once(':').ok_or_else(wrong)?;
         let id = |text: &str| text.parse().map_err(|_| wrong());

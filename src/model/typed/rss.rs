@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::facts::Rss;
-use crate::model::state::fields;
+use crate::model::state::field;
 
 impl fmt::Display for Rss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,7 +17,7 @@ impl FromStr for Rss {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} does not say hash, key and table of RSS");
-        let word = |key| fields(text).find(|(k, _)| *k == key).map(|(_, v)| v).ok_or_else(wrong);
+        let word = |key| field(text, key).ok_or_else(wrong);
         let hash = word("hash")?.parse().map_err(|_| wrong())?;
         Ok(Rss { table: word("table")?.to_string(), key: word("key")?.to_string(), hash })
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::State;
-use crate::model::state::fields;
+use crate::model::state::field;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -64,7 +64,7 @@ impl FromStr for Profile {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} does not say a profile of TuneD and its mode");
-        let word = |key| fields(text).find(|(k, _)| *k == key).map(|(_, v)| v).ok_or_else(wrong);
+        let word = |key| field(text, key).ok_or_else(wrong);
         let mode = Mode::named(word("mode")?).ok_or_else(wrong)?;
         let names = words(word("profile")?, '+');
         // One that has profiles is not off, and one that is off has none.
