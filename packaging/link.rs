@@ -1,0 +1,17 @@
+//! The build script: how the released binary is linked. With panic = "abort" nothing unwinds, and the tables for it, std's and the C
+//! library's too, would be a twelfth of the file. Tests unwind, and keep theirs.
+
+use std::path::Path;
+
+const SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n";
+
+fn main() -> std::io::Result<()> {
+    println!("cargo:rerun-if-changed=packaging/link.rs");
+    let var = |name| std::env::var(name).unwrap_or_default();
+    if var("PROFILE") == "release" {
+        let script = Path::new(&var("OUT_DIR")).join("link.ld");
+        std::fs::write(&script, SCRIPT)?;
+        println!("cargo:rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", script.display());
+    }
+    Ok(())
+}
