@@ -1,6 +1,8 @@
 //! The build script: how the released binary is linked. With panic = "abort" nothing unwinds, and the tables for it, std's and the C
 //! library's too, would be a twelfth of the file. Tests unwind, and keep theirs.
 
+#![allow(clippy::print_stdout, reason = "a build script speaks to cargo by it")]
+
 use std::path::Path;
 
 const SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n";

@@ -122,6 +122,7 @@ scripts! {
     full_disk => "full-disk",
     bad_input => "bad-input",
     bake => "bake",
+    completion => "completion",
     confirm => "confirm",
     persist => "persist",
     journal => "journal",

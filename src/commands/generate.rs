@@ -1,31 +1,31 @@
-//! What is generated from the command line and the report: completions, manual page, schema.
+//! What is generated from the command line and the report: completions, schema.
 
 use std::io::Write;
 
 use anyhow::Result;
-use clap::CommandFactory;
+use clap_complete::env::{CompleteEnv, Shells};
 
-use crate::cli::Cli;
+use crate::cli::dressed;
 use crate::engine::Exit;
 
+/// The variable that a shell sets which wants to know how a word goes on.
+const ASKED: &str = "NETTUNE_COMPLETE";
+
+/// What a shell asks nettune by (src/cli/complete.rs); for one that cannot, the words alone.
 pub fn completions(shell: clap_complete::Shell) -> Result<Exit> {
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "nettune", &mut out);
+    match Shells::builtins().completer(&shell.to_string()) {
+        Some(by) => by.write_registration(ASKED, "nettune", "nettune", "nettune", &mut out)?,
+        None => clap_complete::generate(shell, &mut dressed(), "nettune", &mut out),
+    }
     std::io::stdout().write_all(&out)?;
     Ok(Exit::Fine)
 }
 
-pub fn man() -> Result<Exit> {
-    let mut out = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut out)?;
-    for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
-        let section = clap_mangen::Man::new(command.clone());
-        section.render_synopsis_section(&mut out)?;
-        section.render_description_section(&mut out)?;
-        section.render_options_section(&mut out)?;
-    }
-    std::io::stdout().write_all(&out)?;
-    Ok(Exit::Fine)
+/// Whether it was a shell that asked.
+pub fn completed() -> Result<bool, clap::Error> {
+    let here = std::env::current_dir().ok();
+    CompleteEnv::with_factory(dressed).var(ASKED).try_complete(std::env::args_os(), here.as_deref())
 }
 
 /// As it was made from the types (report::json::schema), which a test holds the file to: what makes it would be larger than it is.

@@ -49,7 +49,7 @@ pub fn show_plan(
     kept: bool,
 ) -> Result<Exit> {
     looked(session, choice, verb, kept, |host, view| match script {
-        false => session.report().answer(view),
+        false => session.report().plan(view),
         true => {
             let rows = &view.answer.rows;
             session.report().text(&plan_script(host, &view.store.ledger, view.facts, rows))

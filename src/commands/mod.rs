@@ -13,6 +13,7 @@ mod generate;
 mod journal;
 mod log;
 mod look;
+mod manual;
 mod persist;
 mod session;
 
@@ -20,15 +21,26 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use self::session::{Session, report};
-use crate::cli::{CiliumCommand, Cli, Command, Format, RollbackArgs};
+use crate::cli::dressed;
+use crate::cli::{CheckArgs, CiliumCommand, Cli, Command, Format, RollbackArgs};
 use crate::engine::{Exit, Refusal};
 
 pub fn main() -> ExitCode {
+    match generate::completed() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(e) => e.exit(),
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
+            // Examples and the like are made for who asks for them.
+            let asked = e.kind() == ErrorKind::DisplayHelp;
+            let rich = asked.then(|| dressed().try_get_matches().err()).flatten();
+            let e = rich.unwrap_or(e);
             let code = if e.use_stderr() { Exit::Usage as u8 } else { 0 };
             let _ = e.print();
             return ExitCode::from(code);
@@ -79,7 +91,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Show { profile, sets } => about::show(&session, profile, &sets.set),
         Command::Explain { tweak } => about::explain(&session, tweak),
         Command::Completions { shell } => generate::completions(*shell),
-        Command::Man => generate::man(),
+        Command::Man { verb, list } => manual::man(verb.as_deref(), *list),
         Command::Schema => generate::schema(),
     }
 }
@@ -94,6 +106,15 @@ fn fits(cli: &Cli) -> Result<()> {
     let text = match (cli.global.format, &cli.command) {
         (Format::Nfd, Command::Check(_)) | (Format::Prometheus, Command::Status { .. }) => {
             return Ok(());
+        }
+        (Format::Markdown | Format::Html, Command::Check(CheckArgs { deep: false, .. }))
+        | (Format::Markdown | Format::Html, Command::Plan(_) | Command::Log { run: None })
+            if !output =>
+        {
+            return Ok(());
+        }
+        (Format::Markdown | Format::Html, _) => {
+            "--format markdown and html are for check, plan and log"
         }
         (Format::Nfd, _) => "--format nfd is for check",
         (Format::Prometheus, _) => "--format prometheus is for status",

@@ -19,7 +19,7 @@ use crate::linux::{Linux, caller};
 use crate::model::{Facts, Impact};
 use crate::open;
 use crate::profile::{Finder, Profile, Wanted};
-use crate::report::{Manner, Report};
+use crate::report::{Manner, Report, page};
 use crate::tweaks::{self, Entry};
 use crate::wait;
 
@@ -30,6 +30,11 @@ pub fn report(cli: &Cli) -> Report {
     let options = choice.map(Choice::words).unwrap_or_default();
     Report {
         json: cli.global.json || cli.global.format == Format::Json,
+        page: match cli.global.format {
+            Format::Markdown => Some(page::Form::Markdown),
+            Format::Html => Some(page::Form::Html),
+            _ => None,
+        },
         manner: Manner {
             verbose: cli.global.verbose,
             cilium: match &cli.command {

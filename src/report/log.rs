@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::json::envelope::envelope;
 use super::json::rows::StateJson;
+use super::page::{Page, Table};
 use super::table::list;
 pub use super::text::values;
 use super::text::{Style, clean, wrap};
@@ -143,10 +144,30 @@ pub fn text(runs: &[Run], style: &Style) -> String {
     }
     // The time itself where there is room for it.
     let wide = style.width >= 100;
-    let mut head = vec!["run", "when", "who", "what", "became"];
-    head.splice(2..2, wide.then_some("UTC"));
-    let mut rows = vec![head.into_iter().map(str::to_string).collect()];
-    for run in runs.iter().rev() {
+    let shown = |row: Vec<String>| -> Vec<String> {
+        let cells = row.into_iter().enumerate().filter(|(at, _)| wide || *at != UTC);
+        cells.map(|(_, cell)| cell).collect()
+    };
+    let head = COLUMNS.iter().map(|c| c.to_string()).collect();
+    let all: Vec<Vec<String>> = std::iter::once(head).chain(rows(runs)).map(shown).collect();
+    let mut out = list(&all, style);
+    let next = "nettune log RUN shows its changes; nettune rollback --run RUN takes it back";
+    out.push_str(&(wrap(next, style.width, "") + "\n"));
+    out
+}
+
+pub fn page(runs: &[Run]) -> Page {
+    let table = Table { title: String::new(), columns: COLUMNS, rows: rows(runs).collect() };
+    Page { title: "nettune log".into(), tables: vec![table], ..Page::default() }
+}
+
+const COLUMNS: &[&str] = &["run", "when", "UTC", "who", "what", "became"];
+/// Where it stands among them.
+const UTC: usize = 2;
+
+/// The newest first.
+fn rows(runs: &[Run]) -> impl Iterator<Item = Vec<String>> {
+    runs.iter().rev().map(|run| {
         let by = run.by();
         let what = match (&by.takes_back, &run.first().profile) {
             (Some(other), _) => format!("takes back {other}"),
@@ -158,14 +179,9 @@ pub fn text(runs: &[Run], style: &Style) -> String {
             "done" => values,
             other => format!("{values}, {other}"),
         };
-        let mut row = vec![run.id(), ago(&run.time).unwrap_or_default(), who(&by), what, became];
-        row.splice(2..2, wide.then(|| seconds(&run.time)));
-        rows.push(row);
-    }
-    let mut out = list(&rows, style);
-    let next = "nettune log RUN shows its changes; nettune rollback --run RUN takes it back";
-    out.push_str(&(wrap(next, style.width, "") + "\n"));
-    out
+        let when = ago(&run.time).unwrap_or_default();
+        vec![run.id(), when, seconds(&run.time), who(&by), what, became]
+    })
 }
 
 pub fn whole(run: &Run, style: &Style) -> String {

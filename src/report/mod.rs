@@ -1,5 +1,5 @@
 //! The only place that prints results: tables for people, one JSON object for programs.
-//! `table.rs` and `cilium.rs` are the rows of check and its like over `grid.rs`, `text.rs` the other verbs, `json/` the
+//! `table.rs` and `cilium.rs` are the rows of check and its like over `grid.rs`, `plan.rs` the changes of plan, `text.rs` the other verbs, `json/` the
 //! contract, `prometheus.rs` and `nfd.rs` for those; `view.rs` is what all of them are given.
 //! Uses the engine's answers and the model; knows no command and no command line.
 //! Begin with `Report` here.
@@ -10,6 +10,8 @@ pub mod journal;
 pub mod json;
 pub mod log;
 mod nfd;
+pub mod page;
+mod plan;
 mod prometheus;
 pub mod reasons;
 mod rows;
@@ -45,6 +47,8 @@ use crate::tweaks::Entry;
 /// How a result is printed.
 pub struct Report {
     pub json: bool,
+    /// As a page of that form.
+    pub page: Option<page::Form>,
     pub manner: Manner,
     /// Without: as the terminal is.
     pub colour: Option<bool>,
@@ -78,7 +82,21 @@ impl Report {
         if self.json {
             return self.print_json(&json::answer(view));
         }
+        if let Some(form) = self.page {
+            return self.print(&table::page(view, &self.manner).render(form));
+        }
         self.print(&table::answer(view, &self.style(), &self.manner))?;
+        self.notes(&view.answer.notes)
+    }
+
+    pub fn plan(&self, view: &View) -> Result<()> {
+        if self.json {
+            return self.print_json(&json::answer(view));
+        }
+        if let Some(form) = self.page {
+            return self.print(&plan::page(view, &self.manner).render(form));
+        }
+        self.print(&plan::plan(view, &self.style(), &self.manner))?;
         self.notes(&view.answer.notes)
     }
 
@@ -127,6 +145,9 @@ impl Report {
     pub fn log(&self, runs: &[Run]) -> Result<()> {
         if self.json {
             return self.print_json(&log::json(runs, Exit::Fine));
+        }
+        if let Some(form) = self.page {
+            return self.print(&log::page(runs).render(form));
         }
         self.print(&log::text(runs, &self.style()))
     }

@@ -7,8 +7,9 @@ use tabled::settings::{Padding, Width};
 
 use super::grid::{Grid, trimmed};
 use super::json::rows::plan_id;
+use super::page::{Page, Table};
 use super::rows::{lines, short};
-use super::text::{Style, clean};
+use super::text::{Style, clean, status_name};
 use super::verdict::{held, verdict};
 use super::view::{Applied, Manner, View};
 use crate::engine::reason::Reason;
@@ -20,16 +21,16 @@ use crate::model::{Outcome, Side};
 use crate::profile::Profile;
 
 /// Width of the first column: the longest name of the rows that get a line of their own.
-fn name_width<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
+pub(super) fn name_width<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
     let own = rows.into_iter().filter(|r| r.status != Status::Off);
     own.map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
 }
 
-struct Group {
-    title: &'static str,
+pub(super) struct Group {
+    pub title: &'static str,
     /// The next step, at the right edge.
-    hint: String,
-    statuses: &'static [Status],
+    pub hint: String,
+    pub statuses: &'static [Status],
 }
 
 pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
@@ -54,7 +55,7 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
         if of.is_empty() {
             continue;
         }
-        out.push_str(&title(&group, style));
+        out.push_str(&title(group.title, &group.hint, style));
         // What was not asked of this run is the map's, which check has.
         let named = match group.statuses[0] {
             Status::Off => view.verb != "rollback",
@@ -84,7 +85,7 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
         for row in of {
             let lines = match brief {
                 true => short(row, &mut more),
-                false => lines(row, verbose || view.verb == "plan", changing),
+                false => lines(row, verbose, changing),
             };
             grid.push(row, &lines);
         }
@@ -108,17 +109,17 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
     out
 }
 
-fn groups(view: &View) -> Vec<Group> {
+pub(super) fn groups(view: &View) -> Vec<Group> {
     let profile = view.profile.map(|p| p.name.as_str()).unwrap_or("PROFILE");
     let apply = format!("sudo nettune apply -p {}", clean(profile));
     let values = super::cilium::next(view);
-    let looking = matches!(view.verb, "check" | "plan" | "explain");
+    let looking = matches!(view.verb, "check" | "explain");
     let hint = |text: &str| if looking { text.to_string() } else { String::new() };
     let group = |title, hint: String, statuses| Group { title, hint, statuses };
     let mut groups = vec![
         group("FAILED, AND UNDONE", String::new(), &[Status::Failed][..]),
         group("SOMEBODY ELSE CHANGED IT", force(view), &[Status::Drifted]),
-        // What check and plan say first leads there.
+        // What check says first leads there.
         group(
             "WOULD CHANGE",
             if view.verb == "explain" { apply } else { String::new() },
@@ -142,7 +143,7 @@ fn groups(view: &View) -> Vec<Group> {
 }
 
 /// Offered where it would write anything: what was met and is lost is not nettune's.
-fn force(view: &View) -> String {
+pub(super) fn force(view: &View) -> String {
     let reasons = view.answer.rows.iter().flat_map(|r| &r.reasons);
     let ours = |r: &Reason| matches!(r, Reason::Drift { .. } | Reason::Lost { .. });
     if reasons.into_iter().any(ours) { "rollback --force".into() } else { String::new() }
@@ -158,16 +159,26 @@ fn put_back(view: &View) -> (&'static str, &'static str) {
     }
 }
 
-fn title(group: &Group, style: &Style) -> String {
-    let room = style.width.saturating_sub(group.title.len() + group.hint.len());
-    let line = match group.hint.is_empty() {
-        true => style.bold(group.title),
-        false => format!("{}{}{}", style.bold(group.title), " ".repeat(room.max(2)), group.hint),
+/// With the next step at the right edge.
+pub(super) fn title(text: &str, hint: &str, style: &Style) -> String {
+    let room = style.width.saturating_sub(text.len() + hint.len());
+    let line = match hint.is_empty() {
+        true => style.bold(text),
+        false => format!("{}{}{hint}", style.bold(text), " ".repeat(room.max(2))),
     };
     format!("{line}\n")
 }
 
-fn head(view: &View, style: &Style) -> String {
+pub(super) fn head(view: &View, style: &Style) -> String {
+    let fit = |line: &String| match clean(line) {
+        short if short.chars().count() <= style.width => short,
+        long => super::text::wrap(&long, style.width, ""),
+    };
+    about(view).iter().map(|l| fit(l) + "\n").collect()
+}
+
+/// The node, and how it stands, in two lines.
+pub(super) fn about(view: &View) -> [String; 2] {
     let facts = view.facts;
     let mut first = vec![facts.node.name.clone()];
     if let Some(machine) = &facts.node.machine_type {
@@ -200,12 +211,29 @@ fn head(view: &View, style: &Style) -> String {
     if let Some(cilium) = &facts.agents.cilium {
         second.push(super::cilium::brief(cilium));
     }
-    let lines = [first.join("  "), second.join("; ")];
-    let fit = |line: &String| match clean(line) {
-        short if short.chars().count() <= style.width => short,
-        long => super::text::wrap(&long, style.width, ""),
-    };
-    lines.iter().map(|l| fit(l) + "\n").collect()
+    [first.join("  "), second.join("; ")]
+}
+
+/// The rows as a table of a page, each with all that it has to say.
+pub(super) fn page(view: &View, manner: &Manner) -> Page {
+    let folded = !manner.cilium && super::cilium::foreign(view);
+    let here = |row: &&Row| !(folded && row.side == Side::Cilium && row.ciliums);
+    let rows: Vec<&Row> = view.answer.rows.iter().filter(here).collect();
+    let mut table = Table { columns: &["tweak", "status", "what", "impact"], ..Table::default() };
+    for group in groups(view) {
+        for row in rows.iter().filter(|row| group.statuses.contains(&row.status)) {
+            let what = lines(row, manner.verbose, false).join("\n");
+            let impact = if row.changes.is_empty() { "" } else { row.impact.name() };
+            let status = status_name(row.status);
+            table.rows.push(vec![row.name.clone(), status.into(), what, impact.into()]);
+        }
+    }
+    Page {
+        title: format!("nettune {} of {}", view.verb, view.facts.node.name),
+        about: about(view).into_iter().chain(verdict(view, &rows, usize::MAX, manner)).collect(),
+        tables: vec![table],
+        notes: view.answer.notes.clone(),
+    }
 }
 
 fn cpus(facts: &Facts) -> String {

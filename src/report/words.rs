@@ -4,7 +4,19 @@ use std::collections::BTreeSet;
 
 use super::text::clean;
 use crate::model::cpulist::{self, CpuSet};
-use crate::model::{Change, Group, Resource, State, UnitAspect};
+use crate::model::{Change, Group, Impact, Resource, State, UnitAspect};
+
+/// What it does to traffic.
+pub fn impact(impact: Impact) -> &'static str {
+    match impact {
+        Impact::None => "no packet notices",
+        Impact::NewFlows => "only new sockets or pods see it",
+        Impact::Node => "how the whole machine is scheduled",
+        Impact::LinkReset => "the link or its queues stop for a moment",
+        Impact::Path => "the fabric must agree",
+        Impact::Bypass => "packets go around netfilter",
+    }
+}
 
 /// One change: "eth0 MTU 1500 -> 9000".
 pub fn change(c: &Change) -> String {
@@ -119,7 +131,7 @@ pub fn changes(all: &[&Change]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Claims, Impact};
+    use crate::model::Claims;
 
     fn of(resource: &str, before: State, after: State) -> Change {
         Change {

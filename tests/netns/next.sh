@@ -36,5 +36,23 @@ expect 0 nettune check -p "$work/my profile.toml" --only mtu --exit-code
 [ -z "$(next)" ] || fail "more to do: $(next)"
 expect 0 nettune rollback
 says "put back"
+
+# A switch of profile says what goes back by it, in a section of its own; so does a dry run, and so do the pages.
+expect 0 nettune apply -p network-throughput --only tcp
+for verb in "plan" "apply --dry-run"; do
+    # shellcheck disable=SC2086
+    expect 0 nettune $verb -p network-latency --only tcp
+    says "PUT BACK: not wanted any more tcp tcp_rmem 4096 87380"
+    says "NEW-FLOWS: only new sockets or pods see it tcp tcp_fastopen 1 -> 3"
+done
+expect 0 nettune plan -p network-latency --only tcp --format markdown
+says '**PUT BACK: not wanted any more** | tweak | change | | --- | --- | | tcp | tcp\_rmem 4096 87380'
+expect 0 nettune check -p network-latency --only tcp --format html
+says '<td>tcp</td><td class="ready">ready</td>'
+expect 0 nettune log --format markdown
+says '| apply network-throughput |'
+expect 2 nettune status --format html
+says "--format markdown and html are for check, plan and log"
+expect 0 nettune rollback
 snapshot "$work/after"
 same "$work/before" "$work/after"
