@@ -32,6 +32,13 @@ pub fn asked() -> bool {
     CAME.get().is_some_and(|came| came.load(Ordering::Relaxed))
 }
 
+/// What came was an answer to a question, and is heeded: the next one counts as the first.
+pub fn heeded() {
+    if let Some(came) = CAME.get() {
+        came.store(false, Ordering::Relaxed);
+    }
+}
+
 /// The signals that this process ignores, as bits.
 fn ignored() -> u64 {
     procfs::process::Process::myself().and_then(|own| own.status()).map_or(0, |s| s.sigign)

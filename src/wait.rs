@@ -80,7 +80,7 @@ fn show() {
 }
 
 /// In place of the one before, within the terminal's width. A link's name may hold any byte.
-fn line(text: &str) {
+pub fn line(text: &str) {
     let columns = terminal_size::terminal_size_of(stderr()).map_or(80, |(w, _)| usize::from(w.0));
     let text = text.chars().filter(|c| !c.is_control()).take(columns.saturating_sub(1));
     let mut out = stderr().lock();

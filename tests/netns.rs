@@ -123,6 +123,7 @@ scripts! {
     bad_input => "bad-input",
     bake => "bake",
     completion => "completion",
+    prompt => "prompt",
     confirm => "confirm",
     persist => "persist",
     journal => "journal",

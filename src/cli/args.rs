@@ -100,7 +100,7 @@ pub enum JournalCommand {
 }
 
 /// Which profile, and which part of it.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 pub struct Choice {
     /// A profile by name or path [default: that of /etc/nettune/nettune.toml, else cilium-max]
     #[arg(short, long, value_name = "PROFILE", help_heading = SCOPE,
@@ -130,7 +130,7 @@ pub struct Choice {
     pub strict: bool,
 }
 
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 pub struct Sets {
     /// Override a value of the profile
     #[arg(long = "set", value_name = "TWEAK.KEY=VALUE", help_heading = SCOPE,
@@ -153,7 +153,7 @@ pub enum Form {
 }
 
 /// A run that is taken back unless it is confirmed.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 pub struct ConfirmArgs {
     /// Take it all back unless `nettune confirm` comes within so many seconds, or when a probe that
     /// answered before does not answer afterwards
@@ -164,9 +164,12 @@ pub struct ConfirmArgs {
     /// the API server that answer before]
     #[arg(long, value_name = "PROBE", requires = "confirm", help_heading = SAFETY)]
     pub probe: Vec<Reach>,
+    /// Who is at the terminal is asked whether it stays.
+    #[arg(skip)]
+    pub prompt: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ApplyArgs {
     #[command(flatten)]
     pub choice: Choice,
@@ -178,6 +181,10 @@ pub struct ApplyArgs {
     pub dry_run: bool,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
+    /// Never ask: at a terminal a run that disturbs the link of this session is else taken back
+    /// unless Enter is pressed
+    #[arg(long, short, help_heading = SAFETY)]
+    pub yes: bool,
     /// Bring the profile back at every boot; with --confirm, once it is confirmed
     #[arg(long)]
     pub persist: bool,

@@ -274,6 +274,6 @@ mod tests {
         };
         assert!(of("apply").contains("--wait") && of("apply").contains("Safety:"));
         assert!(!of("check").contains("--wait"));
-        assert!(!of("schema").contains("--json"), "{}", of("schema"));
+        assert!(!of("schema").contains("      --json"), "{}", of("schema"));
     }
 }

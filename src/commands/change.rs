@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::confirm::Guard;
 use super::persist::Asked;
 use super::session::{Session, accepted, known_tweak, links, need_root, scope};
-use super::{confirm, look, persist};
+use super::{confirm, look, persist, prompt};
 use crate::cli::{ApplyArgs, Boot, RollbackArgs};
 use crate::engine::plan::Scope;
 use crate::engine::store::Store;
@@ -62,6 +62,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let (mut later, row) = (None, OnceCell::new());
     let mut ask = session.ask("apply", &profile, &wanted, scope, accept);
     (ask.strict, ask.atomic) = (args.choice.strict, args.atomic);
+    let args = &prompt::guarded(session, args, &host, &store, &facts, &ask)?;
     match persist::asked(session, args, &profile, &host, &store, &facts, &ask)? {
         Asked::Nothing => {}
         Asked::Later(kept) => later = Some(kept),
@@ -83,7 +84,10 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let (verb, profile) = ("apply", Some(&profile));
     let view = View { verb, profile, facts: &facts, store: &store, answer: &answer };
     session.report().answer(&view)?;
-    Ok(answer.exit)
+    match args.confirm.prompt {
+        true => prompt::keep(session, &facts, answer.exit),
+        false => Ok(answer.exit),
+    }
 }
 
 pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {

@@ -324,7 +324,7 @@ fn disarm(host: &Linux, pending: &Pending) {
     }
 }
 
-fn seconds_left(pending: &Pending) -> Result<u64> {
+pub fn seconds_left(pending: &Pending) -> Result<u64> {
     Ok(pending.deadline.saturating_sub(watchdog::boottime()?).div_ceil(1000))
 }
 
@@ -400,6 +400,20 @@ pub fn confirm(session: &Session) -> Result<Exit> {
     }
     session.report().confirmed(&confirmed, &text, &facts, exit)?;
     Ok(exit)
+}
+
+/// Somebody said no: what waits is taken back at once.
+pub fn refuse(session: &Session, why: &str) -> Result<Exit> {
+    let mut host = session.host()?;
+    let dir = session.run_dir();
+    let lock = Lock::take(&session.state_dir(), Duration::from_secs(5))?;
+    let Some(mut pending) = dir.waiting(&host.boot_id())? else { return Ok(Exit::Fine) };
+    let facts = session.facts(&host)?;
+    let mut store = Store::write(lock, &facts)?;
+    let back = take_back(session, &dir, &mut pending, &mut host, &mut store, &facts, why)?;
+    session.report().say(&format!("{} was taken back: {why}", name(&pending)))?;
+    back.notes.iter().try_for_each(|note| session.report().say(note))?;
+    Ok(Exit::Failed.worst(back.exit))
 }
 
 /// What waits, for `status`.

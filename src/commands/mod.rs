@@ -15,6 +15,7 @@ mod log;
 mod look;
 mod manual;
 mod persist;
+mod prompt;
 mod session;
 
 use std::process::ExitCode;

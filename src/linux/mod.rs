@@ -23,6 +23,7 @@ pub mod root;
 mod route;
 pub(crate) mod routes;
 pub(crate) mod rss;
+pub mod session;
 mod settle;
 pub(crate) mod socket;
 mod systemd;

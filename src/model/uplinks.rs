@@ -48,6 +48,11 @@ pub fn uplinks<'a>(facts: &'a Facts, selectors: &[String]) -> Vec<&'a Link> {
     facts.links.iter().filter(named).collect()
 }
 
+/// That link and all that it stands on.
+pub fn under<'a>(facts: &'a Facts, name: &str) -> Vec<&'a Link> {
+    stack(facts, facts.links.iter().filter(|l| l.name == name))
+}
+
 /// Those links and all that they stand on, in the kernel's order.
 fn stack<'a>(facts: &'a Facts, top: impl Iterator<Item = &'a Link>) -> Vec<&'a Link> {
     let mut chosen: BTreeSet<u32> = top.map(|l| l.index).collect();
