@@ -84,10 +84,7 @@ pub fn apply(session: &Session, args: &ApplyArgs) -> Result<Exit> {
     let (verb, profile) = ("apply", Some(&profile));
     let view = View { verb, profile, facts: &facts, store: &store, answer: &answer };
     session.report().answer(&view)?;
-    match args.confirm.prompt {
-        true => prompt::keep(session, &facts, answer.exit),
-        false => Ok(answer.exit),
-    }
+    prompt::keep(session, args, &facts, answer.exit)
 }
 
 pub fn rollback(session: &Session, args: &RollbackArgs) -> Result<Exit> {

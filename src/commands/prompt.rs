@@ -70,7 +70,10 @@ fn stopped(answer: &Answer) -> BTreeSet<String> {
 }
 
 /// After the run, which ended with `exit`.
-pub fn keep(session: &Session, facts: &Facts, exit: Exit) -> Result<Exit> {
+pub fn keep(session: &Session, args: &ApplyArgs, facts: &Facts, exit: Exit) -> Result<Exit> {
+    if !args.confirm.prompt {
+        return Ok(exit);
+    }
     let dir = session.run_dir();
     while let Some(pending) = dir.waiting(&facts.node.boot_id)? {
         let left = seconds_left(&pending)?;
