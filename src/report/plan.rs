@@ -17,6 +17,8 @@ use crate::model::{Change, Impact, Resource};
 
 /// More of a kind than that are one line.
 const ALIKE: usize = 8;
+/// Of twice as many lines of one tweak these are shown.
+const MOST: usize = 20;
 const NAME: usize = 20;
 
 /// Rows with those of their changes that stand in it.
@@ -155,15 +157,19 @@ fn said(changes: &[&Change], verbose: bool) -> Vec<String> {
         }
         rest = others;
     }
+    if lines.len() > 2 * MOST {
+        let more = lines.split_off(MOST).len();
+        lines.push(format!("and {more} more (-v has all)"));
+    }
     lines
 }
 
-/// Of one kind, and of files of the same name.
+/// What words::changes says together.
 fn same(one: &Resource, other: &Resource) -> bool {
-    let file = |r: &Resource| match r {
-        Resource::Sysfs { path } => path.rsplit('/').next().map(str::to_string),
-        Resource::Sysctl { key } => Some(key.to_string()),
-        _ => None,
-    };
-    one.kind().name == other.kind().name && file(one) == file(other)
+    let xps = |r: &Resource| matches!(r, Resource::Sysfs { path } if path.ends_with("/xps_cpus"));
+    match (one, other) {
+        (Resource::Irq { .. }, Resource::Irq { .. }) => true,
+        (Resource::Mtu { .. }, Resource::Mtu { .. }) => true,
+        (one, other) => one == other || xps(one) && xps(other),
+    }
 }

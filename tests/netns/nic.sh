@@ -18,7 +18,7 @@ offloads = { tso = false, rx-nothing = true }
 TOML
 snapshot "$work/before"
 expect 0 nettune plan -p "$work/nic.toml"
-says "link-reset"
+says "LINK-RESET: the link or its queues stop for a moment"
 expect 0 nettune apply -p "$work/nic.toml"
 says "v0 has no rx-nothing that can be set"
 ethtool -l v0 | sed -n '/Current/,$p' | grep -q '^RX:.*2' || fail "$(ethtool -l v0)"

@@ -32,7 +32,7 @@ cp "$NETTUNE" "$root/usr/local/bin/nettune"
 tree > "$work/before"
 expect 2 nettune apply -p "$work/p.toml" --persist --link up0
 expect 0 nettune apply -p "$work/p.toml" --persist --dry-run --accept path
-says "persist ready"
+says "persist /etc/nettune written"
 tree > "$work/after"
 same "$work/before" "$work/after"
 

@@ -35,7 +35,7 @@ PY
 }
 : > "$work/err"
 # A peer that is not there: six seconds of silence.
-set -- apply -p cilium-max --only tcp,mtu --accept path --set 'mtu.probe=["10.77.0.9"]'
+set -- apply --yes -p cilium-max --only tcp,mtu --accept path --set 'mtu.probe=["10.77.0.9"]'
 mtu() { cat /sys/class/net/up0/mtu; }
 
 begun=$(date +%s)

@@ -65,7 +65,7 @@ expect 0 nettune apply -p "$work/p.toml"
 [ "$(cat /proc/sys/net/ipv4/tcp_fin_timeout)" = 61 ] || fail "octal"
 [ "$(now)" = 100-102,30000 ] || fail "ports"
 expect 0 nettune verify
-expect 0 nettune plan -p "$work/p.toml"
+expect 0 nettune check -p "$work/p.toml" --only tcp
 says "tcp applied holds"
 expect 0 nettune rollback
 snapshot "$work/after"
