@@ -124,6 +124,7 @@ scripts! {
     bake => "bake",
     completion => "completion",
     prompt => "prompt",
+    doctor => "doctor",
     confirm => "confirm",
     persist => "persist",
     journal => "journal",

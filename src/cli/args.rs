@@ -207,6 +207,20 @@ pub enum Boot {
 }
 
 #[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A profile by name or path [default: that of /etc/nettune/nettune.toml, else cilium-max]
+    #[arg(short, long, value_name = "PROFILE", add = Completer::new(complete::profile_or_file),
+          conflicts_with = "read")]
+    pub profile: Option<String>,
+    /// Where to [default: nettune-NODE-TIME.tar.gz here]; no file may be there
+    #[arg(short, long, value_name = "FILE", conflicts_with = "read")]
+    pub output: Option<PathBuf>,
+    /// Check the node of a report, by this nettune, on any machine
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub read: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct BakeArgs {
     /// Root file system of the image; with --image-build / itself
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]

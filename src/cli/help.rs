@@ -160,6 +160,18 @@ pub const PAGES: &[Page] = &[
         see: &["rollback"],
     },
     Page {
+        verb: "doctor",
+        text: "Facts, check, verify, status and log of this node as JSON, what was read for them, and the profile, in one \
+            archive that only its owner can read. Contents of files, values of unknown kernel parameters and keys are \
+            left out. --read checks such a node again, in memory and without the node.",
+        takes: LOOKS,
+        examples: &[
+            ("sudo nettune doctor", "for a report of a fault"),
+            ("nettune doctor --read nettune-node1-20261130.tar.gz", "the check of that node"),
+        ],
+        see: &["check", "facts"],
+    },
+    Page {
         verb: "list",
         text: "Profiles that can be named, with where each is from, or the tweaks.",
         takes: PRINTS,

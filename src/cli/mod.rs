@@ -13,8 +13,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates as Values;
 
 pub use self::args::{
-    ApplyArgs, BakeArgs, Boot, CheckArgs, Choice, CiliumCommand, ConfirmArgs, DiffArgs, Form,
-    JournalCommand, Listed, Output, PlanArgs, RollbackArgs, Sets, ValuesArgs, seconds,
+    ApplyArgs, BakeArgs, Boot, CheckArgs, Choice, CiliumCommand, ConfirmArgs, DiffArgs, DoctorArgs,
+    Form, JournalCommand, Listed, Output, PlanArgs, RollbackArgs, Sets, ValuesArgs, seconds,
 };
 use crate::VERSION;
 
@@ -131,6 +131,8 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<JournalCommand>,
     },
+    /// All that nettune sees of this node, in one file for somebody who is not here
+    Doctor(DoctorArgs),
     /// List profiles or tweaks
     List {
         #[arg(value_enum, value_name = "profiles|tweaks")]
@@ -208,6 +210,7 @@ impl Command {
             Command::Rollback(_) => "rollback",
             Command::Log { .. } => "log",
             Command::Journal { .. } => "journal",
+            Command::Doctor(_) => "doctor",
             Command::List { .. } => "list",
             Command::Show { .. } => "show",
             Command::Explain { .. } => "explain",

@@ -9,6 +9,7 @@ mod change;
 pub(crate) mod cilium;
 mod confirm;
 mod deep;
+mod doctor;
 mod generate;
 mod journal;
 mod log;
@@ -88,6 +89,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         Command::Rollback(RollbackArgs { run: Some(run), .. }) => log::take_back(&session, run),
         Command::Rollback(args) => change::rollback(&session, args),
         Command::Journal { what } => journal::journal(&session, what.as_ref()),
+        Command::Doctor(args) => doctor::doctor(&session, args),
         Command::List { what } => about::list(&session, *what),
         Command::Show { profile, sets } => about::show(&session, profile, &sets.set),
         Command::Explain { tweak } => about::explain(&session, tweak),

@@ -21,6 +21,7 @@ pub mod order;
 pub mod plan;
 pub mod reason;
 pub mod record;
+pub mod recorded;
 pub mod recover;
 pub mod repair;
 pub mod revert;

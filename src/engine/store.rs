@@ -46,18 +46,23 @@ impl Lock {
 }
 
 impl Store {
-    /// For reading verbs: no lock, nothing created. What cannot be read, or root must not believe, is
-    /// unknown.
-    pub fn read(dir: &Path, facts: &Facts) -> Result<Self> {
-        let mut store = Store {
-            dir: dir.to_path_buf(),
+    /// Of a node that is not here: nothing is applied.
+    pub fn empty(facts: &Facts) -> Self {
+        Store {
+            dir: PathBuf::new(),
             journal: Journal::default(),
             ledger: Ledger::default(),
             unreadable: false,
             trouble: None,
             boot: now(facts),
             lock: None,
-        };
+        }
+    }
+
+    /// For reading verbs: no lock, nothing created. What cannot be read, or root must not believe, is
+    /// unknown.
+    pub fn read(dir: &Path, facts: &Facts) -> Result<Self> {
+        let mut store = Store { dir: dir.to_path_buf(), ..Store::empty(facts) };
         let folder = Folder::open(dir, nix::unistd::geteuid().is_root());
         match folder.and_then(|folder| Journal::load(folder.map(Arc::new))) {
             Ok(journal) => store.journal = journal,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::facts::Fact;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Cilium {
     /// How it was seen: "devices", "state", "socket", "pins", "CNI configuration".
     pub seen_by: String,
@@ -35,7 +36,8 @@ pub struct Cilium {
 
 /// One thing that was told, and by whom: "/v1/healthz bandwidth-manager.enabled, left out".
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Said {
     pub value: String,
     pub source: String,
@@ -43,7 +45,8 @@ pub struct Said {
 
 /// What the datapath does; null where that is not known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct CiliumLive {
     /// "native", "tunnel vxlan".
     pub network: Option<String>,
@@ -172,7 +175,8 @@ impl Cilium {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Preflight {
     /// File systems that the kernel knows, of those asked for: "cgroup2", "bpf".
     pub filesystems: Fact<Vec<String>>,

@@ -23,6 +23,11 @@ impl Profile {
         format!("{VERSION}{}{}", self.name, self.table)
     }
 
+    /// As it was resolved.
+    pub fn text(&self) -> String {
+        self.table.to_string()
+    }
+
     /// Of its values as they were resolved, in eight hexadecimal digits.
     pub fn hash(&self) -> String {
         hex(&Sha256::digest(self.table.to_string())[..4])

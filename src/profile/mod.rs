@@ -48,6 +48,13 @@ impl Profile {
         Ok(profile)
     }
 
+    /// One that was resolved elsewhere.
+    pub fn recorded(name: &str, text: &str) -> Result<Self> {
+        let mut profile = Profile { name: name.to_string(), ..Profile::default() };
+        profile.lay(syntax::check(text, "the report")?, "the report");
+        Ok(profile)
+    }
+
     fn strings(&self, key: &str) -> Vec<String> {
         let list = self.table.get(key).and_then(|v| v.as_array());
         list.into_iter().flatten().filter_map(|v| v.as_str().map(str::to_string)).collect()

@@ -5,6 +5,7 @@
 //! Begin with `Report` here.
 
 mod cilium;
+pub mod doctor;
 mod grid;
 pub mod journal;
 pub mod json;
@@ -166,6 +167,24 @@ impl Report {
         }
         self.print(&log::taken_back(back))?;
         self.notes(&back.notes)
+    }
+
+    /// A report was written there.
+    pub fn doctor(&self, path: &Path, size: usize, parts: &doctor::Parts) -> Result<()> {
+        let names = parts.names();
+        if self.json {
+            let files: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            return self.print_json(&json::doctored(path, size, &files));
+        }
+        let mut text = format!("{}, {size} bytes, for its owner's eyes\n", path.display());
+        for (name, bytes) in names {
+            text.push_str(&format!("  {name:<14}{bytes:>9} bytes\n"));
+        }
+        text.push_str(
+            "left out: what is in files, values of unknown kernel parameters, keys among the sysctls.\n\
+             In it: names of links, addresses, hardware. nettune doctor --read FILE checks that node anywhere\n",
+        );
+        self.print(&text)
     }
 
     pub fn repair(&self, repair: &journal::RepairJson, exit: Exit) -> Result<()> {

@@ -7,7 +7,8 @@ use super::fact::Fact;
 use crate::model::cilium::Cilium;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Agents {
     /// systemd is the init of this node.
     pub systemd: bool,
@@ -42,7 +43,8 @@ pub struct Agents {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Agent {
     pub installed: bool,
     pub pid: Option<u32>,
@@ -52,7 +54,8 @@ pub struct Agent {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct AgentConfig {
     pub path: String,
     /// The variable in it that holds the arguments: IRQBALANCE_ARGS, or OPTIONS of older Debian.

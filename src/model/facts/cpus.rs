@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::cpulist::last;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Cpus {
     /// CPU lists, as the kernel writes them.
     pub online: String,
@@ -43,7 +44,8 @@ impl Cpus {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Pstate {
     /// intel_pstate or amd_pstate.
     pub driver: String,
@@ -54,7 +56,8 @@ pub struct Pstate {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct CpuPolicy {
     /// "policy0".
     pub name: String,

@@ -9,7 +9,8 @@ use super::fact::Fact;
 
 /// What the kernel's BPF can do, asked of the kernel itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Bpf {
     /// A BPF file system is mounted at /sys/fs/bpf.
     pub fs: Fact<bool>,
@@ -44,7 +45,8 @@ impl Default for Bpf {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Node {
     pub name: String,
     /// The name the kubelet registers, if its configuration tells.
@@ -64,7 +66,8 @@ pub struct Node {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Kernel {
     pub release: String,
     pub arch: String,
@@ -94,7 +97,8 @@ pub enum Module {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Preempt {
     /// none, voluntary, full, lazy or rt, as built.
     pub build: Option<String>,

@@ -9,7 +9,8 @@ use super::fact::Fact;
 use crate::model::typed::attached::Via;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Link {
     pub name: String,
     pub index: u32,
@@ -91,7 +92,8 @@ pub struct Link {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Features {
     /// Those that can be set at all.
     pub changeable: Vec<String>,
@@ -100,7 +102,8 @@ pub struct Features {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct BondPort {
     /// It is up in the bond's eyes, and with LACP both ends collect and distribute.
     pub carries: bool,
@@ -108,7 +111,8 @@ pub struct BondPort {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Rss {
     /// "default" when it is the kernel's own (all queues in turn), "runs" when it is that of igb and
     /// igc (an equal run of entries for each queue), else the queue of each entry.
@@ -130,7 +134,8 @@ impl Rss {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Attached {
     /// "tcx ingress", "tcx egress", "tc ingress", "tc egress".
     pub hook: String,
@@ -144,7 +149,8 @@ pub struct Attached {
 
 /// An IPv6 route whose metric `mtu` is gone for good once the kernel has overwritten it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct LostRoute {
     /// "fd99::/64 table 254 metric 1024".
     pub route: String,
@@ -154,7 +160,8 @@ pub struct LostRoute {
 
 /// The next hop of a default route.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Gateway {
     /// "10.0.0.1", "fe80::1%eth0".
     pub address: String,
@@ -164,7 +171,8 @@ pub struct Gateway {
 
 /// Bytes; null where the kernel does not report one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Sizes {
     pub gso: Option<u32>,
     pub gro: Option<u32>,
@@ -174,7 +182,8 @@ pub struct Sizes {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Xdp {
     /// native, generic, offload or multi.
     pub mode: String,
@@ -183,7 +192,8 @@ pub struct Xdp {
 
 /// One MSI vector of a link.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Vector {
     pub irq: u32,
     /// As in /proc/irq/N: "virtio0-input.0"; empty while nobody uses it.

@@ -28,7 +28,8 @@ pub use routing::Routing;
 pub use setting::Setting;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Facts {
     pub node: Node,
     pub kernel: Kernel,

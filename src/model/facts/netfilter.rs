@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::fact::Fact;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Netfilter {
     /// Chains of nf_tables and of registered legacy tables, which are called "filter (legacy)".
     pub chains: Fact<Vec<Chain>>,
@@ -17,14 +18,16 @@ pub struct Netfilter {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Conntrack {
     pub count: u64,
     pub max: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Chain {
     pub family: String,
     pub table: String,
@@ -47,7 +50,8 @@ pub struct Chain {
 /// What a rule does, and to which packets. Links are names ("eth0", "lxc*") or indexes ("#3"); a
 /// "!" before one of these means all but that.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Rule {
     /// As those of its chain, connection states told: "ct state established,related".
     pub expressions: Vec<String>,

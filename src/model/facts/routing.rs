@@ -7,7 +7,8 @@ use super::fact::Fact;
 
 /// What a route lookup by BPF does not see, and what it starts from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Routing {
     /// Rules by mark, user or tunnel: "ip rule 100 fwmark".
     pub rules: Fact<Vec<String>>,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// One line of somebody's configuration that sets something which nettune could set too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
 pub struct Setting {
     /// Who writes it: "systemd-sysctl", "TuneD", ...
     pub agent: String,

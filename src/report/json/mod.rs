@@ -150,6 +150,20 @@ pub fn diff(diff: &Diff, exit: Exit) -> impl Serialize {
     envelope("cilium diff", diff, exit)
 }
 
+/// `doctor`.
+#[derive(Serialize, JsonSchema)]
+pub struct DoctorJson {
+    pub file: String,
+    pub bytes: usize,
+    pub parts: Vec<String>,
+}
+
+pub fn doctored(path: &std::path::Path, bytes: usize, parts: &[&str]) -> impl Serialize + use<> {
+    let parts = parts.iter().map(|part| part.to_string()).collect();
+    let body = DoctorJson { file: path.display().to_string(), bytes, parts };
+    envelope("doctor", body, Exit::Fine)
+}
+
 #[derive(Serialize, JsonSchema)]
 pub struct ErrorJson {
     pub error: String,
@@ -173,6 +187,7 @@ pub fn schema() -> serde_json::Value {
         ("confirm", generator.subschema_for::<Envelope<ConfirmJson>>()),
         ("log", generator.subschema_for::<Envelope<super::log::LogJson>>()),
         ("rollback --run", generator.subschema_for::<Envelope<super::log::TakenBackJson>>()),
+        ("doctor", generator.subschema_for::<Envelope<DoctorJson>>()),
         ("journal", generator.subschema_for::<Envelope<super::journal::RepairJson>>()),
         ("bake", generator.subschema_for::<Envelope<BakeJson>>()),
         ("cilium values", generator.subschema_for::<Envelope<Values>>()),
