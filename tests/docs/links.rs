@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use nettune::cli::Cli;
+use nettune::profile::{Finder, Profile};
 use nettune::tweaks::TWEAKS;
 
 fn root() -> &'static Path {
@@ -186,7 +187,28 @@ fn every_command_in_the_documents_is_one() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The book has every document, and none that is not there.
+/// Each block of TOML is a profile, or a part of one.
+#[test]
+fn every_profile_in_the_documents_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let finder = Finder { folders: Vec::new(), strict: false };
+    let mut count = 0;
+    for path in documents() {
+        let text = read(&path);
+        for (number, block) in text.split("```toml\n").skip(1).enumerate() {
+            let block = block.split("```").next().unwrap();
+            let file = dir.path().join(format!("{number}.toml"));
+            std::fs::write(&file, block).unwrap();
+            let profile = Profile::load(&finder, file.to_str().unwrap(), &[]);
+            let tweaks = profile.and_then(|profile| profile.tweaks());
+            assert!(tweaks.is_ok(), "{}: {:#}", path.display(), tweaks.err().unwrap());
+            count += 1;
+        }
+    }
+    assert!(count > 1, "only {count} profiles were found");
+}
+
+/// The book has every document, none that is not there, and no way out of it but to the network.
 #[test]
 fn the_book_has_every_document() {
     let docs = root().join("docs");
@@ -199,6 +221,8 @@ fn the_book_has_every_document() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let times = named.iter().filter(|n| **n == name).count();
         assert_eq!(times, 1, "docs/SUMMARY.md has {name} {times} times");
+        let out = targets(&read(&path)).into_iter().find(|target| target.starts_with(".."));
+        assert_eq!(out, None, "{name} leads out of the book");
     }
     let readme = read(&root().join("README.md"));
     for name in named.iter().filter(|n| !n.contains("://")) {
