@@ -162,6 +162,8 @@ fn filled(word: &str) -> String {
     match word {
         "SECONDS" => "60".into(),
         "IMPACT" => "link-reset".into(),
+        "SHELL" => "bash".into(),
+        "VERB" => "apply".into(),
         "TWEAK" => TWEAKS[0].name.into(),
         word => word.into(),
     }
