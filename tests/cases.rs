@@ -8,7 +8,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -18,26 +17,13 @@ use nettune::engine::row::{Row, Selection, Status};
 use nettune::engine::store::{Lock, Store};
 use nettune::engine::verbs::{self, Ask, preview};
 use nettune::engine::{Exit, Observe};
-use nettune::model::{Impact, Resource, State};
+use nettune::model::Impact;
 use nettune::profile::{Finder, Profile};
 use nettune::report::reasons;
 use support::{Memory, meta, rollback, tempdir, verify};
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
-}
-
-fn states(text: &str) -> BTreeMap<Resource, State> {
-    let table: toml::Table = text.parse().unwrap();
-    let state = |value: &toml::Value| match value {
-        toml::Value::String(text) => State::is(text.as_str()),
-        toml::Value::Table(t) => State::Foreign {
-            what: t["foreign"].as_str().unwrap().to_string(),
-            owner: t.get("owner").and_then(|o| o.as_str()).map(str::to_string),
-        },
-        other => panic!("{other} is no state"),
-    };
-    table.iter().map(|(r, v)| (r.parse().unwrap(), state(v))).collect()
 }
 
 fn text(rows: &[Row], exit: Exit) -> String {
@@ -70,7 +56,7 @@ fn case(folder: &Path) {
     if facts.node.netns == 0 {
         facts.node.netns = 1;
     }
-    let before = states(&read(&folder.join("before.toml")));
+    let before = support::case_states(&name);
     let finder = Finder { folders: Vec::new(), strict: false };
     let path = folder.join("profile.toml");
     let profile = Profile::load(&finder, path.to_str().unwrap(), &[]).unwrap();

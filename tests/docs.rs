@@ -1,6 +1,14 @@
 //! What is generated is what is committed. `NETTUNE_UPDATE_DOCS=1 cargo test --test docs` rewrites.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "docs/links.rs"]
+mod links;
+#[path = "docs/picture.rs"]
+mod picture;
+mod support;
+#[path = "docs/words.rs"]
+mod words;
+
 use std::fmt::Write;
 use std::path::Path;
 

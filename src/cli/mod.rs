@@ -225,18 +225,13 @@ impl Command {
 /// The command line with all that its help has. Parsing needs none of it.
 pub fn dressed() -> clap::Command {
     let mut command = Cli::command();
-    // Options of all verbs reach each of them.
-    command.build();
-    let all: Vec<String> = command
-        .get_arguments()
-        .filter(|a| a.is_global_set())
-        .map(|a| a.get_id().to_string())
-        .collect();
+    let all: Vec<clap::Arg> =
+        command.get_arguments().filter(|a| a.is_global_set()).cloned().collect();
     for page in help::PAGES {
+        // Its own of that name stands in place of the one of all verbs.
+        let hidden = all.iter().filter(|a| !page.takes.contains(&a.get_id().as_str()));
         command = command.mut_subcommand(page.verb, |verb| {
-            let shown = |id: &str| page.takes.contains(&id) || id == "help" || id == "version";
-            let hidden = all.iter().filter(|id| !shown(id));
-            hidden.fold(verb, |verb, id| verb.mut_arg(id, |arg| arg.hide(true)))
+            hidden.fold(verb, |verb, arg| verb.arg(arg.clone().hide(true)))
         });
         command = command.mut_subcommand(page.verb, |verb| {
             let about = verb.get_about().map(|text| text.to_string()).unwrap_or_default();
@@ -271,10 +266,14 @@ mod tests {
     #[test]
     fn help_shows_the_options_that_a_verb_takes() {
         let of = |verb: &str| {
-            let mut command = dressed();
-            let found = command.find_subcommand_mut(verb).unwrap();
-            found.render_long_help().to_string()
+            let asked = dressed().try_get_matches_from(["nettune", verb, "--help"]);
+            let help = asked.unwrap_err();
+            assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp, "{verb}: {help}");
+            help.to_string()
         };
+        for page in help::PAGES {
+            assert!(of(page.verb).contains("Examples:"), "{}", page.verb);
+        }
         assert!(of("apply").contains("--wait") && of("apply").contains("Safety:"));
         assert!(!of("check").contains("--wait"));
         assert!(!of("schema").contains("      --json"), "{}", of("schema"));

@@ -101,6 +101,11 @@ impl Report {
         self.notes(&view.answer.notes)
     }
 
+    /// The table of `answer` as a terminal of that width shows it.
+    pub fn shown(view: &View, colour: bool, width: usize, manner: &Manner) -> String {
+        table::answer(view, &text::Style { colour, width }, manner)
+    }
+
     pub fn explain(&self, entry: &Entry, view: &View) -> Result<()> {
         if self.json {
             return self.print_json(&json::answer(view));

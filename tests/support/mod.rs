@@ -106,6 +106,22 @@ fn lay(base: &mut serde_json::Value, over: serde_json::Value) {
     }
 }
 
+/// What there is on the node of a case: its `before.toml`, resource = state, and `{ foreign = .. }` what is somebody else's.
+pub fn case_states(name: &str) -> States {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name);
+    let text = std::fs::read_to_string(path.join("before.toml")).unwrap_or_default();
+    let table: toml::Table = text.parse().unwrap();
+    let state = |value: &toml::Value| match value {
+        toml::Value::String(text) => State::is(text.as_str()),
+        toml::Value::Table(t) => State::Foreign {
+            what: t["foreign"].as_str().unwrap().to_string(),
+            owner: t.get("owner").and_then(|o| o.as_str()).map(str::to_string),
+        },
+        other => panic!("{other} is no state"),
+    };
+    table.iter().map(|(r, v)| (r.parse().unwrap(), state(v))).collect()
+}
+
 /// In memory where there is such a place: a test makes thousands of journal records.
 pub fn tempdir() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
