@@ -101,9 +101,13 @@ impl Report {
         self.notes(&view.answer.notes)
     }
 
-    /// The table of `answer` as a terminal of that width shows it.
+    /// What a terminal of that width shows of it.
     pub fn shown(view: &View, colour: bool, width: usize, manner: &Manner) -> String {
-        table::answer(view, &text::Style { colour, width }, manner)
+        let style = text::Style { colour, width };
+        match view.verb {
+            "plan" => plan::plan(view, &style, manner),
+            _ => table::answer(view, &style, manner),
+        }
     }
 
     pub fn explain(&self, entry: &Entry, view: &View) -> Result<()> {

@@ -11,6 +11,7 @@ use super::text::{Style, clean, wrap};
 use super::verdict::verdict;
 use super::view::{Manner, View};
 use super::words;
+use crate::engine::Exit;
 use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::model::{Change, Impact, Resource};
@@ -45,11 +46,20 @@ pub fn plan(view: &View, style: &Style, manner: &Manner) -> String {
             }
             for (at, line) in lines.iter().enumerate() {
                 let name = if at == 0 { row.name.as_str() } else { "" };
-                let line = wrap(line, style.width.saturating_sub(NAME + 2).max(20), "");
+                let line = wrap(line, style.width.saturating_sub(NAME + 4).max(20), "");
                 let line = line.replace('\n', &format!("\n{:1$}", "", NAME + 4));
                 out.push_str(&format!("  {name:<NAME$}{line}\n"));
             }
         }
+    }
+    // Where --strict ends for these, they are named.
+    let blocked = |r: &&&Row| view.answer.exit == Exit::Blocked && r.status == Status::Blocked;
+    let blocked: Vec<&Row> = rows.iter().filter(blocked).copied().collect();
+    if !blocked.is_empty() {
+        out.push_str(&title("BLOCKED, YOURS TO MEND", "", style));
+        let mut grid = Grid::new(style, name_width(blocked.iter().copied()));
+        blocked.iter().for_each(|row| grid.push(row, &lines(row, manner.verbose, false)));
+        out.push_str(&grid.render());
     }
     let moved: Vec<&Row> = rows.into_iter().filter(|r| r.status == Status::Drifted).collect();
     if !moved.is_empty() {

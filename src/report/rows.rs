@@ -22,6 +22,7 @@ pub fn short(row: &Row, more: &mut bool) -> Vec<String> {
     if lines.is_empty() || matches!(row.status, Status::Drifted | Status::Blocked) {
         let first = match row.status {
             Status::Unsupported => reasons.first(),
+            Status::Drifted => reasons.iter().find(|r| moved(r)).or(reasons.first()),
             _ => reasons.iter().find(|r| fix(r).is_some()).or(reasons.first()),
         };
         if let Some(reason) = first {
@@ -42,6 +43,11 @@ pub fn short(row: &Row, more: &mut bool) -> Vec<String> {
         lines[0].push_str(" (+)");
     }
     lines
+}
+
+/// What somebody else did; a row may have more to say beside it.
+fn moved(reason: &Reason) -> bool {
+    matches!(reason, Reason::Drift { .. } | Reason::Lost { .. } | Reason::NoLonger { .. })
 }
 
 pub fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
@@ -76,6 +82,9 @@ pub fn lines(row: &Row, verbose: bool, changing: bool) -> Vec<String> {
         lines.push(match row.status {
             Status::Ok => "nothing to change".to_string(),
             Status::Applied => "holds".to_string(),
+            Status::Off if row.changes.iter().any(|(c, _)| c.back()) => {
+                "was as before already: no more nettune's".to_string()
+            }
             _ => String::new(),
         });
     }

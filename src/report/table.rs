@@ -12,6 +12,7 @@ use super::rows::{lines, short};
 use super::text::{Style, clean, status_name};
 use super::verdict::{held, verdict};
 use super::view::{Applied, Manner, View};
+use crate::engine::Exit;
 use crate::engine::reason::Reason;
 use crate::engine::row::{Row, Status};
 use crate::model::cpulist;
@@ -20,10 +21,9 @@ use crate::model::uplinks::uplinks;
 use crate::model::{Outcome, Side};
 use crate::profile::Profile;
 
-/// Width of the first column: the longest name of the rows that get a line of their own.
+/// Width of the first column: the longest name of rows that get a line of their own.
 pub(super) fn name_width<'a>(rows: impl IntoIterator<Item = &'a Row>) -> usize {
-    let own = rows.into_iter().filter(|r| r.status != Status::Off);
-    own.map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
+    rows.into_iter().map(|r| r.name.len()).max().unwrap_or(0).max(10) + 3
 }
 
 pub(super) struct Group {
@@ -41,7 +41,10 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
     let rows: Vec<&Row> = view.answer.rows.iter().filter(here).collect();
     out.extend(verdict(view, &rows, style.width, manner));
     let changing = matches!(view.verb, "apply" | "rollback");
-    let width = name_width(rows.iter().copied());
+    // Cilium's have longer names, and a group of their own.
+    let own =
+        |r: &&Row| !super::cilium::shown(r) && (r.status != Status::Off || view.verb == "rollback");
+    let width = name_width(rows.iter().copied().filter(own));
     let (brief, mut more) = (view.verb == "check" && !verbose && !only, false);
     let back = put_back(view);
     let applied = view.verb == "apply" && !verbose && !only;
@@ -60,7 +63,9 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
         let named = match group.statuses[0] {
             Status::Off => view.verb != "rollback",
             Status::Ok => brief || applied,
-            Status::Unsupported => applied,
+            // The run is what was asked for, and not what the node is; where it ends for one of these, all is said.
+            Status::Blocked | Status::Unknown => applied && view.answer.exit != Exit::Blocked,
+            Status::Unsupported | Status::Cilium => applied,
             _ => false,
         };
         if named {
@@ -78,6 +83,7 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
             continue;
         }
         if ciliums && view.verb != "explain" {
+            let width = name_width(of.iter().copied());
             out.push_str(&super::cilium::group(&of, view, style, width, verbose));
             continue;
         }
@@ -128,7 +134,11 @@ pub(super) fn groups(view: &View) -> Vec<Group> {
         group("HELD FOR YOUR WORD", held(view), &[Status::Held]),
         group("APPLIED", String::new(), &[Status::Applied]),
         group("ALREADY SO", String::new(), &[Status::Ok]),
-        group("BLOCKED, YOURS TO MEND", String::new(), &[Status::Blocked]),
+        group(
+            "BLOCKED, YOURS TO MEND",
+            if view.verb == "apply" { "nettune check says why".into() } else { String::new() },
+            &[Status::Blocked],
+        ),
         group("COULD NOT TELL", String::new(), &[Status::Unknown]),
         group("CILIUM'S, live -> wanted", hint(&values), &[Status::Cilium]),
         group("CANNOT HERE", String::new(), &[Status::Unsupported]),
@@ -146,7 +156,11 @@ pub(super) fn groups(view: &View) -> Vec<Group> {
 pub(super) fn force(view: &View) -> String {
     let reasons = view.answer.rows.iter().flat_map(|r| &r.reasons);
     let ours = |r: &Reason| matches!(r, Reason::Drift { .. } | Reason::Lost { .. });
-    if reasons.into_iter().any(ours) { "rollback --force".into() } else { String::new() }
+    match (reasons.into_iter().any(ours), view.verb) {
+        (false, _) => String::new(),
+        (true, "verify") => "apply sets it again; rollback --force puts it back".into(),
+        (true, _) => "rollback --force".into(),
+    }
 }
 
 /// What a rollback's rows are: their title, and their status in a word.
@@ -164,6 +178,9 @@ pub(super) fn title(text: &str, hint: &str, style: &Style) -> String {
     let room = style.width.saturating_sub(text.len() + hint.len());
     let line = match hint.is_empty() {
         true => style.bold(text),
+        false if room < 2 => {
+            format!("{}\n{}", style.bold(text), super::text::wrap(hint, style.width, "  "))
+        }
         false => format!("{}{}{hint}", style.bold(text), " ".repeat(room.max(2))),
     };
     format!("{line}\n")
@@ -181,7 +198,9 @@ pub(super) fn head(view: &View, style: &Style) -> String {
 pub(super) fn about(view: &View) -> [String; 2] {
     let facts = view.facts;
     let mut first = vec![facts.node.name.clone()];
-    if let Some(machine) = &facts.node.machine_type {
+    // QEMU's own are half a line, and nobody's instance type.
+    let short = |machine: &&String| machine.len() <= 24;
+    if let Some(machine) = facts.node.machine_type.as_ref().filter(short) {
         first.push(format!("{machine} {}", facts.kernel.arch));
     } else {
         first.push(facts.kernel.arch.clone());

@@ -70,11 +70,12 @@ pub fn values(count: usize) -> String {
     if count == 1 { "1 value".to_string() } else { format!("{count} values") }
 }
 
-/// Breaks at white space.
+/// Breaks at white space, and a word that is longer than a line behind one of `/:,=`.
 pub fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
     let mut column = 0;
-    for word in text.split_whitespace() {
+    let room = width.saturating_sub(indent.chars().count()).max(8);
+    for word in text.split_whitespace().flat_map(|word| pieces(word, room)) {
         let length = word.chars().count();
         if column > 0 && column + 1 + length > width {
             out.push('\n');
@@ -91,6 +92,20 @@ pub fn wrap(text: &str, width: usize, indent: &str) -> String {
         column += length;
     }
     out
+}
+
+/// None longer than `room`, where it has a place to break at.
+fn pieces(word: &str, room: usize) -> Vec<&str> {
+    let (mut all, mut rest) = (Vec::new(), word);
+    while rest.chars().count() > room {
+        let end = rest.char_indices().nth(room).map_or(rest.len(), |(at, _)| at);
+        let Some(at) = rest[..end].rfind(['/', ':', ',', '=']).filter(|at| *at > 0) else { break };
+        let (piece, more) = rest.split_at(at + 1);
+        all.push(piece);
+        rest = more;
+    }
+    all.push(rest);
+    all
 }
 
 pub fn explain(entry: &Entry, style: &Style) -> String {

@@ -124,7 +124,14 @@ pub fn changes(all: &[&Change]) -> Option<String> {
         let sizes = sizes.into_iter().collect::<Vec<_>>().join(", ");
         clean(&format!("MTU {sizes} on {}", of()))
     } else {
-        format!("{}, and {} more", change(first), rest.len())
+        // Many of one kind say more than whichever is the first.
+        let is_irq = |c: &&&Change| matches!(c.resource, Resource::Irq { .. });
+        let (irqs, others): (Vec<&Change>, Vec<&Change>) = all.iter().partition(|c| is_irq(&c));
+        let many = (irqs.len() > others.len()).then(|| changes(&irqs)).flatten();
+        match many {
+            Some(many) if !others.is_empty() => format!("{many}, and {} more", others.len()),
+            _ => format!("{}, and {} more", change(first), rest.len()),
+        }
     })
 }
 
