@@ -12,6 +12,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Parser;
 use nettune::engine::plan::Scope;
 use nettune::engine::row::{Row, Selection, Status};
 use nettune::engine::store::{Lock, Store};
@@ -142,4 +143,55 @@ fn every_lever_has_a_case() {
             .any(|e| e.unwrap().file_name().to_string_lossy().starts_with(&prefix));
         assert!(has, "tests/cases has no folder {prefix}*");
     }
+}
+
+/// What a reason tells to do is a command of nettune that it takes, a key of a profile that it takes, or a sentence.
+#[test]
+fn every_fix_can_be_done() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let texts = std::fs::read_dir(root).unwrap().map(|e| read(&e.unwrap().path().join("plan.txt")));
+    let mut fixes: Vec<String> = Vec::new();
+    for text in texts {
+        fixes.extend(
+            text.lines().filter_map(|l| l.trim_start().strip_prefix("then ")).map(str::to_string),
+        );
+    }
+    fixes.sort();
+    fixes.dedup();
+    assert!(fixes.len() > 60, "only {}", fixes.len());
+    let key = regex_lite::Regex::new(
+        r#"\b([a-z-]+\.[a-z0-9-]+) = ("[^"]*"|\[[^\]]*\]|[0-9]+\b|true|false)"#,
+    )
+    .unwrap();
+    let (mut commands, mut keys) = (0, 0);
+    for fix in &fixes {
+        assert!(!fix.trim().is_empty() && fix.len() < 240, "{fix}");
+        for (at, _) in fix.match_indices("nettune ") {
+            let words = fix[at..].split([',', ';']).next().unwrap().split_whitespace();
+            let words: Vec<&str> =
+                words.take_while(|w| !matches!(*w, "first" | "again" | "on")).collect();
+            let verb = words.get(1).copied().unwrap_or_default();
+            // nettune as the one who does something is a sentence.
+            if matches!(verb, "writes" | "sets" | "again" | "") {
+                continue;
+            }
+            let parsed = nettune::cli::Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{fix}: {words:?}: {}", parsed.err().unwrap());
+            commands += 1;
+        }
+        for found in key.captures_iter(fix) {
+            let name = found[1].split('.').next().unwrap().to_string();
+            if !nettune::tweaks::TWEAKS.iter().any(|t| t.name == name) {
+                continue;
+            }
+            let value = found[2].replace("IP of a peer", "192.0.2.1");
+            let set = format!("{}={value}", &found[1]);
+            let finder = Finder { folders: Vec::new(), strict: false };
+            let profile = Profile::load(&finder, "cilium-max", std::slice::from_ref(&set));
+            let taken = profile.and_then(|p| p.tweaks().map(drop));
+            assert!(taken.is_ok(), "{fix}: --set {set}: {:#}", taken.err().unwrap());
+            keys += 1;
+        }
+    }
+    assert!(commands > 2 && keys > 15, "{commands} commands, {keys} keys");
 }

@@ -98,8 +98,8 @@ fn day(case: &str, profile: &str) {
     said("verify", "verify", &facts, &verify(&host, dir.path()), false);
     // Somebody else lowers what was raised.
     let moved = "sysctl:net.core.rmem_max".parse().unwrap();
-    if host.states.contains_key(&moved) {
-        host.states.insert(moved, State::is("65536"));
+    if let Some(value) = host.states.get_mut(&moved) {
+        *value = State::is("65536");
         said("verify", "drift", &facts, &verify(&host, dir.path()), false);
         let again =
             preview(&host, &Store::read(dir.path(), &facts).unwrap(), &facts, &ask).unwrap();

@@ -1,7 +1,7 @@
 //! What drivers ask of a link before they take a native XDP program: pure data, from their own
 //! sources where nothing else is said.
 
-use super::facts::Link;
+use super::facts::{Kernel, Link};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queues {
@@ -151,9 +151,15 @@ impl Limits {
     }
 
     /// The largest MTU that a program which takes fragments (or not) is attached under.
-    pub fn most_mtu(&self, kernel: (u32, u32), frags: bool) -> Option<u32> {
-        let whole = frags && self.frags.is_some_and(|since| kernel >= since);
-        self.mtu.filter(|_| !whole)
+    pub fn most_mtu(&self, kernel: &Kernel, version: (u32, u32), frags: bool) -> Option<u32> {
+        let whole = frags && self.frags.is_some_and(|since| version >= since);
+        self.whole_mtu(kernel).filter(|_| !whole)
+    }
+
+    /// Of a program that takes whole packets. The figures are what fits into a page of 4 KiB; of larger pages the
+    /// drivers make more, each its own way, and the kernel says at the attach.
+    pub fn whole_mtu(&self, kernel: &Kernel) -> Option<u32> {
+        self.mtu.filter(|_| matches!(kernel.page_size, 0 | 4096))
     }
 
     /// Why the queues as they are do not do, and what would.
@@ -207,6 +213,15 @@ mod tests {
         assert!(why.contains("8 queues of 8") && fix.ends_with("combined 4"), "{why} {fix}");
         let ixgbe = find("ixgbe").unwrap();
         assert!(ixgbe.channels(&link("combined=8 combined-max=64"), 256).is_some());
+    }
+
+    #[test]
+    fn the_figures_are_of_pages_of_4_kib() {
+        let of = |page_size| Kernel { page_size, ..Kernel::default() };
+        let ena = find("ena").unwrap();
+        assert_eq!(ena.whole_mtu(&of(0)), Some(3498));
+        assert_eq!(ena.most_mtu(&of(4096), (6, 12), true), Some(3498));
+        assert_eq!(ena.whole_mtu(&of(65536)), None);
     }
 
     #[test]

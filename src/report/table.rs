@@ -48,6 +48,8 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
     let (brief, mut more) = (view.verb == "check" && !verbose && !only, false);
     let back = put_back(view);
     let applied = view.verb == "apply" && !verbose && !only;
+    let done = |r: &&Row| matches!(r.status, Status::Applied | Status::Held | Status::Failed);
+    let did = rows.iter().any(done);
     for group in groups(view) {
         let ciliums = group.statuses[0] == Status::Cilium;
         let in_group = |r: &&&Row| match (ciliums, super::cilium::shown(r)) {
@@ -58,16 +60,20 @@ pub fn answer(view: &View, style: &Style, manner: &Manner) -> String {
         if of.is_empty() {
             continue;
         }
-        out.push_str(&title(group.title, &group.hint, style));
         // What was not asked of this run is the map's, which check has.
         let named = match group.statuses[0] {
             Status::Off => view.verb != "rollback",
             Status::Ok => brief || applied,
-            // The run is what was asked for, and not what the node is; where it ends for one of these, all is said.
-            Status::Blocked | Status::Unknown => applied && view.answer.exit != Exit::Blocked,
+            // The run is what was asked for, and not what the node is; where it comes to nothing for these, all is said.
+            Status::Blocked | Status::Unknown => {
+                applied && did && view.answer.exit != Exit::Blocked
+            }
             Status::Unsupported | Status::Cilium => applied,
             _ => false,
         };
+        let why = "nettune check says why";
+        let hint = if named && group.statuses[0] == Status::Blocked { why } else { &group.hint };
+        out.push_str(&title(group.title, hint, style));
         if named {
             let mut line = |head: &str, asked: bool| {
                 let named = of.iter().filter(|r| r.reasons.contains(&Reason::NotAsked) != asked);
@@ -134,11 +140,7 @@ pub(super) fn groups(view: &View) -> Vec<Group> {
         group("HELD FOR YOUR WORD", held(view), &[Status::Held]),
         group("APPLIED", String::new(), &[Status::Applied]),
         group("ALREADY SO", String::new(), &[Status::Ok]),
-        group(
-            "BLOCKED, YOURS TO MEND",
-            if view.verb == "apply" { "nettune check says why".into() } else { String::new() },
-            &[Status::Blocked],
-        ),
+        group("BLOCKED, YOURS TO MEND", String::new(), &[Status::Blocked]),
         group("COULD NOT TELL", String::new(), &[Status::Unknown]),
         group("CILIUM'S, live -> wanted", hint(&values), &[Status::Cilium]),
         group("CANNOT HERE", String::new(), &[Status::Unsupported]),

@@ -126,7 +126,7 @@ pub fn changes(all: &[&Change]) -> Option<String> {
     } else {
         // Many of one kind say more than whichever is the first.
         let is_irq = |c: &&&Change| matches!(c.resource, Resource::Irq { .. });
-        let (irqs, others): (Vec<&Change>, Vec<&Change>) = all.iter().partition(|c| is_irq(&c));
+        let (irqs, others): (Vec<&Change>, Vec<&Change>) = all.iter().partition(is_irq);
         let many = (irqs.len() > others.len()).then(|| changes(&irqs)).flatten();
         match many {
             Some(many) if !others.is_empty() => format!("{many}, and {} more", others.len()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use memchr::memchr_iter;
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::linux::root::{Root, is_absent};
 use crate::model::facts::{Fact, Kernel, Module, Preempt};
@@ -13,7 +14,8 @@ use crate::open;
 const MOST_CONFIG: u64 = 4 << 20;
 
 /// Options that some lever asks for.
-const OPTIONS: [&str; 27] = [
+const OPTIONS: [&str; 28] = [
+    "ARCH_HAS_PREEMPT_LAZY",
     "BPF_JIT",
     "BPF_SYSCALL",
     "CGROUP_BPF",
@@ -58,6 +60,7 @@ pub fn gather(root: &Root) -> Kernel {
     let (config_file, config) = config(root, &release);
     Kernel {
         arch: std::env::consts::ARCH.to_string(),
+        page_size: page_size(),
         cmdline: root.line("proc/cmdline").unwrap_or_default(),
         preempt: preempt(root, &config),
         btf: root.exists("sys/kernel/btf/vmlinux"),
@@ -69,6 +72,11 @@ pub fn gather(root: &Root) -> Kernel {
         config_file,
         config,
     }
+}
+
+fn page_size() -> u32 {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
 }
 
 /// A kernel of an image, which does not run: from its own files alone, whatever the machine that
@@ -87,7 +95,7 @@ pub fn of_image(root: &Root, release: &str, arch: &str) -> Kernel {
     Kernel {
         release: release.to_string(),
         arch: arch.to_string(),
-        preempt: preempt_of_image(release, arch, &config),
+        preempt: preempt_of_image(release, &config),
         modules: MODULES.iter().map(module).collect(),
         config_file,
         config,
@@ -95,10 +103,11 @@ pub fn of_image(root: &Root, release: &str, arch: &str) -> Kernel {
     }
 }
 
-/// What its switch will offer once it runs: lazy came with 6.13, and from 7.0 x86 has it in place of
-/// none and voluntary.
-fn preempt_of_image(release: &str, arch: &str, config: &BTreeMap<String, String>) -> Preempt {
+/// What its switch will offer once it runs: lazy came with 6.13, and from 7.0 an architecture that has it has it in place
+/// of none and voluntary.
+fn preempt_of_image(release: &str, config: &BTreeMap<String, String>) -> Preempt {
     let mut preempt = build(config);
+    let lazy = config.get("ARCH_HAS_PREEMPT_LAZY").is_some_and(|set| set == "y");
     let mut parts = release.split(['.', '-']).map(|p| p.parse::<u32>().unwrap_or(0));
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     match preempt.dynamic {
@@ -106,8 +115,8 @@ fn preempt_of_image(release: &str, arch: &str, config: &BTreeMap<String, String>
         Some(false) => preempt.current = Fact::Known(None),
         Some(true) => {
             let modes: &[&str] = match version {
-                v if v >= (7, 0) && arch == "x86_64" => &["full", "lazy"],
-                v if v >= (6, 13) => &["none", "voluntary", "full", "lazy"],
+                v if lazy && v >= (7, 0) => &["full", "lazy"],
+                v if lazy && v >= (6, 13) => &["none", "voluntary", "full", "lazy"],
                 _ => &["none", "voluntary", "full"],
             };
             preempt.modes = modes.iter().map(|m| m.to_string()).collect();

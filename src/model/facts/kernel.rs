@@ -71,6 +71,8 @@ pub struct Node {
 pub struct Kernel {
     pub release: String,
     pub arch: String,
+    /// Bytes; 0 where it is not known. Kernels of arm64 have 4, 16 or 64 KiB.
+    pub page_size: u32,
     pub cmdline: String,
     /// Where the configuration was found; null when none of the four places has it.
     pub config_file: Option<String>,

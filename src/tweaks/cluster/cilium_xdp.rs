@@ -32,7 +32,7 @@ pub fn link_need(facts: &Facts, link: &Link) -> Option<Need> {
         return Some(Need::unsupported("xdp-virtio-kernel", why));
     }
     // Cilium's program takes no fragments at first.
-    if let Some(most) = limits.mtu.filter(|most| link.mtu > *most) {
+    if let Some(most) = limits.whole_mtu(&facts.kernel).filter(|most| link.mtu > *most) {
         let why = format!(
             "{name} has MTU {}, and {driver} takes XDP up to {most}: jumbo or XDP, not both",
             link.mtu

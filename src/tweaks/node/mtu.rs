@@ -86,9 +86,9 @@ const JUMBO: u32 = 9000;
 fn limit(cx: &Context, link: &Link) -> Option<u32> {
     if let Some(program) = cx.own_xdp() {
         let frags = program.frags && cx.facts.bpf.frags.known() == Some(&true);
-        return xdp_limits::of(link)?.most_mtu(cx.facts.kernel_version(), frags);
+        return xdp_limits::of(link)?.most_mtu(&cx.facts.kernel, cx.facts.kernel_version(), frags);
     }
-    xdp_limits::of(link).filter(|_| link.native_xdp())?.mtu
+    xdp_limits::of(link).filter(|_| link.native_xdp())?.whole_mtu(&cx.facts.kernel)
 }
 
 fn most(link: &Link) -> u32 {

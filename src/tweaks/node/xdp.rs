@@ -146,7 +146,7 @@ impl Xdp {
                     limits,
                     link,
                     cpus as u32,
-                    limits.most_mtu(cx.facts.kernel_version(), frags),
+                    limits.most_mtu(&cx.facts.kernel, cx.facts.kernel_version(), frags),
                 )),
             }
         }
