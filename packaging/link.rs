@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-const SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n";
+/// What the C compiler's own start and end files have of it is a label and a zero, which their code names: GNU ld links nothing without.
+const SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame) } } INSERT AFTER .text;\n";
 
 fn main() -> std::io::Result<()> {
     println!("cargo:rerun-if-changed=packaging/link.rs");

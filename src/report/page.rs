@@ -111,7 +111,8 @@ table { border-collapse: collapse; margin: 1rem 0; width: 100% }
 caption { font-weight: 600; padding: .3rem 0; text-align: left }
 th, td { border-bottom: 1px solid #8884; padding: .3rem .6rem .3rem 0; text-align: left; vertical-align: top }
 td { overflow-wrap: anywhere }
-td:first-child { font-family: ui-monospace, monospace; white-space: nowrap }
+td:first-child { font-family: ui-monospace, monospace }
+td:first-child, td:nth-child(2):not(:last-child), td:nth-child(4) { overflow-wrap: normal; white-space: nowrap }
 .applied, .ok { color: light-dark(#1a7f37, #3fb950) }
 .ready, .cilium { color: light-dark(#0a66c2, #58a6ff) }
 .held, .blocked { color: light-dark(#8a5a00, #d29922) }
