@@ -18,6 +18,11 @@ pub fn completions(shell: clap_complete::Shell) -> Result<Exit> {
         Some(by) => by.write_registration(ASKED, "nettune", "nettune", "nettune", &mut out)?,
         None => clap_complete::generate(shell, &mut dressed(), "nettune", &mut out),
     }
+    if shell == clap_complete::Shell::Zsh {
+        // Loaded from a folder of $fpath at the first word that is to be completed, which it is, too.
+        let first = "[ \"${funcstack[1]}\" = _nettune ] && _clap_dynamic_completer_nettune \"$@\"\n";
+        out.extend_from_slice(first.as_bytes());
+    }
     std::io::stdout().write_all(&out)?;
     Ok(Exit::Fine)
 }

@@ -27,7 +27,7 @@ in_fish() { fish --no-config "$work/ask.fish" "$*" | cut -f 1; }
 cat > "$work/ask.zsh" << 'ZSH'
 zmodload zsh/zpty
 zpty person "TERM=dumb zsh -f -i"
-zpty -w person 'autoload -U compinit; compinit -u -D; source <(nettune completions zsh); PS1=READY; unsetopt zle_bracketed_paste'
+zpty -w person "autoload -U compinit; $3; PS1=READY; unsetopt zle_bracketed_paste"
 zpty -r -m person heard '*READY*READY*' || exit 1
 zpty -w -n person "$1"$'\t'
 for try in {1..50}; do
@@ -70,6 +70,11 @@ cp -a "$state" /var/lib/nettune
 completes "$run" nettune log ''
 completes last nettune rollback --run l
 
-zsh -f "$work/ask.zsh" 'nettune apply -p cil' 'nettune apply -p cilium-max' || fail "zsh does not complete a profile"
-zsh -f "$work/ask.zsh" 'nettune check --link up' 'nettune check --link up0' || fail "zsh does not complete a link"
+# Sourced, and as a package brings it.
+mkdir "$work/functions"
+nettune completions zsh > "$work/functions/_nettune"
+for loads in 'compinit -u -D; source <(nettune completions zsh)' "fpath=($work/functions \$fpath); compinit -u -D"; do
+    zsh -f "$work/ask.zsh" 'nettune apply -p cil' 'nettune apply -p cilium-max' "$loads" || fail "zsh does not complete a profile: $loads"
+    zsh -f "$work/ask.zsh" 'nettune check --link up' 'nettune check --link up0' "$loads" || fail "zsh does not complete a link: $loads"
+done
 expect 0 nettune rollback
