@@ -20,7 +20,8 @@ pub fn completions(shell: clap_complete::Shell) -> Result<Exit> {
     }
     if shell == clap_complete::Shell::Zsh {
         // Loaded from a folder of $fpath at the first word that is to be completed, which it is, too.
-        let first = "[ \"${funcstack[1]}\" = _nettune ] && _clap_dynamic_completer_nettune \"$@\"\n";
+        let first =
+            "[ \"${funcstack[1]}\" = _nettune ] && _clap_dynamic_completer_nettune \"$@\"\n";
         out.extend_from_slice(first.as_bytes());
     }
     std::io::stdout().write_all(&out)?;

@@ -22,8 +22,8 @@ mod session;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 use self::session::{Session, report};
 use crate::cli::dressed;
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(e) => e.exit(),
     }
-    let cli = match Cli::try_parse() {
+    let cli = match parsed() {
         Ok(cli) => cli,
         Err(e) => {
             // Examples and the like are made for who asks for them.
@@ -60,6 +60,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(exit as u8)
         }
     }
+}
+
+/// As Cli::try_parse does it, but that what was built for it is left to the end of the process: it has some thousand pieces.
+fn parsed() -> Result<Cli, clap::Error> {
+    let mut command = std::mem::ManuallyDrop::new(Cli::command());
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {
