@@ -34,13 +34,20 @@ pub fn man(verb: Option<&str>, list: bool) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn titled(command: clap::Command) -> Man {
-    Man::new(command).source(format!("nettune {VERSION}")).manual("nettune")
+/// Built: a verb knows by that whose it is.
+fn built() -> clap::Command {
+    let mut command = dressed();
+    command.build();
+    command
+}
+
+fn titled(name: &str, command: clap::Command) -> Man {
+    Man::new(command).title(name).source(format!("nettune {VERSION}")).manual("nettune")
 }
 
 fn whole(out: &mut Vec<u8>) -> Result<()> {
-    let command = dressed();
-    let man = titled(command.clone());
+    let command = built();
+    let man = titled("nettune", command.clone());
     man.render_title(out)?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;
@@ -60,9 +67,9 @@ fn whole(out: &mut Vec<u8>) -> Result<()> {
 }
 
 fn of(page: &Page, out: &mut Vec<u8>) -> Result<()> {
-    let command = dressed();
+    let command = built();
     let Some(command) = command.find_subcommand(page.verb) else { return Ok(()) };
-    let man = titled(command.clone());
+    let man = titled(&format!("nettune-{}", page.verb), command.clone());
     man.render_title(out)?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;
