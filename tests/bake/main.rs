@@ -264,7 +264,7 @@ fn a_boot_loader_that_nobody_knows_is_named() {
     assert_eq!(image.get("etc/kernel/cmdline"), "root=/dev/vda preempt=full\n");
     // Two kernels that cannot agree.
     image.put("etc/default/grub", "GRUB_CMDLINE_LINUX=quiet\n");
-    image.kernel("7.1.0-test", CONFIG);
+    image.kernel("7.1.0-test", &format!("{CONFIG}CONFIG_ARCH_HAS_PREEMPT_LAZY=y\n"));
     let text = image.bake("[preempt]\n").unwrap().notes.join("\n");
     assert!(text.contains("want different preempt= arguments"), "{text}");
 }
