@@ -48,7 +48,7 @@ fn write(session: &Session, args: &DoctorArgs) -> Result<Exit> {
     };
     parts.json("about.json", &about)?;
     parts.json("facts.json", &facts)?;
-    parts.text("profile.toml", profile.text());
+    parts.text("profile.toml", &profile.text());
     gathered(session, &host, &facts, &profile, &choice, &mut parts)?;
     let default = || {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' };

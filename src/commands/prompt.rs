@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{FlushArg, tcflush};
 
 use super::confirm::{confirm, refuse, seconds_left};
 use super::session::Session;
@@ -75,6 +76,8 @@ pub fn keep(session: &Session, args: &ApplyArgs, facts: &Facts, exit: Exit) -> R
         return Ok(exit);
     }
     let dir = session.run_dir();
+    // What was typed before the question is no answer to it.
+    let _ = tcflush(stdin(), FlushArg::TCIFLUSH);
     while let Some(pending) = dir.waiting(&facts.node.boot_id)? {
         let left = seconds_left(&pending)?;
         if left == 0 {

@@ -94,8 +94,10 @@ impl Parts {
         Ok(())
     }
 
-    pub fn text(&mut self, name: &'static str, text: String) {
-        self.0.push((name, text.into_bytes()));
+    /// Lines of a profile.
+    pub fn text(&mut self, name: &'static str, text: &str) {
+        let lines = text.lines().filter(|line| !tells(line));
+        self.0.push((name, lines.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()));
     }
 
     pub fn names(&self) -> Vec<(&'static str, usize)> {
@@ -130,6 +132,10 @@ fn hides(resource: &str) -> bool {
         || SECRET.iter().any(|secret| resource.contains(secret))
 }
 
+fn tells(text: &str) -> bool {
+    SECRET.iter().any(|secret| text.contains(secret)) && text.contains([' ', '='])
+}
+
 fn digest(text: &str) -> String {
     let sum = hex(&Sha256::digest(text)[..8]);
     format!("{LEFT_OUT}: {} bytes, sha256 begins with {sum}", text.len())
@@ -158,6 +164,8 @@ fn redact(value: &mut Value) {
                 }
             }
         }
+        // A command line or a sentence that has more of a key than its name.
+        Value::String(text) if tells(text) => *text = LEFT_OUT.to_string(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -233,6 +241,8 @@ mod tests {
             {"resource": "sysctl:net.ipv6.conf.all.stable_secret", "before": "PSK"},
             {"resource": "mtu:eth0", "before": "1500"},
             {"claims": {"file:/etc/y": "PSK"}},
+            {"command": "apply --set tcp.sysctl={\"net.ipv4.tcp_fastopen_key\"=\"PSK\"}"},
+            {"text": "sysctl:net.ipv4.tcp_fastopen_key is PSK; nettune wrote PSK"},
         ]});
         redact(&mut value);
         let text = value.to_string();
@@ -258,7 +268,7 @@ mod tests {
         assert!(
             format!("{:#}", unpack(&parts.pack().unwrap()).err().unwrap()).contains("profile.toml")
         );
-        parts.text("profile.toml", "[tcp]\n".into());
+        parts.text("profile.toml", "[tcp]\n\"net.ipv4.tcp_fastopen_key\" = \"PSK\"\n");
         let read = unpack(&parts.pack().unwrap()).unwrap();
         assert_eq!((read.node.states, read.profile.as_str()), (states, "[tcp]\n"));
         // Cut anywhere it is an error, but where only the archive's end is lost, and never a panic.

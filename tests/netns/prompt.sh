@@ -23,7 +23,7 @@ connection, _ = server.accept()
 pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(command[0], command)
-said, typed = b"", False
+said, typed, early = b"", False, False
 while True:
     if not select.select([terminal], [], [], 30)[0]:
         break
@@ -34,6 +34,10 @@ while True:
     if not piece:
         break
     said += piece
+    # Typed before anybody has asked: no answer.
+    if b"will be disturbed" in said and not early:
+        os.write(terminal, b"\n")
+        early = True
     if b"press Enter to keep it:" in said and not typed:
         os.write(terminal, keys)
         typed = True
